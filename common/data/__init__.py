@@ -1,0 +1,1 @@
+"""Images on disk to batches: manifest, splits, audit, decoding and caches, augmentation, the embedded samples."""

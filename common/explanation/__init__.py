@@ -1,0 +1,1 @@
+"""Where a model looks: class-activation maps, LIME, and how faithful such maps are."""
