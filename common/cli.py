@@ -1,7 +1,8 @@
 """Command lines from typed, frozen dataclasses: `python -m <study> <command> [options]`.
 
-A study's `config.py` derives one dataclass a command from the ones here; its `__main__.py` is a table of `Command`s. Parsing, help and every check that
-needs no pixels happen before Keras is imported, so they answer within half a second. tyro parses; its many-line boxes become one line on stderr.
+A study's `config.py` derives one dataclass a command from the ones here; its `__main__.py` is a table of `Command`s. Parsing, help and
+every check that needs no pixels happen before Keras is imported, so they answer within half a second. tyro parses; its many-line boxes
+become one line on stderr.
 """
 
 from __future__ import annotations
@@ -291,6 +292,7 @@ def _one_line(boxes: str) -> str:
     said = []
     for line in plain.splitlines()[1:]:
         text = line.strip("│╭╮╰╯─ \t")
+        text = "" if not text.strip("-") else text
         if not text or text.startswith("For full helptext"):
             if said:
                 break

@@ -1,0 +1,282 @@
+"""The convolutional networks of `keras.applications` without their tops: weights, the input each was trained on, freezing, batch normalisation.
+
+Every network here takes what `preprocess_layer` makes of raw RGB values 0..255, so a whole model can take pixels as they are decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from common.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One network.
+
+    Attributes:
+        title: name as papers print it.
+        application: class of `keras.applications`.
+        preprocessing: mode of `PixelScaling` its ImageNet weights expect.
+        features: channels of the last feature map.
+        arguments: further arguments of the constructor.
+    """
+
+    title: str
+    application: str
+    preprocessing: str
+    features: int
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+
+BACKBONES: dict[str, Backbone] = {
+    "vgg16": Backbone("VGG16", "VGG16", "caffe", 512),
+    "vgg19": Backbone("VGG19", "VGG19", "caffe", 512),
+    "resnet50": Backbone("ResNet50", "ResNet50", "caffe", 2048),
+    "mobilenetv2": Backbone("MobileNetV2", "MobileNetV2", "tf", 1280),
+    "mobilenetv2_035": Backbone("MobileNetV2 0.35", "MobileNetV2", "tf", 1280, (("alpha", 0.35),)),
+    "densenet121": Backbone("DenseNet121", "DenseNet121", "torch", 1024),
+    "densenet169": Backbone("DenseNet169", "DenseNet169", "torch", 1664),
+    # Its own Rescaling(1/128, -1) layer is left out, so that preprocessing stands in one place for all networks.
+    "efficientnetv2s": Backbone("EfficientNetV2-S", "EfficientNetV2S", "tf128", 1280, (("include_preprocessing", False),)),
+}
+
+# Mean and scale in the order of the channels after a possible RGB -> BGR swap: output = (input - mean) / scale.
+_SCALING: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "raw": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "tf128": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
+    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+}
+
+
+@keras.saving.register_keras_serializable(package="common")
+class PixelScaling(keras.layers.Layer):
+    """Raw RGB 0..255 `(batch, height, width, 3)` to what a network expects.
+
+    Args:
+        mode: "raw"/"none" (unchanged), "unit" (0..1), "tf" (-1..1), "tf128" (x/128 - 1, EfficientNetV2), "torch" (ImageNet mean and
+            deviation), "caffe" (BGR, mean subtracted). Constants are those of `keras.applications.*.preprocess_input`.
+
+    Raises:
+        ValueError: unknown mode.
+    """
+
+    def __init__(self, mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in _SCALING:
+            raise ValueError(f"mode {mode!r}: expected one of {', '.join(_SCALING)}")
+        self.mode = mode
+
+    def call(self, images: Any) -> Any:
+        images = ops.cast(images, self.compute_dtype)
+        if self.mode in ("raw", "none"):
+            return images
+        mean, scale = _SCALING[self.mode]
+        if self.mode == "caffe":
+            images = ops.flip(images, axis=-1)
+        return (images - ops.convert_to_tensor(mean, images.dtype)) / ops.convert_to_tensor(scale, images.dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}
+
+
+def preprocess_layer(name_or_mode: str, name: str = "preprocess") -> PixelScaling:
+    """Layer from raw RGB 0..255 to the input of a backbone (by its name) or of a mode of `PixelScaling`."""
+    mode = BACKBONES[name_or_mode].preprocessing if name_or_mode in BACKBONES else name_or_mode
+    return PixelScaling(mode, name=name)
+
+
+def build_backbone(
+    name: str, image_size: int | tuple[int | None, int | None], weights: str | Path | None = None, pooling: str | None = None
+) -> keras.Model:
+    """A network without top.
+
+    Args:
+        name: key of `BACKBONES`.
+        image_size: side in pixels, or (height, width); None leaves a side open.
+        weights: None or "none" (random), "imagenet" (downloaded by Keras), or the path of a weights file.
+        pooling: None (feature map), "avg" or "max" (vector).
+
+    Returns:
+        `keras.Model` from preprocessed images `(batch, height, width, 3)` to features.
+
+    Raises:
+        UsageError: unknown name; a weights file that is missing, is none, or does not fit; a download that fails.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"--backbone {name}: unknown; expected one of {', '.join(BACKBONES)}")
+    backbone = BACKBONES[name]
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    source = None if weights in (None, "none") else weights
+    with warnings.catch_warnings():
+        # MobileNetV2 says that weights trained at 224 pixels are used at another size; the papers do just that.
+        warnings.filterwarnings("ignore", message=".*`input_shape` is undefined or non-square.*")
+        constructor = getattr(keras.applications, backbone.application)
+        try:
+            model = constructor(
+                include_top=False,
+                weights="imagenet" if source == "imagenet" else None,
+                input_shape=(height, width, 3),
+                pooling=pooling,
+                **dict(backbone.arguments),
+            )
+        except Exception as error:
+            if source == "imagenet":
+                reason = str(error).splitlines()[0][:160]
+                raise UsageError(
+                    f"--weights imagenet: the download for {backbone.title} failed ({reason}); give --weights PATH or --weights none"
+                ) from None
+            if "at least" in str(error):
+                raise UsageError(
+                    f"--image-size {image_size}: too small for {backbone.title} ({str(error).splitlines()[0][:120]})"
+                ) from None
+            raise
+    if source not in (None, "imagenet"):
+        load_weights(model, Path(str(source)), backbone.title)
+    return model
+
+
+def load_weights(model: keras.Model, path: Path, title: str) -> None:
+    """Load a weights file into `model`, or say in one line why it cannot be done.
+
+    Raises:
+        UsageError: no such file, not a weights file, or weights of another network.
+    """
+    if not path.is_file():
+        raise UsageError(f"--weights {path}: no such file; expected a Keras .weights.h5 file, 'imagenet' or 'none'")
+    try:
+        model.load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds here; all of them mean the same to a user
+        reason = " ".join(str(error).split())[:160]
+        raise UsageError(f"--weights {path}: cannot be loaded into {title} without its top ({reason})") from None
+
+
+def all_layers(model: keras.Layer) -> Iterator[keras.Layer]:
+    """Every layer of `model`, nested ones included, outermost first, each once."""
+    seen: set[int] = set()
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer
+
+
+def freeze_until(model: keras.Model, k: int) -> None:
+    """Freeze the first `k` layers of `model.layers` (the papers' "first k layers"); the others become trainable."""
+    for index, layer in enumerate(model.layers):
+        layer.trainable = index >= k
+
+
+def batch_normalisations(model: keras.Layer) -> list[keras.layers.BatchNormalization]:
+    """All batch-normalisation layers of `model`, nested ones included."""
+    return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def batchnorm_is_folded(model: keras.Layer) -> bool:
+    """Whether LOADED weights have their batch normalisation folded into the convolutions: all moving means 0, all variances equal.
+
+    Such layers no longer normalise, so training them would destroy the network; keep them in inference mode. Freshly initialised
+    networks look the same: ask only after weights were loaded.
+    """
+    layers = batch_normalisations(model)
+    if not layers:
+        return False
+    means = [ops.convert_to_numpy(layer.moving_mean) for layer in layers]
+    variances = [ops.convert_to_numpy(layer.moving_variance) for layer in layers]
+    first = variances[0].flat[0]
+    return all((m == 0).all() for m in means) and all((v == first).all() for v in variances)
+
+
+def keep_batchnorm_frozen(model: keras.Layer) -> int:
+    """Put every batch normalisation into inference mode (Keras: a frozen one neither normalises by the batch nor moves); returns how many."""
+    layers = batch_normalisations(model)
+    for layer in layers:
+        layer.trainable = False
+    return len(layers)
+
+
+def recompute_batchnorm(model: keras.Model, batches: Iterable[Any], max_batches: int = 50) -> int:
+    """Replace the moving statistics by plain averages over training batches, without any training.
+
+    Keras's MobileNetV2 has momentum 0.999, so after a few hundred steps from scratch the moving statistics are still mostly the initial
+    ones and evaluation is nonsense. Frozen layers keep theirs.
+
+    Args:
+        model: any model; called with `training=True` so that augmentation layers act as they did in training.
+        batches: batches of images, or of tuples that begin with the images.
+        max_batches: how many of them to use.
+
+    Returns:
+        Number of batches used; 0 where the model has no trainable batch normalisation.
+    """
+    layers = [layer for layer in batch_normalisations(model) if layer.trainable]
+    if not layers:
+        return 0
+    momenta = [layer.momentum for layer in layers]
+    used = 0
+    try:
+        for batch in batches:
+            if used == max_batches:
+                break
+            images = batch[0] if isinstance(batch, tuple | list) else batch
+            for layer in layers:
+                # A running mean: weight 1/(n+1) for the new batch, so the initial values are gone after the first one.
+                layer.momentum = used / (used + 1)
+            model(ops.convert_to_tensor(images, dtype="float32"), training=True)
+            used += 1
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+    log.info("batch-normalisation statistics recomputed on %d training batches", used)
+    return used
+
+
+def feature_taps(name: str) -> tuple[tuple[str, str, str], ...]:
+    """Layer names of the last three blocks of each of a network's four stages (strides 4, 8, 16, 32), early to late.
+
+    Twelve in all: the heatmaps of Bio-U-Net (melanoma paper, section 4.2), and its U-Net's skips (the last of each stage).
+
+    Raises:
+        UsageError: a network that has no four stages of at least three layers (VGG).
+    """
+    if name == "resnet50":
+        return tuple(_three(f"conv{stage}_block{{}}_out", blocks) for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)))
+    if name in ("densenet121", "densenet169"):
+        counts = (6, 12, 24, 16) if name == "densenet121" else (6, 12, 32, 32)
+        return tuple(_three(f"conv{stage}_block{{}}_concat", count) for stage, count in zip((2, 3, 4, 5), counts, strict=True))
+    if name in ("mobilenetv2", "mobilenetv2_035"):
+        # Stride 4 has two blocks only; the second one's depthwise activation makes the third map.
+        return (
+            ("block_1_project_BN", "block_2_depthwise_relu", "block_2_add"),
+            ("block_3_project_BN", "block_4_add", "block_5_add"),
+            ("block_10_project_BN", "block_11_add", "block_12_add"),
+            ("block_14_add", "block_15_add", "out_relu"),
+        )
+    if name == "efficientnetv2s":
+        return (
+            ("block2b_add", "block2c_add", "block2d_add"),
+            ("block3b_add", "block3c_add", "block3d_add"),
+            ("block5g_add", "block5h_add", "block5i_add"),
+            ("block6m_add", "block6n_add", "block6o_add"),
+        )
+    raise UsageError(f"--backbone {name}: has no four stages of three blocks; expected resnet50, densenet121, mobilenetv2_035 or similar")
+
+
+def _three(pattern: str, blocks: int) -> tuple[str, str, str]:
+    return (pattern.format(blocks - 2), pattern.format(blocks - 1), pattern.format(blocks))
