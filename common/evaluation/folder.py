@@ -1,0 +1,100 @@
+"""A run folder as the evaluation sees it: files that are read, and files that are written whole (temporary name, then rename)."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. `RunFolder.of` takes a path or anything with a `.path`, such as a `common.runs.Run`."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, run: Any) -> "RunFolder":
+        return run if isinstance(run, cls) else cls(Path(getattr(run, "path", run)))
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunFolder":
+        """The folder of a run that was started. UsageError for a folder that is no run."""
+        path = Path(path)
+        if not path.is_dir():
+            raise UsageError(f"{path} is not a folder: expected a run folder, such as runs/cervical/contrastive/<name>")
+        if not (path / "config.json").is_file():
+            raise UsageError(f"{path} is no run folder: it holds no config.json")
+        return cls(path)
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def read_json(self, name: str) -> dict:
+        """UsageError when the file is missing or is no JSON object."""
+        path = self.path / name
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not valid JSON: {error}") from None
+        if not isinstance(result, dict):
+            raise UsageError(f"{path} should hold a JSON object")
+        return result
+
+    def read_table(self, name: str, **options: Any) -> pd.DataFrame:
+        path = self.path / name
+        try:
+            return pd.read_csv(path, **options)
+        except FileNotFoundError:
+            raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)") from None
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not a readable CSV: {error}") from None
+
+    def write_json(self, name: str, content: dict) -> Path:
+        text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return self.write_text(name, text)
+
+    def write_table(self, name: str, table: pd.DataFrame) -> Path:
+        return self.write_text(name, table.to_csv(index=False, lineterminator="\n"))
+
+    def write_text(self, name: str, text: str) -> Path:
+        return write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Call `write` with a temporary name beside `path` (same suffix), then rename: nobody ever sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def plain(value: Any) -> Any:
+    """NumPy values, tuples and paths as what JSON holds; a float that is not finite becomes None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return value.as_posix()
+    return value

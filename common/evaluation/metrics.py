@@ -1,0 +1,195 @@
+"""What a classifier's predictions are worth, in NumPy. The public names of all metrics are importable from here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.evaluation.calibration import calibration_bins, expected_calibration_error
+from common.evaluation.overlap import continuous_dice, jaccard_index
+from common.evaluation.statistics import (
+    RESAMPLES,
+    Difference,
+    McNemar,
+    Ranks,
+    average_deviation,
+    average_ranks,
+    bootstrap_interval,
+    mcnemar,
+    mean_and_deviation,
+    paired_bootstrap,
+    percentile_interval,
+    ranks_with_ties,
+)
+
+__all__ = [
+    "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_ranks", "bootstrap_interval", "calibration_bins",
+    "class_scores", "classification_metrics", "confusion", "continuous_dice", "expected_calibration_error", "expected_cost",
+    "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation", "one_vs_rest", "paired_bootstrap",
+]  # fmt: skip
+
+
+def class_indices(values: Sequence | np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """`(n,)` class numbers from class names or from numbers 0..K−1. Raises ValueError naming a value that is neither."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"expected (n,) labels, got shape {array.shape}")
+    if array.dtype.kind in "iu":
+        if array.size and (array.min() < 0 or array.max() >= len(classes)):
+            raise ValueError(f"class numbers must lie in 0..{len(classes) - 1}, got {array.min()}..{array.max()}")
+        return array.astype(np.int64)
+    numbers = {name: index for index, name in enumerate(classes)}
+    unknown = sorted({str(value) for value in array} - set(numbers))
+    if unknown:
+        raise ValueError(f"labels that are no class: {', '.join(unknown[:5])} (classes: {', '.join(classes)})")
+    return np.array([numbers[str(value)] for value in array], dtype=np.int64)
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
+    """`(count, count)` int64 from class numbers `(n,)`: rows the truth, columns the prediction."""
+    return np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
+
+
+def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, each `(…, K)`, from confusion matrices `(…, K, K)`. An empty denominator gives 0."""
+    hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
+    support, called = matrix.sum(axis=-1), matrix.sum(axis=-2)
+
+    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        return np.where(below > 0, above / np.where(below > 0, below, 1), 0.0)
+
+    return {"precision": ratio(hits, called), "recall": ratio(hits, support), "f1": ratio(2 * hits, support + called)}
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray, count: int) -> float:
+    """Mean F1 over the classes that occur in `labels`; both arguments are class numbers `(n,)`."""
+    matrix = confusion(labels, predicted, count)
+    return float(class_scores(matrix)["f1"][matrix.sum(axis=1) > 0].mean())
+
+
+def auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
+    """Area under the ROC curve, the share of (positive, negative) pairs in the right order, ties half. None without one of the two."""
+    positive = np.asarray(positive, dtype=bool)
+    first, second = int(positive.sum()), int((~positive).sum())
+    if not first or not second:
+        return None
+    ranks = ranks_with_ties(np.asarray(scores, dtype=np.float64))
+    return float((ranks[positive].sum() - first * (first + 1) / 2) / (first * second))
+
+
+def one_vs_rest(labels: Sequence, predicted: Sequence, probabilities: np.ndarray | None, classes: Sequence[str]) -> dict[str, dict]:
+    """Per class, that class against all others: accuracy, specificity, sensitivity, F1 and AUC (feedback thesis, tables 3.1 and 4.1).
+
+    labels, predicted: `(n,)` names or numbers; probabilities: `(n, K)` or None (then no AUC). A class without test image has sensitivity
+    and AUC None, one that is every image's has specificity and AUC None.
+    """
+    truth, called = class_indices(labels, classes), class_indices(predicted, classes)
+    result = {}
+    for index, name in enumerate(classes):
+        is_class, said = truth == index, called == index
+        hits, negatives = int((is_class & said).sum()), int((~is_class).sum())
+        positives = len(truth) - negatives
+        result[name] = {
+            "accuracy": float((is_class == said).mean()),
+            "specificity": float((~is_class & ~said).sum() / negatives) if negatives else None,
+            "sensitivity": hits / positives if positives else None,
+            "f1": 2 * hits / (positives + int(said.sum())) if positives + said.sum() else 0.0,
+            "auc": None if probabilities is None else auc(is_class, probabilities[:, index]),
+        }
+    return result
+
+
+def expected_cost(labels: Sequence[int], predictions: Sequence[int], cost_matrix: np.ndarray) -> float:
+    """Mean of cost_matrix[label, prediction] over the images; rows are the truth, columns the decision.
+
+    labels, predictions: `(n,)` class numbers; cost_matrix: `(K, K)` finite. Raises ValueError for anything else.
+    """
+    costs = np.asarray(cost_matrix, dtype=np.float64)
+    if costs.ndim != 2 or costs.shape[0] != costs.shape[1] or not np.isfinite(costs).all():
+        raise ValueError(f"expected a finite square cost matrix, got shape {costs.shape}")
+    names = [str(index) for index in range(len(costs))]
+    truth, called = class_indices(labels, names), class_indices(predictions, names)
+    if truth.shape != called.shape or not truth.size:
+        raise ValueError(f"expected as many predictions as labels, at least one, got {truth.shape} and {called.shape}")
+    return float(costs[truth, called].mean())
+
+
+def classification_metrics(
+    labels: Sequence,
+    predicted: Sequence | None,
+    probabilities: np.ndarray | None,
+    classes: Sequence[str],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict:
+    """Every score of a K-class classifier on n images, as a dict that JSON can hold.
+
+    labels, predicted: `(n,)` class names or numbers (predicted None: the largest probability); probabilities: `(n, K)` or None.
+    Averages run over the classes that occur in `labels`; an empty denominator counts 0. `intervals` holds 95 % percentile bootstrap
+    intervals over the images: resampling images and counting is the same as drawing the confusion matrix from a multinomial, which is
+    what is done. Without probabilities there is no `ece`, `auc` or `calibration`.
+    """
+    if predicted is None:
+        if probabilities is None:
+            raise ValueError("classification_metrics needs predictions or probabilities")
+        predicted = np.argmax(probabilities, axis=1)
+    truth, called, count = class_indices(labels, classes), class_indices(predicted, classes), len(classes)
+    if truth.shape != called.shape or not truth.size:
+        raise ValueError(f"expected as many predictions as labels, at least one, got {truth.shape} and {called.shape}")
+    matrix = confusion(truth, called, count)
+    scores, support = class_scores(matrix), matrix.sum(axis=1)
+    intervals = _intervals(matrix, seed, resamples)
+    result = {
+        "n": int(truth.size),
+        **_averages(matrix),
+        "accuracy_interval": intervals["accuracy"],
+        "macro_f1_interval": intervals["macro_f1"],
+        "intervals": {name: value for name, value in intervals.items() if name != "per_class"},
+        "per_class": {
+            name: {
+                **{score: float(values[index]) for score, values in scores.items()},
+                "support": int(support[index]),
+                "intervals": {score: intervals["per_class"][score][index] for score in scores},
+            }
+            for index, name in enumerate(classes)
+        },
+        "confusion": matrix.tolist(),
+        "classes": list(classes),
+    }
+    if probabilities is not None:
+        probabilities = np.asarray(probabilities, dtype=np.float64)
+        if probabilities.shape != (truth.size, count):
+            raise ValueError(f"expected probabilities of shape {(truth.size, count)}, got {probabilities.shape}")
+        areas = {name: auc(truth == index, probabilities[:, index]) for index, name in enumerate(classes)}
+        known = [value for value in areas.values() if value is not None]
+        bins = calibration_bins(truth == called, probabilities[np.arange(truth.size), called])
+        result |= {
+            "auc": {"macro": float(np.mean(known)) if known else None, "per_class": areas},
+            "ece": expected_calibration_error(bins),
+            "calibration": bins,
+        }
+    return result
+
+
+def _averages(matrix: np.ndarray) -> dict:
+    """Accuracy, macro and weighted scores from `(…, K, K)`: floats for one matrix, arrays for many."""
+    scores, support = class_scores(matrix), matrix.sum(axis=-1)
+    total = support.sum(axis=-1)
+    # The set of classes is that of the whole test set, also in a resample that happens to miss a rare class.
+    present = support.reshape(-1, support.shape[-1]).sum(axis=0) > 0
+    result = {"accuracy": np.trace(matrix, axis1=-2, axis2=-1) / total}
+    for name, values in scores.items():
+        result[f"macro_{name}"] = values[..., present].mean(axis=-1)
+        result[f"weighted_{name}"] = (values * support).sum(axis=-1) / total
+    return {name: float(value) if matrix.ndim == 2 else value for name, value in result.items()}
+
+
+def _intervals(matrix: np.ndarray, seed: int, resamples: int) -> dict:
+    """95 % intervals of every average, and of every class's scores under `per_class`."""
+    total = int(matrix.sum())
+    draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
+    draws = draws.reshape(resamples, *matrix.shape)
+    intervals: dict = {name: list(percentile_interval(values)) for name, values in _averages(draws).items()}
+    intervals["per_class"] = {
+        name: [list(percentile_interval(column)) for column in values.T] for name, values in class_scores(draws).items()
+    }
+    return intervals

@@ -1,0 +1,97 @@
+"""From a model's probabilities to predictions.csv, and from predictions.csv alone to metrics.json."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UsageError
+from common.evaluation.folder import RunFolder
+from common.evaluation.metrics import class_indices, classification_metrics, expected_cost, one_vs_rest
+
+PREFIX = "prob_"
+# Seven decimals: finer than float32 softmax can tell, and the file reads back to the same numbers.
+DECIMALS = 7
+
+
+def write_predictions(run: Any, manifest_rows: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Write predictions.csv: image, label, predicted (class names), then one `prob_<class>` column a class, in the order of `classes`.
+
+    manifest_rows: the test rows with `image` and `label`, in the order of `probabilities` `(n, K)`, which are 0..1 and sum to 1.
+    `predicted` is the largest of the probabilities as written, so it can be told from the file alone. Returns the table.
+    Raises ValueError when the shapes do not fit or the rows are no probabilities.
+    """
+    rows = np.asarray(probabilities, dtype=np.float64)
+    if rows.shape != (len(manifest_rows), len(classes)):
+        raise ValueError(f"expected probabilities of shape {(len(manifest_rows), len(classes))}, got {rows.shape}")
+    if not np.isfinite(rows).all() or (rows < -1e-3).any() or (np.abs(rows.sum(axis=1) - 1) > 2e-2).any():
+        raise ValueError("expected probabilities: finite, not negative, each row summing to 1")
+    rows = np.round(rows, DECIMALS)
+    table = pd.DataFrame({"image": manifest_rows["image"].to_numpy(), "label": manifest_rows["label"].to_numpy()})
+    table["predicted"] = np.asarray(classes, dtype=object)[rows.argmax(axis=1)]
+    for index, name in enumerate(classes):
+        table[PREFIX + name] = rows[:, index]
+    RunFolder.of(run).write_table("predictions.csv", table)
+    return table
+
+
+def read_predictions(run: Any) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table of predictions.csv and its classes. UsageError when the file is missing or is not such a table."""
+    folder = RunFolder.of(run)
+    # Class names stay text, also when they look like numbers or like "NA".
+    text = {"image": str, "label": str, "predicted": str}
+    table = folder.read_table("predictions.csv", dtype=text, keep_default_na=False)
+    classes = tuple(name.removeprefix(PREFIX) for name in table.columns if name.startswith(PREFIX))
+    missing = [name for name in text if name not in table.columns]
+    if missing or not classes:
+        raise UsageError(f"{folder.path / 'predictions.csv'} lacks the column {(missing or [PREFIX + '<class>'])[0]}")
+    if not len(table):
+        raise UsageError(f"{folder.path / 'predictions.csv'} holds no image")
+    return table, classes
+
+
+def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """`(n, K)` float64 from a predictions table."""
+    return table[[PREFIX + name for name in classes]].to_numpy(dtype=np.float64)
+
+
+def write_metrics(run: Any, seed: int, cost_matrix: np.ndarray | None = None, extra: dict | None = None) -> dict:
+    """Write metrics.json from predictions.csv, and return it. Data set, split and `synthetic` are copied from config.json.
+
+    seed: of the bootstrap. cost_matrix: `(K, K)`, rows the truth; adds `expected_cost`. extra: anything else a study measured, merged
+    at the top level; it may not replace a key that is computed here (ValueError). Both are remembered under `given`, so that
+    `remake_metrics` needs nothing but the folder.
+    """
+    folder = RunFolder.of(run)
+    table, classes = read_predictions(folder)
+    config = folder.read_json("config.json") if folder.has("config.json") else {}
+    try:
+        metrics = classification_metrics(table["label"], table["predicted"], probabilities_of(table, classes), classes, seed)
+    except ValueError as error:
+        raise UsageError(f"{folder.path / 'predictions.csv'}: {error}") from None
+    metrics |= {name: config.get(name) for name in ("study", "experiment", "dataset", "split")}
+    metrics |= {
+        "seed": config.get("seed", seed),
+        "synthetic": bool(config.get("synthetic", False)),
+        "one_vs_rest": one_vs_rest(table["label"], table["predicted"], probabilities_of(table, classes), classes),
+    }
+    if cost_matrix is not None:
+        truth, called = class_indices(table["label"], classes), class_indices(table["predicted"], classes)
+        metrics["expected_cost"] = expected_cost(truth, called, cost_matrix)
+    taken = sorted(set(metrics) & set(extra or {}))
+    if taken:
+        raise ValueError(f"extra metrics would hide computed ones: {', '.join(taken)}")
+    metrics |= extra or {}
+    metrics["given"] = {"bootstrap_seed": seed, "cost_matrix": cost_matrix, "extra": extra or {}}
+    folder.write_json("metrics.json", metrics)
+    return folder.read_json("metrics.json")
+
+
+def remake_metrics(path: Path) -> dict:
+    """metrics.json again from predictions.csv, with the cost matrix and the extra values of the first time."""
+    folder = RunFolder.existing(path)
+    given = folder.read_json("metrics.json").get("given", {}) if folder.has("metrics.json") else {}
+    seed = given.get("bootstrap_seed", folder.read_json("config.json").get("seed") or 0)
+    return write_metrics(folder, int(seed), given.get("cost_matrix"), given.get("extra"))

@@ -1,0 +1,176 @@
+"""Uncertainty and comparison: bootstrap, McNemar, ranks over data sets, means with their deviation. NumPy, seeded."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+class Difference(NamedTuple):
+    """`value` = second − first, with the interval `low`..`high` of a paired bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+class McNemar(NamedTuple):
+    """`only_first`: images that only the first method got right; `p_value`: exact, two-sided."""
+
+    n: int
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+class Ranks(NamedTuple):
+    """`ranks` `(methods,)`, 1 is best; two methods differ when their ranks are further apart than `critical_difference`."""
+
+    ranks: np.ndarray
+    friedman: float
+    p_value: float
+    critical_difference: float
+
+
+def resample_indices(n: int, resamples: int, seed: int) -> np.ndarray:
+    """`(resamples, n)` row numbers drawn with replacement; the same for the same three numbers."""
+    return np.random.default_rng(seed).integers(0, n, size=(resamples, n), dtype=np.int32)
+
+
+def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """The middle `confidence` part of `values`, as (low, high)."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], float] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (Efron & Tibshirani 1993, chapter 13) of `statistic` over the rows of `values`.
+
+    values: `(n,)`, or `(n, …)` with one row an image; `statistic` takes rows of that shape, None is the mean.
+    For accuracy, pass `labels == predicted`. Raises ValueError for no rows or values that are not finite.
+    """
+    rows = _rows(values, "bootstrap_interval")
+    return percentile_interval(_resampled(rows, statistic, resamples, seed), confidence)
+
+
+def paired_bootstrap(
+    first: np.ndarray,
+    second: np.ndarray,
+    statistic: Callable[[np.ndarray], float] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """statistic(second) − statistic(first) on the same images, each resample drawing the same images for both.
+
+    first, second: `(n, …)` rows of the same images in the same order, as in `bootstrap_interval`. For accuracy: two arrays of right/wrong.
+    """
+    one, two = _rows(first, "paired_bootstrap"), _rows(second, "paired_bootstrap")
+    if one.shape != two.shape:
+        raise ValueError(f"paired_bootstrap compares the same images: got shapes {one.shape} and {two.shape}")
+    if statistic is None:
+        rows = two.astype(np.float64) - one
+        value, draws = float(rows.mean()), _resampled(rows, None, resamples, seed)
+    else:
+        value = float(statistic(two)) - float(statistic(one))
+        # The same seed draws the same images for both, which is what makes the bootstrap paired.
+        draws = _resampled(two, statistic, resamples, seed) - _resampled(one, statistic, resamples, seed)
+    return Difference(value, *percentile_interval(draws, confidence))
+
+
+def mcnemar(labels: Sequence | np.ndarray, first: Sequence | np.ndarray, second: Sequence | np.ndarray) -> McNemar:
+    """Exact McNemar test of two methods on the same images (McNemar 1947; the binomial form, right for any count).
+
+    labels, first, second: `(n,)` true and predicted classes, of one type. p = 2·P(X ≤ min(b, c)), X ~ Binomial(b + c, ½), at most 1,
+    where b and c count the images that only one of the two got right; b + c = 0 gives 1.
+    """
+    labels, first, second = np.asarray(labels), np.asarray(first), np.asarray(second)
+    if labels.ndim != 1 or not labels.shape == first.shape == second.shape or not labels.size:
+        raise ValueError(f"mcnemar expects three (n,) arrays, got {labels.shape}, {first.shape} and {second.shape}")
+    right_first, right_second = first == labels, second == labels
+    b, c = int(np.sum(right_first & ~right_second)), int(np.sum(~right_first & right_second))
+    # Whole numbers until the division, so that large counts neither overflow nor lose digits.
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
+    return McNemar(int(labels.size), b, c, min(1.0, 2 * tail / 2 ** (b + c)))
+
+
+def average_ranks(scores: np.ndarray, higher_is_better: bool = True, alpha: float = 0.05) -> Ranks:
+    """Average ranks of methods over data sets, Friedman's test and Nemenyi's critical difference (Demšar 2006, section 3.2.2).
+
+    scores: `(data sets, methods)`, at least two of each; ties share the mean rank. CD = q_α · sqrt(k(k+1) / 6N), q_α = the studentised
+    range's quantile (k groups, infinite degrees of freedom) over √2. Friedman's χ² is corrected for ties.
+    """
+    from scipy import stats
+
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 2 or min(scores.shape) < 2 or not np.isfinite(scores).all():
+        raise ValueError(f"average_ranks expects finite scores (data sets, methods), at least 2 x 2, got shape {scores.shape}")
+    n, k = scores.shape
+    table = np.stack([ranks_with_ties(-row if higher_is_better else row) for row in scores])
+    ranks = table.mean(axis=0)
+    spread = np.sum((table - (k + 1) / 2) ** 2) / (n * (k - 1))
+    friedman = n * np.sum((ranks - (k + 1) / 2) ** 2) / spread if spread else 0.0
+    q = stats.studentized_range.ppf(1 - alpha, k, np.inf) / math.sqrt(2)
+    return Ranks(ranks, float(friedman), float(stats.chi2.sf(friedman, k - 1)), float(q * math.sqrt(k * (k + 1) / (6 * n))))
+
+
+def ranks_with_ties(values: np.ndarray) -> np.ndarray:
+    """Ranks of `(n,)` values, 1 the smallest; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def mean_and_deviation(values: Sequence[float] | np.ndarray) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n − 1). One value has no deviation: None, never 0."""
+    values = _finite(values)
+    return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else None
+
+
+def average_deviation(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Mean and average absolute deviation Σ|x − mean| / n, the bars of the LMF paper's figures 1 and 4."""
+    values = _finite(values)
+    return float(values.mean()), float(np.abs(values - values.mean()).mean())
+
+
+def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if not array.size or not np.isfinite(array).all():
+        raise ValueError("expected at least one finite value")
+    return array
+
+
+def _rows(values: np.ndarray, name: str) -> np.ndarray:
+    rows = np.asarray(values)
+    if rows.ndim == 0 or not len(rows):
+        raise ValueError(f"{name} expects at least one row, got shape {rows.shape}")
+    if rows.dtype.kind in "fc" and not np.isfinite(rows).all():
+        raise ValueError(f"{name} expects finite values")
+    return rows
+
+
+def _resampled(rows: np.ndarray, statistic: Callable[[np.ndarray], float] | None, resamples: int, seed: int) -> np.ndarray:
+    """`(resamples,)` values of the statistic."""
+    indices = resample_indices(len(rows), resamples, seed)
+    if statistic is None:
+        if rows.ndim != 1:
+            raise ValueError(f"a mean is taken over (n,) values, got shape {rows.shape}: pass a statistic")
+        # Row by row: gathering (resamples, n) float64 at once would cost eight times the indices.
+        return np.array([rows[chosen].mean() for chosen in indices], dtype=np.float64)
+    return np.array([statistic(rows[chosen]) for chosen in indices], dtype=np.float64)
