@@ -1,0 +1,274 @@
+"""The losses of the LMF paper (Sadi et al. 2024, eqs. 1 to 8), usable on their own with any Keras model that returns logits.
+
+Every loss takes integer labels `(batch,)` (or `(batch, 1)`) in 0..K-1 and logits `(batch, K)`, and returns the scalar batch mean.
+Two readings, because paper and authors' code differ (see DEVIATIONS.md):
+- "described": the equations, with the sum over the other classes of eqs. 5 and 8 read as sum_{j != y} e^{z_j}; no logit scale,
+  no class weights in LDAM, weighted losses divided by the batch size;
+- "coded": the authors' program: LDAM multiplies all logits by 30 and weighs each sample by its class margin; WCCE, BWCCE and
+  LDAM divide by the sum of the weights in the batch, not by its size.
+The focal loss is the same in both.
+
+    from lmf.losses import LMFLoss
+    model.compile(optimizer="adam", loss=LMFLoss([229, 360, 769, 81, 779, 4693, 100], alpha=1.0, beta=2.0))
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+READINGS = ("described", "coded")
+CODED_SCALE = 30.0
+# Stands for "minus infinity" in a masked log-sum-exp: far below any float32 log-probability, yet finite, so that no gradient becomes NaN.
+FAR_BELOW = -1e30
+
+
+def inverse_weights(class_counts: Sequence[int]) -> np.ndarray:
+    """Eq. 2's weights, "the inverse ratio of the number of images": w_j = N / (K n_j), float64 `(K,)`; all 1 when the counts are equal."""
+    counts = checked_counts(class_counts)
+    return counts.sum() / (len(counts) * counts)
+
+
+def balanced_weights(class_counts: Sequence[int]) -> np.ndarray:
+    """Eq. 3: w_j = (1 - n_j / sum n) / (K - 1), float64 `(K,)`, summing to 1."""
+    counts = checked_counts(class_counts)
+    return (1 - counts / counts.sum()) / (len(counts) - 1)
+
+
+def margins(class_counts: Sequence[int], max_margin: float = 0.5) -> np.ndarray:
+    """Eq. 4: Delta_j = C / n_j^(1/4), float64 `(K,)`. C is left open by the paper; as in the code, the largest margin is `max_margin`."""
+    counts = checked_counts(class_counts)
+    return max_margin * (counts.min() / counts) ** 0.25
+
+
+def cross_entropies(logits, one_hot):
+    """Eq. 1 for each sample: -log p_y, with `logits` and `one_hot` `(batch, K)` float32 and the result `(batch,)`."""
+    return ops.logsumexp(logits, axis=-1) - ops.sum(logits * one_hot, axis=-1)
+
+
+def ldam_values(logits, one_hot, class_margins, scale: float = 1.0):
+    """Eq. 5 for each sample, `(batch,)`: cross-entropy of scale * (z - Delta_y on the true class's logit)."""
+    return cross_entropies(scale * (logits - one_hot * class_margins), one_hot)
+
+
+def focal_values(logits, one_hot, gamma: float):
+    """Eq. 6 for each sample, `(batch,)`: (1 - p_y)^gamma * -log p_y.
+
+    1 - p_y is taken as exp(log-sum-exp of the other logits - log-sum-exp of all): no cancellation near p_y = 1, and a finite gradient
+    there for every gamma >= 0 (the power rule gives infinity times zero for gamma < 1).
+    """
+    everything = ops.logsumexp(logits, axis=-1)
+    others = ops.logsumexp(ops.where(one_hot > 0, FAR_BELOW, logits), axis=-1)
+    return ops.exp(gamma * (others - everything)) * (everything - ops.sum(logits * one_hot, axis=-1))
+
+
+class ImbalanceLoss(keras.losses.Loss):
+    """What the losses share: checks, one-hot labels and class weights; subclasses define `values(logits, one_hot)` `(batch,)`.
+
+    `class_counts`: training images of each class, in the order of the logits; all at least 1.
+    Raises ValueError for counts that do not match the logits, wrong shapes and, outside a compiled function, labels out of range
+    (inside one such a label makes the loss NaN, which stops our training; it never passes silently).
+    """
+
+    def __init__(self, class_counts: Sequence[int] | None, reading: str, name: str, **kwargs):
+        super().__init__(name=name, **kwargs)
+        if reading not in READINGS:
+            raise ValueError(f"reading={reading!r}: expected one of {', '.join(READINGS)}")
+        self.reading = reading
+        self.class_counts = None if class_counts is None else [int(count) for count in checked_counts(class_counts)]
+
+    @property
+    def coded(self) -> bool:
+        return self.reading == "coded"
+
+    def values(self, logits, one_hot):
+        """Loss of each sample, `(batch,)` float32, whose plain mean is the loss of the batch."""
+        raise NotImplementedError
+
+    def weighted(self, values, one_hot, class_weights):
+        """Each sample's value times its class weight; in the coded reading scaled so that the plain mean is sum(w v) / sum(w)."""
+        weights = ops.matmul(one_hot, ops.convert_to_tensor(class_weights, "float32")[:, None])[:, 0]
+        return values * (weights / ops.mean(weights) if self.coded else weights)
+
+    def call(self, y_true, y_pred):
+        # float32 whatever comes in: with scale 30 a float16 logit of 2200 would already overflow.
+        logits = ops.cast(y_pred, "float32")
+        labels = self._checked_labels(y_true, logits)
+        one_hot = ops.one_hot(labels, logits.shape[-1], dtype="float32")
+        known = ops.sum(one_hot, axis=-1) > 0
+        return ops.where(known, self.values(logits, one_hot), float("nan"))
+
+    def _checked_labels(self, y_true, logits):
+        shape, classes = tuple(y_true.shape), logits.shape[-1] if len(logits.shape) == 2 else None
+        if classes is None or classes < 2:
+            raise ValueError(f"{self.name}: logits must have shape (batch, classes) with at least 2 classes, got {tuple(logits.shape)}")
+        if not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
+            raise ValueError(f"{self.name}: labels must be integers of shape (batch,), got shape {shape}")
+        if None not in (shape[0], logits.shape[0]) and shape[0] != logits.shape[0]:
+            raise ValueError(f"{self.name}: labels of shape {shape} do not fit logits of shape {tuple(logits.shape)}")
+        if self.class_counts is not None and len(self.class_counts) != classes:
+            raise ValueError(f"{self.name}: {len(self.class_counts)} class counts do not fit logits of shape {tuple(logits.shape)}")
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        values = concrete(labels)
+        if values is not None and values.size and (values.min() < 0 or values.max() >= classes):
+            raise ValueError(f"{self.name}: labels must lie in 0..{classes - 1}, got {values.min()}..{values.max()}")
+        return labels
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "class_counts": self.class_counts, "reading": self.reading}
+
+
+@keras.saving.register_keras_serializable("lmf")
+class Crossentropy(ImbalanceLoss):
+    """CCE, eq. 1: mean of -log p_y. `class_counts` are optional and only checked against the logits."""
+
+    def __init__(self, class_counts=None, reading: str = "described", name: str = "cce", **kwargs):
+        super().__init__(class_counts, reading, name, **kwargs)
+
+    def values(self, logits, one_hot):
+        return cross_entropies(logits, one_hot)
+
+
+@keras.saving.register_keras_serializable("lmf")
+class WeightedCrossentropy(ImbalanceLoss):
+    """WCCE, eq. 2: w_y * -log p_y with w_j = N / (K n_j)."""
+
+    def __init__(self, class_counts, reading: str = "described", name: str = "wcce", **kwargs):
+        super().__init__(required(class_counts), reading, name, **kwargs)
+        self.class_weights = inverse_weights(class_counts)
+
+    def values(self, logits, one_hot):
+        return self.weighted(cross_entropies(logits, one_hot), one_hot, self.class_weights)
+
+
+@keras.saving.register_keras_serializable("lmf")
+class BalancedWeightedCrossentropy(ImbalanceLoss):
+    """BWCCE, eqs. 2 and 3: w_y * -log p_y with w_j = (1 - n_j / N) / (K - 1)."""
+
+    def __init__(self, class_counts, reading: str = "described", name: str = "bwcce", **kwargs):
+        super().__init__(required(class_counts), reading, name, **kwargs)
+        self.class_weights = balanced_weights(class_counts)
+
+    def values(self, logits, one_hot):
+        return self.weighted(cross_entropies(logits, one_hot), one_hot, self.class_weights)
+
+
+@keras.saving.register_keras_serializable("lmf")
+class FocalLoss(ImbalanceLoss):
+    """Focal loss, eq. 7: alpha_y (1 - p_y)^gamma * -log p_y, alpha the margins of eq. 4; `class_counts=None` leaves alpha out (eq. 6).
+
+    Always divided by the batch size, as the focal-loss file that the authors' program loads does. gamma = 0 is cross-entropy.
+    """
+
+    def __init__(self, class_counts, gamma: float = 1.5, max_margin: float = 0.5, reading: str = "described",
+                 name: str = "focal", **kwargs):  # fmt: skip
+        super().__init__(class_counts, reading, name, **kwargs)
+        self.gamma, self.max_margin = at_least_zero("gamma", gamma), at_least_zero("max_margin", max_margin)
+
+    def values(self, logits, one_hot):
+        values = focal_values(logits, one_hot, self.gamma)
+        return values if self.class_counts is None else values * margin_of(one_hot, self.class_counts, self.max_margin)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "gamma": self.gamma, "max_margin": self.max_margin}
+
+
+@keras.saving.register_keras_serializable("lmf")
+class LDAMLoss(ImbalanceLoss):
+    """LDAM, eq. 5: -log(u / (u + sum_{j != y} e^{z_j})), u = e^{z_y - Delta_y}. Coded: scale 30 and the margins as class weights.
+
+    `scale=None` is the reading's: 1 described, 30 coded. No deferred re-weighting and no normalised features, as in the authors' program.
+    """
+
+    def __init__(self, class_counts, max_margin: float = 0.5, scale: float | None = None, reading: str = "described",
+                 name: str = "ldam", **kwargs):  # fmt: skip
+        super().__init__(required(class_counts), reading, name, **kwargs)
+        self.max_margin, self.scale = at_least_zero("max_margin", max_margin), reading_scale(scale, reading)
+        self.class_margins = margins(class_counts, self.max_margin)
+
+    def values(self, logits, one_hot):
+        values = ldam_values(logits, one_hot, ops.convert_to_tensor(self.class_margins, "float32"), self.scale)
+        return self.weighted(values, one_hot, self.class_margins) if self.coded else values
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "max_margin": self.max_margin, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("lmf")
+class LMFLoss(LDAMLoss):
+    """LMF, eq. 8: alpha * LDAM (eq. 5) + beta * focal (eq. 7), both on the same logits; alpha, beta, gamma >= 0."""
+
+    def __init__(self, class_counts, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.5, max_margin: float = 0.5,
+                 scale: float | None = None, reading: str = "described", name: str = "lmf", **kwargs):  # fmt: skip
+        super().__init__(class_counts, max_margin, scale, reading, name, **kwargs)
+        self.alpha, self.beta, self.gamma = at_least_zero("alpha", alpha), at_least_zero("beta", beta), at_least_zero("gamma", gamma)
+
+    def values(self, logits, one_hot):
+        focal = focal_values(logits, one_hot, self.gamma) * margin_of(one_hot, self.class_counts, self.max_margin)
+        return self.alpha * super().values(logits, one_hot) + self.beta * focal
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+
+
+def margin_of(one_hot, class_counts: Sequence[int], max_margin: float):
+    """Margin of each sample's class, `(batch,)` float32."""
+    return ops.matmul(one_hot, ops.convert_to_tensor(margins(class_counts, max_margin), "float32")[:, None])[:, 0]
+
+
+def checked_counts(class_counts: Sequence[int]) -> np.ndarray:
+    """Counts as float64 `(K,)`; ValueError unless there are at least two classes with at least one image each."""
+    counts = np.asarray(class_counts, dtype="float64")
+    if counts.ndim != 1 or len(counts) < 2:
+        raise ValueError(f"class_counts must list at least two classes, got shape {counts.shape}")
+    if not (np.isfinite(counts).all() and (counts >= 1).all()):
+        raise ValueError(f"class_counts must be at least 1 for every class, got {[float(count) for count in counts]}")
+    return counts
+
+
+def required(class_counts):
+    """Only CCE and the plain focal loss (eq. 6) do without counts."""
+    if class_counts is None:
+        raise ValueError("class_counts must list the training images of each class, got None")
+    return class_counts
+
+
+def at_least_zero(name: str, value: float) -> float:
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+    return float(value)
+
+
+def reading_scale(scale: float | None, reading: str) -> float:
+    """The logit scale s: as given, else 30 in the coded reading and 1 in the described one."""
+    if scale is None:
+        return CODED_SCALE if reading == "coded" else 1.0
+    if not scale > 0:
+        raise ValueError(f"scale must be greater than 0, got {scale}")
+    return float(scale)
+
+
+def concrete(tensor) -> np.ndarray | None:
+    """The tensor's numbers, or None while a function is being traced, when it has none yet."""
+    try:
+        return np.asarray(ops.convert_to_numpy(tensor))
+    except Exception:  # each backend has an exception of its own for this, and naming it would need its import
+        return None
+
+
+LOSSES = {
+    "cce": Crossentropy,
+    "wcce": WeightedCrossentropy,
+    "focal": FocalLoss,
+    "ldam": LDAMLoss,
+    "bwcce": BalancedWeightedCrossentropy,
+    "lmf": LMFLoss,
+}
+
+
+def build_loss(name: str, class_counts: Sequence[int], reading: str = "described", **settings) -> ImbalanceLoss:
+    """The loss called `name` on the command line; `settings` are those of its class (alpha, beta, gamma, max_margin, scale)."""
+    if name not in LOSSES:
+        raise ValueError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
+    return LOSSES[name](class_counts, reading=reading, **settings)

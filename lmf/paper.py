@@ -1,0 +1,59 @@
+"""The paper's tables as printed (Sadi et al. 2024, Tables 1 to 6), read from paper_tables.json; scores in percent.
+
+Keys are this suite's names: data sets `odir5k`, `ham10000`, `isic2019`, `covid_radiography`; backbones `efficientnetv2s`, `resnet50`,
+`densenet121`; losses `cce`, `focal`, `ldam`, `bwcce`, `lmf`.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+TITLES = {"odir5k": "ODIR-5K", "ham10000": "HAM-10K", "isic2019": "ISIC-2019", "covid_radiography": "Covid-19"}
+LOSS_TITLES = {"cce": "CCE", "wcce": "WCCE", "focal": "Focal", "ldam": "LDAM", "bwcce": "BWCCE", "lmf": "LMF"}
+COMPARED = ("cce", "focal", "ldam", "bwcce", "lmf")
+SCORES = ("accuracy", "precision", "recall", "macro_f1")
+SCORE_TABLES = {"efficientnetv2s": "table_2", "resnet50": "table_3", "densenet121": "table_4"}
+# Class names of the data sets' own files -> as Table 5 prints them, where they differ by more than upper case.
+_PRINTED_CLASSES = {"COVID": "Covid", "Lung_Opacity": "LO", "Viral Pneumonia": "VP"}
+
+
+@cache
+def tables() -> dict:
+    """All tables; do not change what is returned."""
+    return json.loads((Path(__file__).parent / "paper_tables.json").read_text(encoding="utf-8"))
+
+
+def printed_class(name: str) -> str:
+    """Class name as Table 5 prints it: `akiec` -> `AKIEC`, `Lung_Opacity` -> `LO`."""
+    return _PRINTED_CLASSES.get(name, name if name == "Normal" else name.upper())
+
+
+def split_sizes(dataset: str) -> dict[str, int] | None:
+    """Table 1: images in train, validation and test; None for a data set that is not in the paper."""
+    return tables()["table_1"].get(dataset)
+
+
+def scores(dataset: str, backbone: str, loss: str) -> tuple[dict[str, float], str] | None:
+    """Tables 2 to 4: ({accuracy, precision, recall, macro_f1} in percent, "Table 2"), or None for a cell that was not printed."""
+    table = SCORE_TABLES.get(backbone)
+    row = tables()[table]["rows"].get(dataset, {}).get(loss) if table else None
+    return (row, f"Table {table[-1]}") if row else None
+
+
+def train_counts(dataset: str) -> dict[str, int] | None:
+    """Table 5: training images of each class, by printed class name; None for a data set that is not in the paper."""
+    rows = tables()["table_5"]["rows"].get(dataset)
+    return {name: row["train"] for name, row in rows.items()} if rows else None
+
+
+def class_f1(dataset: str, backbone: str, loss: str, class_name: str) -> float | None:
+    """Table 5 (EfficientNetV2 only): F1 of one class in percent, by the data set's own class name."""
+    table = tables()["table_5"]
+    row = table["rows"].get(dataset, {}).get(printed_class(class_name)) if backbone == table["backbone"] else None
+    return row.get(loss) if row else None
+
+
+def alpha_beta(dataset: str, backbone: str) -> tuple[float, float]:
+    """Table 6: (alpha, beta) of the cell; (1, 1), the defaults of the authors' program, where the table has no cell."""
+    cell = tables()["table_6"].get(dataset, {}).get(backbone)
+    return (float(cell["alpha"]), float(cell["beta"])) if cell else (1.0, 1.0)

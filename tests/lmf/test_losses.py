@@ -1,0 +1,247 @@
+"""Every loss against golden numbers, a slow loop, closed forms and the awkward batches."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from common.device import jit_compile
+from lmf.losses import (
+    LOSSES,
+    BalancedWeightedCrossentropy,
+    Crossentropy,
+    FocalLoss,
+    LDAMLoss,
+    LMFLoss,
+    WeightedCrossentropy,
+    balanced_weights,
+    build_loss,
+    inverse_weights,
+    margins,
+)
+
+HAM_COUNTS = [229, 360, 769, 81, 779, 4693, 100]
+LOGITS = np.array(
+    [
+        [2, 0.5, -1, 0.1, 0.3, 1, -0.5],
+        [0.2, 0.1, 0, 0.7, -0.2, 1.5, 0.3],
+        [-0.3, 0.4, 0.9, -1.2, 0.6, 2.2, 0],
+        [0, 1.1, 0.2, 0.3, 0.8, 0.9, -0.7],
+    ],
+    dtype="float32",
+)
+LABELS = np.array([0, 3, 5, 1])
+
+# Computed from the authors' definitions on the batch above with the HAM10000 training counts (Table 5), outside this project.
+CODED = [
+    (LDAMLoss(HAM_COUNTS, reading="coded"), 14.889876),
+    (FocalLoss(HAM_COUNTS, reading="coded"), 0.279201),
+    (LMFLoss(HAM_COUNTS, 1, 1, reading="coded"), 15.169077),
+    (LMFLoss(HAM_COUNTS, 1.5, 1, reading="coded"), 22.614016),
+    (LMFLoss(HAM_COUNTS, 1, 2, reading="coded"), 15.448278),
+    (BalancedWeightedCrossentropy(HAM_COUNTS, reading="coded"), 1.224387),
+    (Crossentropy(HAM_COUNTS, reading="coded"), 1.123179),
+    # Scale 30 without class weights is the plain mean of the same per-sample values.
+    (LDAMLoss(HAM_COUNTS, scale=30, reading="described"), 10.847978),
+]
+
+
+def loop(name: str, logits, labels, counts, reading="described", alpha=1.0, beta=1.0, gamma=1.5):
+    """The same losses sample by sample in plain Python, straight from eqs. 1 to 8."""
+    classes, total = len(counts), sum(counts)
+    delta = [0.5 * min(counts) ** 0.25 / n**0.25 for n in counts]
+    weights = {
+        "cce": [1.0] * classes,
+        "wcce": [total / (classes * n) for n in counts],
+        "bwcce": [(1 - n / total) / (classes - 1) for n in counts],
+        "ldam": delta if reading == "coded" else [1.0] * classes,
+    }
+
+    def cross_entropy(row, y):
+        return -math.log(math.exp(row[y]) / sum(math.exp(z) for z in row))
+
+    def weighted_mean(values, w):
+        weight = sum(w[y] for y in labels) if reading == "coded" else len(labels)
+        return sum(v * w[y] for v, y in zip(values, labels, strict=True)) / weight
+
+    pairs = [([float(z) for z in row], int(y)) for row, y in zip(logits, labels, strict=True)]
+    scale = 30 if reading == "coded" else 1
+    shifted = [([scale * (z - delta[y] * (j == y)) for j, z in enumerate(row)], y) for row, y in pairs]
+    ldam = weighted_mean([cross_entropy(row, y) for row, y in shifted], weights["ldam"])
+    focal = 0.0
+    for row, y in pairs:
+        p = math.exp(-cross_entropy(row, y))
+        focal += delta[y] * (1 - p) ** gamma * -math.log(p) / len(labels)
+    if name in ("focal", "ldam", "lmf"):
+        return {"focal": focal, "ldam": ldam, "lmf": alpha * ldam + beta * focal}[name]
+    return weighted_mean([cross_entropy(row, y) for row, y in pairs], weights[name])
+
+
+def gradient(loss, labels, logits):
+    """Gradient of the loss with respect to the logits by the backend that runs the tests."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda z: loss(labels, z))(ops.convert_to_tensor(logits)))
+    import tensorflow as tf
+
+    z = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        value = loss(labels, z)
+    return np.asarray(tape.gradient(value, z))
+
+
+@pytest.mark.parametrize(("loss", "expected"), CODED, ids=lambda value: getattr(value, "name", None))
+def test_golden_numbers_of_the_authors_definitions(loss, expected):
+    assert float(loss(LABELS, LOGITS)) == pytest.approx(expected, rel=2e-6)
+
+
+def test_golden_margins():
+    assert margins(HAM_COUNTS) == pytest.approx([0.385596, 0.344362, 0.284846, 0.5, 0.283927, 0.181229, 0.474342], abs=1e-6)
+    assert margins([10, 10]) == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("reading", ["described", "coded"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_against_the_slow_loop(name, reading):
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(0, 2, (11, 7)).astype("float32"), rng.integers(0, 7, 11)
+    expected = loop(name, logits, labels, HAM_COUNTS, reading)
+    assert float(build_loss(name, HAM_COUNTS, reading)(labels, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_lmf_takes_alpha_and_beta_of_the_formula():
+    expected = loop("lmf", LOGITS, LABELS, HAM_COUNTS, alpha=0.7, beta=1.9, gamma=2.0)
+    assert float(LMFLoss(HAM_COUNTS, 0.7, 1.9, gamma=2.0)(LABELS, LOGITS)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("reading", ["described", "coded"])
+def test_alpha_or_beta_zero_leaves_the_other_part(reading):
+    ldam, focal = (build_loss(name, HAM_COUNTS, reading) for name in ("ldam", "focal"))
+    assert float(LMFLoss(HAM_COUNTS, 1, 0, reading=reading)(LABELS, LOGITS)) == pytest.approx(float(ldam(LABELS, LOGITS)), rel=1e-6)
+    assert float(LMFLoss(HAM_COUNTS, 0, 1, reading=reading)(LABELS, LOGITS)) == pytest.approx(float(focal(LABELS, LOGITS)), rel=1e-6)
+
+
+def test_gamma_zero_is_cross_entropy():
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(LABELS, LOGITS)
+    assert float(FocalLoss(None, gamma=0)(LABELS, LOGITS)) == pytest.approx(float(cross_entropy), rel=1e-6)
+    assert float(Crossentropy()(LABELS, LOGITS)) == pytest.approx(float(cross_entropy), rel=1e-6)
+    # With equal counts alpha is 0.5 everywhere.
+    assert float(FocalLoss([9] * 7, gamma=0)(LABELS, LOGITS)) == pytest.approx(0.5 * float(cross_entropy), rel=1e-6)
+
+
+def test_closed_forms_at_equal_logits():
+    """Equal logits: p = 1/K; two equal classes, margin 0.5: LDAM = log(1 + e^0.5)."""
+    zeros, labels = np.zeros((3, 2), "float32"), np.array([0, 1, 1])
+    assert float(LDAMLoss([5, 5])(labels, zeros)) == pytest.approx(math.log(1 + math.exp(0.5)), rel=1e-6)
+    assert float(FocalLoss([5, 5], gamma=2)(labels, zeros)) == pytest.approx(0.5 * 0.25 * math.log(2), rel=1e-6)
+    assert float(LDAMLoss([5, 5], max_margin=0)(labels, zeros)) == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_class_weights():
+    assert balanced_weights(HAM_COUNTS).sum() == pytest.approx(1)
+    assert balanced_weights([30, 10]) == pytest.approx([0.25, 0.75])
+    assert inverse_weights([30, 10]) == pytest.approx([40 / 60, 40 / 20])
+    equal = [7] * 7
+    for loss in (WeightedCrossentropy(equal), WeightedCrossentropy(equal, "coded"), BalancedWeightedCrossentropy(equal, "coded")):
+        assert float(loss(LABELS, LOGITS)) == pytest.approx(float(Crossentropy()(LABELS, LOGITS)), rel=1e-6)
+
+
+@pytest.mark.parametrize("reading", ["described", "coded"])
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("kind", ["right by far", "wrong by far", "one sample", "one class", "float16", "equal"])
+def test_finite_gradients_on_awkward_batches(name, reading, kind):
+    logits, labels = LOGITS, LABELS
+    one_hot = np.eye(7, dtype="float32")[labels]
+    if kind == "right by far":
+        logits = 1e4 * one_hot
+    elif kind == "wrong by far":
+        logits = -1e4 * one_hot
+    elif kind == "one sample":
+        logits, labels = LOGITS[:1], LABELS[:1]
+    elif kind == "one class":
+        labels = np.full(4, 3)
+    elif kind == "float16":
+        logits = (6e4 * (one_hot - 0.5)).astype("float16")
+    elif kind == "equal":
+        logits = np.zeros_like(LOGITS)
+    loss = build_loss(name, HAM_COUNTS, reading)
+    assert np.isfinite(float(loss(labels, logits)))
+    assert np.isfinite(gradient(loss, labels, logits)).all()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.5])
+def test_focal_gradient_at_certainty_is_zero_for_every_gamma(gamma):
+    """(1 - p)^gamma has an infinite slope at p = 1 for gamma < 1; the loss must still have gradient 0 there."""
+    logits = 200 * np.eye(7, dtype="float32")[LABELS]
+    assert gradient(FocalLoss(HAM_COUNTS, gamma=gamma), LABELS, logits) == pytest.approx(np.zeros_like(logits), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_against_finite_differences(name):
+    loss = build_loss(name, HAM_COUNTS)
+    measured = gradient(loss, LABELS, LOGITS)
+    for row, column in [(0, 0), (1, 5), (3, 6)]:
+        step = np.zeros_like(LOGITS)
+        step[row, column] = 1e-2
+        slope = (float(loss(LABELS, LOGITS + step)) - float(loss(LABELS, LOGITS - step))) / 2e-2
+        assert measured[row, column] == pytest.approx(slope, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_survives_a_round_trip_through_its_config(name):
+    loss = build_loss(name, HAM_COUNTS, "coded")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+    assert float(again(LABELS, LOGITS)) == float(loss(LABELS, LOGITS))
+
+
+def test_sample_weights_and_column_labels_work():
+    loss = LMFLoss(HAM_COUNTS)
+    assert float(loss(LABELS[:, None], LOGITS)) == float(loss(LABELS, LOGITS))
+    first = float(loss(LABELS[:1], LOGITS[:1]))
+    assert float(loss(LABELS, LOGITS, sample_weight=np.array([1.0, 0, 0, 0]))) == pytest.approx(first / 4, rel=1e-6)
+
+
+def test_a_label_out_of_range_becomes_nan_in_a_compiled_function():
+    loss, model = LMFLoss([5, 5]), keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(loss=loss, jit_compile=jit_compile())
+    value = model.evaluate(np.ones((2, 3), "float32"), np.array([0, 2]), verbose=0)
+    assert math.isnan(value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "logits", "words"),
+    [
+        (LABELS, LOGITS[:, :6], r"7 class counts do not fit logits of shape \(4, 6\)"),
+        (LABELS[:3], LOGITS, r"labels of shape \(3,\) do not fit logits of shape \(4, 7\)"),
+        (np.eye(7)[LABELS], LOGITS, r"labels must be integers of shape \(batch,\), got shape \(4, 7\)"),
+        (LABELS, LOGITS[:, 0], r"got \(4,\)"),
+        (LABELS + 6, LOGITS, r"labels must lie in 0..6, got 6..11"),
+        (LABELS - 1, LOGITS, r"labels must lie in 0..6, got -1..4"),
+    ],
+)
+def test_wrong_shapes_and_labels_are_named(labels, logits, words):
+    with pytest.raises(ValueError, match=words):
+        LMFLoss(HAM_COUNTS)(labels, logits)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: LMFLoss([5, 0, 3]), "at least 1 for every class"),
+        (lambda: LDAMLoss([5]), "at least two classes"),
+        (lambda: WeightedCrossentropy(None), "got None"),
+        (lambda: LMFLoss([5, 5], alpha=-1), "alpha must be a finite number of at least 0"),
+        (lambda: FocalLoss([5, 5], gamma=float("nan")), "gamma"),
+        (lambda: LDAMLoss([5, 5], scale=0), "scale must be greater than 0"),
+        (lambda: LMFLoss([5, 5], reading="printed"), "expected one of described, coded"),
+        (lambda: build_loss("hinge", [5, 5]), "expected one of cce"),
+    ],
+)
+def test_wrong_settings_are_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
