@@ -1,17 +1,14 @@
 """A run folder as the evaluation sees it: files that are read, and files that are written whole (temporary name, then rename)."""
 
 import json
-import math
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
+from common.runs.files import atomic, write_json
 
 
 @dataclass(frozen=True)
@@ -60,41 +57,13 @@ class RunFolder:
             raise UsageError(f"{path} is not a readable CSV: {error}") from None
 
     def write_json(self, name: str, content: dict) -> Path:
-        text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        return self.write_text(name, text)
+        write_json(self.path / name, content)
+        return self.path / name
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         return self.write_text(name, table.to_csv(index=False, lineterminator="\n"))
 
     def write_text(self, name: str, text: str) -> Path:
-        return write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Call `write` with a temporary name beside `path` (same suffix), then rename: nobody ever sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
-
-
-def plain(value: Any) -> Any:
-    """NumPy values, tuples and paths as what JSON holds; a float that is not finite becomes None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return value.as_posix()
-    return value
+        with atomic(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return self.path / name

@@ -1,0 +1,87 @@
+"""Two methods on the same test images: difference with its interval, McNemar, and the one sentence that follows from them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UsageError
+from common.evaluation.metrics import class_indices, macro_f1
+from common.evaluation.outcome import read_predictions
+from common.evaluation.statistics import RESAMPLES, Difference, McNemar, mcnemar, paired_bootstrap
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`second` against `first` on the same `n` images; differences are second − first with 95 % paired bootstrap intervals."""
+
+    first: str
+    second: str
+    n: int
+    accuracies: tuple[float, float]
+    macro_f1s: tuple[float, float]
+    accuracy: Difference
+    macro_f1: Difference
+    test: McNemar
+
+    def verdict(self) -> str:
+        """One sentence. "Better" is said only when the interval excludes zero."""
+        return verdict(self.accuracy, self.second, self.first, "accuracy")
+
+
+def verdict(difference: Difference, second: str, first: str, what: str) -> str:
+    """`second` is better or worse than `first` in `what`, or no difference is shown; higher values are better."""
+    interval = f"difference {difference.value:+.4f}, 95 % interval {difference.low:+.4f} to {difference.high:+.4f}"
+    if not difference.excludes_zero:
+        return f"No difference in {what} is shown between {second} and {first} ({interval}, which includes zero)."
+    word = "better" if difference.value > 0 else "worse"
+    return f"{second} is {word} than {first} in {what} ({interval})."
+
+
+def compare_predictions(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    classes: tuple[str, ...],
+    names: tuple[str, str] = ("first", "second"),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Compare two predictions tables (`image`, `label`, `predicted`), joined on `image`.
+
+    Raises UsageError unless both hold the same images with the same labels: scores on different test images cannot be paired.
+    """
+    joined = first[["image", "label", "predicted"]].merge(
+        second[["image", "label", "predicted"]], on="image", how="outer", suffixes=("_1", "_2"), indicator=True, validate="one_to_one"
+    )
+    alone = int((joined["_merge"] != "both").sum())
+    if alone:
+        raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {alone} test images occur in only one of them")
+    if (joined["label_1"] != joined["label_2"]).any():
+        raise UsageError(f"{names[0]} and {names[1]} cannot be compared: their labels differ")
+    truth = class_indices(joined["label_1"], classes)
+    called = [class_indices(joined[f"predicted_{index}"], classes) for index in (1, 2)]
+    rows = [np.stack([truth, each], axis=1) for each in called]
+
+    def score(pairs: np.ndarray) -> float:
+        return macro_f1(pairs[:, 0], pairs[:, 1], len(classes))
+
+    right = [each == truth for each in called]
+    return Comparison(
+        first=names[0],
+        second=names[1],
+        n=len(truth),
+        accuracies=(float(right[0].mean()), float(right[1].mean())),
+        macro_f1s=(score(rows[0]), score(rows[1])),
+        accuracy=paired_bootstrap(right[0], right[1], seed=seed, resamples=resamples),
+        macro_f1=paired_bootstrap(rows[0], rows[1], score, seed=seed, resamples=resamples),
+        test=mcnemar(truth, called[0], called[1]),
+    )
+
+
+def compare_runs(first: Any, second: Any, names: tuple[str, str], seed: int = 0) -> Comparison:
+    """`compare_predictions` of two run folders. UsageError when their classes or test images differ."""
+    (one, classes), (two, others) = read_predictions(first), read_predictions(second)
+    if classes != others:
+        raise UsageError(f"{names[0]} and {names[1]} cannot be compared: their classes differ")
+    return compare_predictions(one, two, classes, names, seed)

@@ -1,0 +1,274 @@
+"""report.md: what was run, on what, what came out, and how that compares with the printed numbers and with the controls.
+
+Everything is read from the run folder (config.json, metrics.json, history.csv, predictions.csv, and report.json, in which the first
+writing leaves title, printed numbers and notes), so a report can be made again years later without the model or the images.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.errors import UsageError
+from common.evaluation.compare import Comparison, compare_runs
+from common.evaluation.folder import RunFolder
+from common.evaluation.model_card import write_model_card
+from common.evaluation.outcome import remake_metrics
+from common.evaluation.tables import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+
+__all__ = ["Printed", "Row", "comparison_table", "report_command", "write_model_card", "write_report"]
+
+SYNTHETIC = (
+    "> **Synthetic data.** These images were drawn by a program. The run shows that the procedure works from end to end; "
+    "its numbers say nothing about real cells, skin, eyes or lungs and do not belong beside the printed ones.\n"
+)
+
+
+def write_report(
+    run: Any,
+    title: str,
+    printed: Mapping[str, Printed] | None = None,
+    notes: Sequence[str] = (),
+    controls: Mapping[str, Path] | None = None,
+    figures: bool = True,
+) -> Path:
+    """Write report.md into the run folder, report.json with the arguments, and the standard figures; return report.md's path.
+
+    printed: metric -> printed number; a metric is a key of metrics.json, with dots into it: "accuracy", "per_class.Dyskeratotic.f1".
+    controls: name -> run folder to compare with on the same test images; a `control/` folder inside the run is added by itself.
+    Raises UsageError when metrics.json is missing or `printed` names a metric that it does not hold.
+    """
+    folder = RunFolder.of(run)
+    config, metrics = folder.read_json("config.json"), folder.read_json("metrics.json")
+    printed, controls = dict(printed or {}), _with_own_control(folder, controls or {})
+    folder.write_json(
+        "report.json",
+        {
+            "title": title,
+            "printed": {name: {"value": item.value, "source": item.source} for name, item in printed.items()},
+            "notes": list(notes),
+            "controls": {name: Path(os.path.relpath(path, folder.path)).as_posix() for name, path in controls.items()},
+        },
+    )
+    parts = [f"# {title}\n"]
+    if metrics.get("synthetic"):
+        parts.append(SYNTHETIC)
+    parts.append(_headline(metrics, config))
+    parts.append("## Measured beside printed\n\n" + comparison_table(measured_rows(metrics, printed)) + _explanation(metrics))
+    parts.append("## Per class\n\n" + _per_class(metrics))
+    parts.append("## Confusion\n\n" + _confusion(metrics))
+    if "ece" in metrics:
+        parts.append("## Calibration\n\n" + _calibration(metrics))
+    for name, path in controls.items():
+        parts.append(f"## Beside {name}\n\n" + _control(folder, name, path, config.get("experiment") or "this run", metrics))
+    parts.append("## Training\n\n" + _training(folder))
+    if notes:
+        parts.append("## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
+    parts.append("## What was run\n\n" + _facts(folder, config, metrics))
+    if figures:
+        from common.evaluation.plots import standard_figures
+
+        standard_figures(folder.path)
+    parts.append(_figures(folder))
+    return folder.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def measured_rows(metrics: Mapping[str, Any], printed: Mapping[str, Printed]) -> list[Row]:
+    """The rows of the first table: accuracy, macro and weighted F1, expected cost, and whatever else has a printed number."""
+    names = ["accuracy", "macro_f1", "weighted_f1"] + [name for name in ("expected_cost",) if name in metrics]
+    rows = []
+    for name in [*names, *(name for name in printed if name not in names)]:
+        found, value, interval = find_metric(metrics, name)
+        if not found:
+            raise UsageError(f"printed number for '{name}', which metrics.json does not hold")
+        rows.append(Row(name, value, interval, printed.get(name), synthetic=bool(metrics.get("synthetic"))))
+    return rows
+
+
+def find_metric(metrics: Mapping[str, Any], name: str) -> tuple[bool, float | None, list[float] | None]:
+    """Whether a metric exists, its value and its interval. Dots lead into nested dicts; a key with a dot in it is found as well."""
+    if name in metrics and not isinstance(metrics[name], Mapping):
+        interval = (metrics.get("intervals") or {}).get(name) or metrics.get(f"{name}_interval")
+        return True, metrics[name], interval
+    for split in (index for index, letter in enumerate(name) if letter == "."):
+        inner = metrics.get(name[:split])
+        if isinstance(inner, Mapping):
+            found = find_metric(inner, name[split + 1 :])
+            if found[0]:
+                return found
+    return False, None, None
+
+
+def report_command(options: Any) -> None:
+    """`report RUN`: metrics.json, figures, report.md and model_card.md again, from the run folder alone (`options.run`)."""
+    folder = RunFolder.existing(options.run)
+    remake_metrics(folder.path)
+    control = folder.path / "control"
+    if (control / "predictions.csv").is_file():
+        remake_metrics(control)
+    config = folder.read_json("config.json")
+    kept = folder.read_json("report.json") if folder.has("report.json") else {}
+    write_report(
+        folder,
+        kept.get("title") or f"{config.get('study')}: {config.get('experiment')}",
+        {name: Printed(**item) for name, item in kept.get("printed", {}).items()},
+        kept.get("notes", ()),
+        {name: folder.path / path for name, path in kept.get("controls", {}).items()},
+    )
+    card = folder.read_json("model_card.json") if folder.has("model_card.json") else {}
+    write_model_card(folder, **card)
+    print(folder.path / "report.md")
+
+
+def _with_own_control(folder: RunFolder, controls: Mapping[str, Path]) -> dict[str, Path]:
+    paths = {name: Path(path) for name, path in controls.items()}
+    own = folder.path / "control"
+    if (own / "predictions.csv").is_file() and own.resolve() not in {path.resolve() for path in paths.values()}:
+        paths["the control (same network, plain cross-entropy)"] = own
+    return paths
+
+
+def _headline(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    where = f"{metrics['n']} test images of {metrics.get('dataset')} ({metrics.get('split')} split, seed {metrics.get('seed')})"
+    return (
+        f"Accuracy **{number(metrics['accuracy'])}** {interval_text(metrics['accuracy_interval'])}, macro F1 "
+        f"**{number(metrics['macro_f1'])}** {interval_text(metrics.get('macro_f1_interval'))} on {where}; "
+        f"{config.get('backend', 'unknown')} backend, {config.get('machine', 'unknown machine')}.\n"
+    )
+
+
+def _explanation(metrics: Mapping[str, Any]) -> str:
+    text = (
+        "\nIntervals: 95 % percentile bootstrap over the test images of one trained model. They do not contain the spread between "
+        "seeds or between splits.\n"
+    )
+    if metrics["accuracy"] in (0.0, 1.0):
+        # Resampling images that are all right can only give images that are all right.
+        side = "error rate" if metrics["accuracy"] == 1.0 else "accuracy"
+        bound = min(1.0, 3 / metrics["n"])
+        text += f"\nA bootstrap has no width here; by the rule of three the {side} may still be up to {bound:.3f}.\n"
+    return text
+
+
+def _per_class(metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for name, scores in metrics["per_class"].items():
+        recall = scores.get("intervals", {}).get("recall") if scores["support"] else None
+        area = metrics.get("auc", {}).get("per_class", {}).get(name)
+        rest = metrics.get("one_vs_rest", {}).get(name, {})
+        values = [number(scores["precision"]), number(scores["recall"]), interval_text(recall), number(scores["f1"])]
+        rows.append([name, *values, number(rest.get("specificity")), number(area), scores["support"]])
+    for kind in ("macro", "weighted"):
+        area = metrics.get("auc", {}).get("macro") if kind == "macro" else None
+        values = [number(metrics[f"{kind}_{key}"]) for key in ("precision", "recall")]
+        rows.append([f"*{kind}*", *values, MISSING, number(metrics[f"{kind}_f1"]), MISSING, number(area), metrics["n"]])
+    header = ("class", "precision", "recall", "95 % interval of recall", "F1", "specificity", "AUC", "images")
+    absent = [name for name, scores in metrics["per_class"].items() if not scores["support"]]
+    note = f"\nWithout a test image, and left out of the macro averages: {', '.join(absent)}.\n" if absent else ""
+    return markdown(header, rows) + note
+
+
+def _confusion(metrics: Mapping[str, Any]) -> str:
+    classes = list(metrics["per_class"])
+    rows = [[name, *line] for name, line in zip(classes, metrics["confusion"], strict=True)]
+    return markdown(("truth ↓, predicted →", *classes), rows)
+
+
+def _calibration(metrics: Mapping[str, Any]) -> str:
+    rows = [
+        [f"{row['low']:.2f}–{row['high']:.2f}", row["count"], number(row["confidence"]), number(row["accuracy"])]
+        for row in metrics["calibration"]
+        if row["count"]
+    ]
+    text = f"Expected calibration error {number(metrics['ece'])} ({len(metrics['calibration'])} equal bins of the confidence).\n\n"
+    return text + markdown(("confidence", "images", "mean confidence", "accuracy"), rows)
+
+
+def _control(folder: RunFolder, name: str, path: Path, method: str, metrics: Mapping[str, Any]) -> str:
+    try:
+        found = compare_runs(path, folder, (name, method), int(metrics.get("given", {}).get("bootstrap_seed") or 0))
+    except UsageError as error:
+        return f"Not compared: {error}.\n"
+    return comparison_text(found)
+
+
+def comparison_text(found: Comparison) -> str:
+    """A table of both scores with their paired differences, McNemar's counts, and the verdict."""
+    rows = [
+        [score, number(values[0]), number(values[1]), number(gap.value, sign=True), f"[{gap.low:+.4f}, {gap.high:+.4f}]"]
+        for score, values, gap in (("accuracy", found.accuracies, found.accuracy), ("macro F1", found.macro_f1s, found.macro_f1))
+    ]
+    table = markdown(("", found.first, found.second, "difference", "95 % interval (paired bootstrap)"), rows)
+    test = found.test
+    return (
+        f"{table}\n{found.verdict()}\n\nMcNemar, exact, {test.n} shared test images: {test.only_second} right only with {found.second}, "
+        f"{test.only_first} right only with {found.first}, p = {test.p_value:.3g}.\n"
+    )
+
+
+def _training(folder: RunFolder) -> str:
+    if not folder.has("history.csv"):
+        return "No history.csv: nothing was trained in this run.\n"
+    history = folder.read_table("history.csv")
+    stages = history.groupby("stage", sort=False) if "stage" in history else [("training", history)]
+    rows = []
+    for stage, part in stages:
+        last = part.iloc[-1]
+        shown = [f"{key} {last[key]:.4g}" for key in part.columns if _is_score(key, last)]
+        rows.append([stage, len(part), _duration(seconds_of(part)), ", ".join(shown)])
+    return markdown(("stage", "epochs", "time", "last epoch"), rows, left=1)
+
+
+def _is_score(key: str, row: pd.Series) -> bool:
+    skipped = {"stage", "epoch", "seconds", "learning_rate", "lr"}
+    return key not in skipped and isinstance(row[key], int | float) and pd.notna(row[key])
+
+
+def seconds_of(history: pd.DataFrame) -> float | None:
+    """Training time in seconds from a history table's `seconds` column, or None."""
+    return float(history["seconds"].sum()) if "seconds" in history else None
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _facts(folder: RunFolder, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    settings = config.get("settings") or {}
+    history = folder.read_table("history.csv") if folder.has("history.csv") else None
+    facts: dict[str, Any] = {
+        "study, experiment": f"{config.get('study')}, {config.get('experiment')}",
+        "command": f"`{config['command']}`" if config.get("command") else None,
+        "data set": f"{config.get('dataset')}{' (synthetic)' if metrics.get('synthetic') else ''}",
+        "split": config.get("split"),
+        "images": _counts(folder),
+        "seed": config.get("seed"),
+        "reading": config.get("reading", settings.get("reading")),
+        "backbone, weights": f"{config.get('backbone')}, {config.get('weights')}",
+        "image size, resize filter": f"{config.get('image_size')}, {config.get('resize_filter')}",
+        "backend": config.get("backend"),
+        "versions": ", ".join(f"{name} {value}" for name, value in (config.get("versions") or {}).items()) or None,
+        "machine": config.get("machine"),
+        "precision": config.get("precision"),
+        "training time": _duration(seconds_of(history)) if history is not None else None,
+        "git commit": config.get("git_commit"),
+        "data fingerprint": config.get("fingerprint", config.get("data_fingerprint")),
+    }
+    return markdown(("", ""), [(name, value) for name, value in facts.items() if value is not None], left=2)
+
+
+def _counts(folder: RunFolder) -> str | None:
+    if not folder.has("manifest.csv"):
+        return None
+    split = folder.read_table("manifest.csv", keep_default_na=False)["split"].value_counts()
+    return ", ".join(f"{split[name]} {name}" for name in ("train", "validation", "test") if name in split)
+
+
+def _figures(folder: RunFolder) -> str:
+    paths = sorted((folder.path / "figures").glob("*.png"))
+    return "## Figures\n\n" + "".join(f"![{path.stem.replace('_', ' ')}](figures/{path.name})\n\n" for path in paths) if paths else ""
