@@ -1,4 +1,4 @@
-"""The convolutional networks of `keras.applications` without their tops: weights, the input each was trained on, freezing, batch normalisation.
+"""The networks of `keras.applications` without their tops: weights, the input each was trained on, freezing, batch normalisation.
 
 Every network here takes what `preprocess_layer` makes of raw RGB values 0..255, so a whole model can take pixels as they are decoded.
 """
@@ -162,7 +162,9 @@ def load_weights(model: keras.Model, path: Path, title: str) -> None:
     if not path.is_file():
         raise UsageError(f"--weights {path}: no such file; expected a Keras .weights.h5 file, 'imagenet' or 'none'")
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of every layer that does not fit before it raises
+            model.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds here; all of them mean the same to a user
         reason = " ".join(str(error).split())[:160]
         raise UsageError(f"--weights {path}: cannot be loaded into {title} without its top ({reason})") from None
@@ -204,7 +206,11 @@ def batchnorm_is_folded(model: keras.Layer) -> bool:
 
 
 def keep_batchnorm_frozen(model: keras.Layer) -> int:
-    """Put every batch normalisation into inference mode (Keras: a frozen one neither normalises by the batch nor moves); returns how many."""
+    """Put every batch normalisation into inference mode (Keras: a frozen one neither uses the batch's statistics nor moves).
+
+    Returns:
+        How many there are.
+    """
     layers = batch_normalisations(model)
     for layer in layers:
         layer.trainable = False

@@ -1,0 +1,189 @@
+"""The run folder: everything one experiment leaves behind, under a name made from its settings."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import UsageError
+from common.runs.files import atomic, plain, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+RUNS = Path("runs")
+_FINISHED = "finished.json"
+# Settings that readers of config.json look for at its top level.
+_TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
+_PATH_OPTIONS = ("--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output")
+
+
+def is_finished(path: Path) -> bool:
+    """Whether `path` is the folder of a run that came to its end."""
+    return (path / _FINISHED).is_file()
+
+
+class Run:
+    """One run folder. Open it with `Run.open`; every write is atomic.
+
+    Attributes:
+        path: the folder.
+        settings: effective settings, as plain JSON values.
+        finished: whether an earlier process finished this very run.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+        self.settings: dict[str, Any] = config["settings"]
+        self.finished = is_finished(path)
+        self._started = time.monotonic()
+        self._lock: Any = None
+
+    @classmethod
+    def open(
+        cls,
+        study: str,
+        experiment: str,
+        settings: Mapping[str, Any],
+        *,
+        run_dir: Path | None = None,
+        name_parts: Iterable[str] = (),
+        fingerprint: str = "",
+        data_dir: Path | None = None,
+    ) -> Run:
+        """Make the run's folder, or take up the one that has the same settings.
+
+        Args:
+            study: package name.
+            experiment: command name.
+            settings: all effective settings, JSON-able; two runs are the same when these and `fingerprint` are.
+            run_dir: folder to use; default `runs/<study>/<experiment>/<name parts>-<hash of the settings>`.
+            name_parts: readable beginning of the default name (data set, backbone, split, reading, seed).
+            fingerprint: of the data set (`common.data.manifest.fingerprint`).
+            data_dir: where the images lie on this machine; kept in local.json, which is not for publication.
+
+        Raises:
+            UsageError: the folder holds a run of other settings, something that is no run, or is in use by another process.
+        """
+        values = plain(dict(settings))
+        identity = {"study": study, "experiment": experiment, "settings": values, "data_fingerprint": fingerprint}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        path = run_dir or RUNS / study / experiment / "-".join([*name_parts, digest])
+        config = _existing(path, identity)
+        if config is None:
+            from common import device
+
+            top = {key: values[key] for key in _TOP_LEVEL if key in values}
+            config = {**identity, "command": _command(), **top, **device.describe()}
+            write_json(path / "config.json", config)
+        run = cls(path, config)
+        run._acquire()
+        if data_dir is not None and not run.finished:
+            with atomic(path / "local.json") as temporary:
+                temporary.write_text(json.dumps({"data_dir": str(Path(data_dir).resolve())}) + "\n", encoding="utf-8")
+        log.info("%s %s", "finished already:" if run.finished else "run folder:", path)
+        return run
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write `value` as JSON to the file `name` of the folder."""
+        write_json(self.path / name, value)
+        return self.path / name
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a UTF-8 text file."""
+        with atomic(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return self.path / name
+
+    def write_csv(self, name: str, table: Any) -> Path:
+        """Write a pandas DataFrame as CSV, without its index; floats with 9 significant digits (float32 survives the round trip)."""
+        with atomic(self.path / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.9g")
+        return self.path / name
+
+    def save_model(self, model: Any, name: str = "model.keras") -> Path:
+        """Save a whole Keras model."""
+        with atomic(self.path / name) as temporary:
+            model.save(temporary)
+        return self.path / name
+
+    def subrun(self, name: str, settings: Mapping[str, Any]) -> Run:
+        """A complete run folder inside this one (the control run beside the method), with its own settings."""
+        return Run.open(
+            self.config["study"],
+            f"{self.config['experiment']}-{name}",
+            settings,
+            run_dir=self.path / name,
+            fingerprint=self.config["data_fingerprint"],
+            data_dir=self.data_dir,
+        )
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where the images lay on this machine, or None when local.json is absent (a published run)."""
+        local = self.path / "local.json"
+        return Path(read_json(local)["data_dir"]) if local.is_file() else None
+
+    def finish(self) -> None:
+        """Mark the run as finished and drop its checkpoints: the model and the report hold all that matters."""
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        self.write_json(_FINISHED, {"seconds_of_last_process": round(time.monotonic() - self._started, 1)})
+        self.finished = True
+        self.release()
+        log.info("finished: %s", self.path)
+
+    def release(self) -> None:
+        """Let other processes use the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _acquire(self) -> None:
+        if self.finished:
+            return
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            # The system drops the lock when the process dies, however it dies.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UsageError(f"{self.path}: another process is at work on this run; wait for it or choose another --run-dir") from None
+        for left_over in self.path.rglob("*.tmp-*"):  # of a process that was killed while it wrote
+            left_over.unlink(missing_ok=True)
+
+
+def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    if not (path / "config.json").is_file():
+        if any(item for item in path.iterdir() if item.name != ".lock" and ".tmp-" not in item.name):
+            raise UsageError(f"--run-dir {path}: holds files but no config.json; expected a new, an empty or a run folder")
+        return None
+    config = read_json(path / "config.json")
+    if {key: config.get(key) for key in identity} == identity:
+        return config
+    raise UsageError(f"--run-dir {path}: holds a run of other settings ({_difference(config, identity)}); choose another --run-dir")
+
+
+def _difference(config: dict[str, Any], identity: dict[str, Any]) -> str:
+    old = {**config.get("settings", {}), "experiment": config.get("experiment"), "data": config.get("data_fingerprint")}
+    new = {**identity["settings"], "experiment": identity["experiment"], "data": identity["data_fingerprint"]}
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    shown = [f"{key} was {json.dumps(old.get(key))[:60]}, now {json.dumps(new.get(key))[:60]}" for key in keys[:3]]
+    return "; ".join(shown) + ("; …" if len(keys) > 3 else "")
+
+
+def _command() -> str:
+    """The command as typed, with folders shortened to their last part."""
+    words = [Path(word).name if before in _PATH_OPTIONS else word for before, word in zip(["", *sys.argv], sys.argv[1:], strict=False)]
+    program = Path(sys.argv[0]).parent.name if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
+    return shlex.join(["python", "-m", program, *words])

@@ -1,0 +1,90 @@
+"""Run folders: the same settings resume, others are refused, nothing is half-written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import UsageError
+from common.runs import Run, atomic, is_finished, read_json
+
+SETTINGS = {"seed": 1, "dataset": "sample", "lr": 1e-3, "classes": ("a", "b")}
+
+
+def test_same_settings_same_folder_other_settings_other_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = ("sample", "seed1")
+    first = Run.open("study", "train", SETTINGS, name_parts=parts, fingerprint="f")
+    first.release()
+    again = Run.open("study", "train", SETTINGS, name_parts=parts, fingerprint="f")
+    again.release()
+    other = Run.open("study", "train", {**SETTINGS, "lr": 1e-4}, name_parts=parts, fingerprint="f")
+    data = Run.open("study", "train", SETTINGS, name_parts=parts, fingerprint="g")
+    assert first.path == again.path
+    assert len({first.path, other.path, data.path}) == 3
+    assert first.path.parent == Path("runs/study/train")
+    assert first.path.name.startswith("sample-seed1-")
+
+
+def test_config_says_what_was_run_and_no_path(tmp_path: Path) -> None:
+    run = Run.open("study", "train", {**SETTINGS, "weights": Path("/somewhere/w.h5")}, run_dir=tmp_path / "r", data_dir=tmp_path)
+    config = read_json(run.path / "config.json")
+    assert config["settings"]["weights"] == "w.h5"
+    assert config["classes"] == ["a", "b"] and config["dataset"] == "sample" and config["seed"] == 1
+    assert {"backend", "versions", "machine", "git_commit", "command", "data_fingerprint"} <= set(config)
+    assert str(tmp_path) not in json.dumps(config)
+    assert run.data_dir == tmp_path.resolve()
+
+
+def test_other_settings_in_the_folder_are_refused_by_name(tmp_path: Path) -> None:
+    Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    with pytest.raises(UsageError, match="holds a run of other settings.*seed was 1, now 2"):
+        Run.open("study", "train", {**SETTINGS, "seed": 2}, run_dir=tmp_path / "r")
+
+
+def test_folder_with_foreign_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        Run.open("study", "train", SETTINGS, run_dir=tmp_path)
+
+
+def test_finish_marks_and_drops_checkpoints(tmp_path: Path) -> None:
+    run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
+    (run.path / "checkpoints" / "s").mkdir(parents=True)
+    assert not is_finished(run.path)
+    run.finish()
+    assert is_finished(run.path) and not (run.path / "checkpoints").exists()
+    assert Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").finished
+
+
+def test_second_process_is_refused(tmp_path: Path) -> None:
+    run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom common.errors import UsageError\nfrom common.runs import Run\n"
+        f"try:\n    Run.open('study', 'train', {SETTINGS!r}, run_dir=Path(sys.argv[1]))\n"
+        "except UsageError as error:\n    print(error)\n"
+    )
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    said = subprocess.run([sys.executable, "-c", code, str(run.path)], env=environment, capture_output=True, text=True, cwd=root).stdout
+    assert "another process is at work" in said
+
+
+def test_left_overs_of_a_killed_write_are_removed(tmp_path: Path) -> None:
+    Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    (tmp_path / "r" / "model.tmp-1.keras").write_bytes(b"half")
+    Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
+    assert not (tmp_path / "r" / "model.tmp-1.keras").exists()
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(OSError, match="full"), atomic(target) as temporary:
+        temporary.write_text("half")
+        raise OSError("full")
+    assert target.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
