@@ -19,9 +19,7 @@ LIMITS = (
 )
 
 
-def write_model_card(
-    run: Any, title: str | None = None, intended: str = "", data: Sequence[str] = (), limits: Sequence[str] = ()
-) -> Path:
+def write_model_card(run: Any, title: str | None = None, intended: str = "", data: Sequence[str] = (), limits: Sequence[str] = ()) -> Path:
     """Write model_card.md (Mitchell et al. 2019) and model_card.json with the arguments; return the card's path.
 
     intended: a sentence put before the general one. data: lines on where the images come from and their licence. limits: lines beside
@@ -30,9 +28,7 @@ def write_model_card(
     folder = RunFolder.of(run)
     config, metrics = folder.read_json("config.json"), folder.read_json("metrics.json")
     title = title or f"{config.get('study')}: {config.get('experiment')}"
-    folder.write_json(
-        "model_card.json", {"title": title, "intended": intended, "data": list(data), "limits": list(limits)}
-    )
+    folder.write_json("model_card.json", {"title": title, "intended": intended, "data": list(data), "limits": list(limits)})
     warning = (
         "> **Synthetic data.** Trained and tested on images drawn by a program: it knows nothing about real patients' images.\n\n"
         if metrics.get("synthetic")

@@ -83,8 +83,17 @@ def measured_rows(metrics: Mapping[str, Any], printed: Mapping[str, Printed]) ->
         found, value, interval = find_metric(metrics, name)
         if not found:
             raise UsageError(f"printed number for '{name}', which metrics.json does not hold")
-        rows.append(Row(name, value, interval, printed.get(name), synthetic=bool(metrics.get("synthetic"))))
+        rows.append(Row(_readable(name), value, interval, printed.get(name), synthetic=bool(metrics.get("synthetic"))))
     return rows
+
+
+def _readable(name: str) -> str:
+    """ "macro_f1" -> "macro F1", "per_class.Dyskeratotic.f1" -> "F1 of Dyskeratotic"."""
+    if name.startswith("per_class."):
+        owner, score = name.removeprefix("per_class.").rsplit(".", 1)
+        return f"{_readable(score)} of {owner}"
+    words = name.replace("_", " ")
+    return "F1" if words == "f1" else words.replace(" f1", " F1").replace("auc", "AUC").replace("ece", "ECE")
 
 
 def find_metric(metrics: Mapping[str, Any], name: str) -> tuple[bool, float | None, list[float] | None]:
@@ -126,7 +135,7 @@ def _with_own_control(folder: RunFolder, controls: Mapping[str, Path]) -> dict[s
     paths = {name: Path(path) for name, path in controls.items()}
     own = folder.path / "control"
     if (own / "predictions.csv").is_file() and own.resolve() not in {path.resolve() for path in paths.values()}:
-        paths["the control (same network, plain cross-entropy)"] = own
+        paths["the control"] = own
     return paths
 
 

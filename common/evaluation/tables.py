@@ -71,9 +71,7 @@ def comparison_table(rows: Iterable[Row], digits: int = 4) -> str:
                 row.printed.source if row.printed else MISSING,
             )
         )
-    return markdown(
-        ("", "ours", "printed", "difference", "95 % interval of ours", "printed inside?", "seeds", "printed where"), lines
-    )
+    return markdown(("", "ours", "printed", "difference", "95 % interval of ours", "printed inside?", "seeds", "printed where"), lines)
 
 
 def _holds(row: Row) -> str:
