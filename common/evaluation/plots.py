@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -75,8 +76,10 @@ def confusion_matrix(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequ
     counts = np.asarray(matrix)
     size = len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = panels(width=max(3.6, 0.62 * size + 2.6), height=max(3.0, 0.5 * size + 1.6))
-    axis: Axes = axes[0, 0]
+    long = max(len(name) for name in classes)
+    side = 0.45 * max(size, 3)
+    figure = Figure(figsize=(side + 1.9 + 0.06 * long, side + 1.1 + 0.05 * long), layout="compressed")
+    axis: Axes = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row in range(size):
         for column in range(size):
@@ -87,7 +90,8 @@ def confusion_matrix(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequ
     axis.set_yticks(range(size), classes)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set(xlabel="predicted", ylabel="truth", title=title)
+    axis.set(xlabel="predicted", ylabel="truth")
+    figure.suptitle("\n".join(wrap(title, int(13 * figure.get_figwidth()))), fontsize=10)
     figure.colorbar(image, ax=axis, label="share of the true class", shrink=0.8)
     return figure
 
@@ -143,7 +147,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], ece: float | None = None, tit
     upper.plot(confidence, accuracy, "D", markersize=3.5, color=COLOURS[1], label="at its mean confidence")
     upper.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1), title=title if ece is None else f"{title}, ECE {ece:.3f}")
     upper.grid(True)
-    upper.legend(loc="upper left")
+    upper.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
     lower.bar(centres, [row["count"] for row in bins], 0.92 * width, color="#999999")
     lower.set(xlabel="confidence (largest probability)", ylabel="images")
     lower.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
@@ -216,7 +220,8 @@ def scatter_hexbin(
         axis.set(xlabel=xlabel, ylabel=ylabel)
         if mark:
             axis.plot(*mark, "+", markersize=14, markeredgewidth=2, color=COLOURS[1], label=f"{mark[0]:.4g} × {mark[1]:.4g}")
-            axis.legend()
+    if mark:
+        left.legend()
     figure.suptitle(title)
     return figure
 
