@@ -1,0 +1,220 @@
+"""Lesion images with a diagnosis and a region on disk -> manifest; the thesis's split, its balanced variants, and the feedback masks.
+
+Two roles: the base classifier learns from ISIC 2019 or HAM10000 (or anyone's folders), the simulation takes ISIC 2018's 2594 images with
+the dermatologists' masks, or any other set here that has masks.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.data.images import cached_masks
+from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
+from common.data.sample import ensure_sample
+from common.data.splits import grouped_split, limit_per_class
+from common.errors import UsageError
+from feedback.isic import CLASSES, ham10000, isic2018, isic2019
+
+log = logging.getLogger(__name__)
+
+FRACTIONS = (0.8, 0.1, 0.1)
+_LOADERS = {"isic2018": isic2018, "isic2019": isic2019, "ham10000": ham10000}
+_SAMPLES = {"base": "ham10000", "simulation": "isic2018"}
+
+
+def load(options, role: str) -> Dataset:
+    """The data set of a command's options.
+
+    Args:
+        options: a `common.cli.DataOptions` (dataset, data_dir, labels_csv, mask_dir, group_pattern, limit, skip_unreadable, cache_dir).
+        role: "base" (images with a diagnosis) or "simulation" (images with a diagnosis and masks).
+
+    Returns:
+        Data set whose manifest has `image`, `label`, `group`, `overlap` ("same", "renamed" or "": whether the ISIC 2019 labels hold the
+        same image) and `mask_<name>` columns. Unlabelled images are left out and counted in `left_out`.
+
+    Raises:
+        UsageError: missing files, labels outside the classes, masks of another size or for unknown images, no mask at all.
+    """
+    if options.dataset == "folders":
+        data = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
+        data = replace(data, manifest=data.manifest.assign(overlap=""))
+    elif options.dataset == "sample":
+        kind = _SAMPLES[role]
+        folder = ensure_sample(kind, options.cache_dir)
+        data = replace(_LOADERS[kind](folder), name="sample", synthetic=True)
+    elif options.dataset in _LOADERS:
+        data = _LOADERS[options.dataset](options.data_dir, options.labels_csv, options.mask_dir, skip_missing=options.skip_unreadable)
+    else:
+        raise UsageError(f"--dataset {options.dataset}: expected sample, folders, {', '.join(_LOADERS)}")
+    if options.limit is not None:
+        data = replace(data, manifest=limit_per_class(data.manifest, options.limit).reset_index(drop=True))
+    data = check_readable(data, options.skip_unreadable, options.cache_dir)
+    if role == "simulation":
+        check_masks(data)
+    return data
+
+
+def classes_of(data: Dataset) -> tuple[str, ...]:
+    """The class order of a model's outputs: the eight of ISIC 2019 in the thesis's order, or a folder data set's own, sorted."""
+    names = class_names(data.manifest)
+    return CLASSES if set(names) <= set(CLASSES) else names
+
+
+def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """80/10/10 in each class, drawn from `seed` (sections 3.2.1, 5.3): column `split`, rows in the order given.
+
+    Validation and test are floor(n / 10) of a class each and training is the rest: ISIC 2019's class counts then give exactly the printed
+    20,273 / 2529 / 2529. Where the manifest has a column `overlap`, rows marked "same" (the image is in ISIC 2019 under the same id)
+    stay in training, as section 5.2 says. Rows without a label get no split ("").
+
+    Raises:
+        UsageError: a class with fewer than three images.
+    """
+    split = pd.Series("", index=range(len(manifest)), dtype=object)
+    rows = pd.DataFrame({"image": manifest["image"].to_numpy(), "label": manifest["label"].to_numpy()})
+    rows["fixed"] = manifest["overlap"].eq("same").to_numpy() if "overlap" in manifest else False
+    generator = np.random.default_rng(seed)
+    for label in class_names(manifest):
+        members = rows[rows["label"] == label].sort_values("image")
+        if len(members) < 3:
+            raise UsageError(f"the class {label} has {len(members)} image(s); a split into three parts needs at least 3")
+        free = members.index[~members["fixed"]].to_numpy()
+        held = min(max(1, len(members) // 10), len(free) // 2)
+        drawn = generator.permutation(free)
+        split[members.index] = "train"
+        split[drawn[:held]] = "test"
+        split[drawn[held : 2 * held]] = "validation"
+    return manifest.assign(split=split.to_numpy())
+
+
+def split_rows(manifest: pd.DataFrame, kind: str, seed: int, keep_overlap_in_training: bool) -> pd.DataFrame:
+    """The split of a setting: "paper" (with or without the thesis's rule for overlaps) or "grouped" (no lesion on two sides)."""
+    if kind == "grouped":
+        return grouped_split(manifest, FRACTIONS, seed)
+    if keep_overlap_in_training or "overlap" not in manifest:
+        return paper_split(manifest, seed)
+    return paper_split(manifest.drop(columns="overlap"), seed).assign(overlap=manifest["overlap"].to_numpy())[
+        [*manifest.columns, "split"]
+    ]
+
+
+def balanced(manifest: pd.DataFrame, balance: str, seed: int) -> pd.DataFrame:
+    """The training set made even; validation and test rows keep their images (sections 5.6 to 5.8).
+
+    - "none": as it is.
+    - "reduced": the two largest classes only, the larger cut to the smaller's size (437 MEL and 437 NV in the thesis); the other classes
+      leave validation and test too, as Table 5.2 tests MEL and NV only.
+    - "upsampled": smaller classes copied at random up to the largest. Only training rows are copied: copies made before the split,
+      as the thesis may have done, would reach the test set.
+
+    Returns:
+        Rows with `split`; copies repeat a row and have a number above 0 in the column `copy`.
+    """
+    manifest = manifest.reset_index(drop=True).assign(copy=0)
+    if balance == "none":
+        return manifest
+    generator = np.random.default_rng((seed, 1))
+    train = manifest[manifest["split"] == "train"].sort_values("image")
+    sizes = train["label"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    if balance == "reduced":
+        kept = list(sizes.index[:2])
+        size = int(sizes.iloc[:2].min())
+        keep = [row for name in kept for row in generator.permutation(train.index[train["label"] == name].to_numpy())[:size]]
+        held = manifest.index[(manifest["split"] != "train") & manifest["label"].isin(kept)]
+        return manifest.loc[sorted([*keep, *held])].reset_index(drop=True)
+    if balance != "upsampled":
+        raise ValueError(f"balance {balance!r}: expected none, reduced or upsampled")
+    parts = [manifest]
+    for name, size in sizes.items():
+        rows = train.index[train["label"] == name].to_numpy()
+        drawn = generator.choice(rows, int(sizes.max()) - size, replace=True)
+        extra = manifest.loc[drawn]
+        parts.append(extra.assign(copy=extra.groupby("image").cumcount() + 1))
+    return pd.concat(parts, ignore_index=True)
+
+
+def mask_columns(manifest: pd.DataFrame) -> list[str]:
+    """The attribute masks where there are any, otherwise the lesion mask; empty when the manifest has no masks."""
+    columns = [name for name in manifest.columns if name.startswith("mask_")]
+    return [name for name in columns if name != "mask_lesion"] or columns
+
+
+def check_masks(data: Dataset) -> None:
+    """Every mask must have its image's size, and at least one must exist. Headers only are read. UsageError names the first wrong file."""
+    from PIL import Image
+
+    columns = mask_columns(data.manifest)
+    if not columns or not any(data.manifest[name].ne("").any() for name in columns):
+        raise UsageError(
+            f"{data.data_dir}: no masks found; the simulation needs attribute or lesion masks (official layout, lesion_masks/, or --mask-dir)"
+        )
+    for row in data.manifest.itertuples():
+        names = [getattr(row, column) for column in columns if getattr(row, column)]
+        if not names:
+            continue
+        try:
+            with Image.open(data.data_dir / row.image) as image:
+                size = image.size
+            for name in names:
+                with Image.open(data.data_dir / name) as mask:
+                    if mask.size != size:
+                        raise UsageError(
+                            f"{data.data_dir / name}: the mask is {mask.size[0]}x{mask.size[1]} pixels, its image {row.image} "
+                            f"{size[0]}x{size[1]}; expected the same size"
+                        )
+        except OSError as error:
+            raise UsageError(f"{data.data_dir / row.image} or its mask cannot be read: {error}") from None
+
+
+def feedback_masks(data: Dataset, size: int, cache_dir: Path, form: str = "union") -> np.ndarray:
+    """What the simulated user marks, `(n, size, size)` uint8 0..255 aligned with the manifest; an image without a mask is all zeros.
+
+    Args:
+        form: "union" of the attribute masks, 0 or 255 (section 4.3, figure 5.2); "graded": the share of the image's attributes that mark a
+            pixel where there are attribute masks, otherwise the distance to the lesion's edge, divided by its largest value.
+
+    Raises:
+        UsageError: all masks are empty.
+    """
+    layers = [cached_masks(data, column, size, cache_dir) for column in mask_columns(data.manifest)]
+    counts = np.zeros((len(data.manifest), size, size), np.uint8)
+    for layer in layers:
+        counts += layer
+    if not counts.any():
+        raise UsageError(f"{data.data_dir}: all masks are empty; there is no region to learn from")
+    if form == "union":
+        return (counts > 0).astype(np.uint8) * 255
+    if len(layers) == 1:
+        from scipy.ndimage import distance_transform_edt
+
+        depths = (distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] for mask in counts)
+        return np.stack([_scaled(depth) for depth in depths])
+    return np.stack([_scaled(count) for count in counts])
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    peak = values.max()
+    return np.round(255 * (values / peak)).astype(np.uint8) if peak else np.zeros(values.shape, np.uint8)
+
+
+def overlap_counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Per split: how many images ISIC 2019 holds under the same id, under a changed id, or not at all. Stated in every report."""
+    counts = {}
+    for split in ("train", "validation", "test"):
+        rows = manifest[(manifest["split"] == split) & (manifest["copy"] == 0 if "copy" in manifest else True)]
+        found = rows["overlap"] if "overlap" in rows else pd.Series("", index=rows.index)
+        counts[split] = {
+            "images": len(rows), "same_id": int((found == "same").sum()), "renamed": int((found == "renamed").sum())
+        }  # fmt: skip
+    return counts
+
+
+def class_counts(labels: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """Images of each class, classes without any included."""
+    found = pd.Series(list(labels), dtype=object).value_counts()
+    return {name: int(found.get(name, 0)) for name in classes}

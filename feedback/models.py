@@ -1,0 +1,197 @@
+"""Skin Care VGG16 (Listing 3.1), the same plan on any backbone, and the model that explains itself while it learns (section 4.1)."""
+
+from functools import cache
+
+import keras
+import numpy as np
+from keras import ops
+
+from common.backbones import build_backbone, keep_batchnorm_frozen, preprocess_layer
+from common.explanation.gradcam import class_gradients, layer_gradients, map_from_gradients, normalise_map, split_model, tapped_model
+from common.explanation.graph import flatten
+from feedback.losses import combined_loss, explanation_loss_for
+
+IMAGE_SIZE = 227
+CASES = ("both_right", "region_wrong", "class_wrong", "both_wrong")
+
+
+def build_classifier(
+    backbone: str = "vgg16",
+    image_size: int = IMAGE_SIZE,
+    classes: int = 8,
+    *,
+    weights: str | None = None,
+    head: str = "flatten",
+    units: int = 2048,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """A backbone, two dense layers with dropout, softmax (section 3.2). One flat graph, so that a class map can be taken at any layer.
+
+    Args:
+        weights: of the backbone: None, "imagenet" or a path.
+        head: "flatten" (the thesis) or "average" (global average pooling, for small networks).
+        units: width of the two dense layers; 0 leaves them out.
+        dropout: rate; the thesis does not state it.
+
+    Returns:
+        Model from raw RGB 0..255 `(batch, image_size, image_size, 3)` to probabilities `(batch, classes)`.
+    """
+    inputs = keras.Input((image_size, image_size, 3), name="images")
+    features = build_backbone(backbone, image_size, weights)(preprocess_layer(backbone)(inputs))
+    pool = keras.layers.Flatten(name="flatten") if head == "flatten" else keras.layers.GlobalAveragePooling2D(name="average")
+    outputs = pool(features)
+    for number in (1, 2) if units else ():
+        outputs = keras.layers.Dense(units, activation="relu", name=f"fc{number}")(outputs)
+        outputs = keras.layers.Dropout(dropout, name=f"dropout_{number}")(outputs)
+    outputs = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(outputs)
+    flat, _ = flatten(keras.Model(inputs, outputs))
+    return keras.Model(flat.inputs, flat.outputs, name=f"skincare_{backbone}")
+
+
+def skincare_vgg16(weights: str | None = None) -> keras.Model:
+    """Listing 3.1 to the unit: VGG16 at 227 x 227, Flatten 25,088, 2048, 2048, 8; 70,309,704 parameters, all trainable."""
+    return build_classifier(weights=weights)
+
+
+@cache
+def _interpolation(small: int, large: int) -> np.ndarray:
+    """`(large, small)` float32: the bilinear interpolation of a row as a matrix (half-pixel centres, edges repeated)."""
+    positions = (np.arange(large) + 0.5) * small / large - 0.5
+    below = np.floor(positions).astype(int)
+    share = (positions - below).astype(np.float32)
+    matrix = np.zeros((large, small), np.float32)
+    np.add.at(matrix, (np.arange(large), np.clip(below, 0, small - 1)), 1 - share)
+    np.add.at(matrix, (np.arange(large), np.clip(below + 1, 0, small - 1)), share)
+    return matrix
+
+
+def upsample(maps, size: tuple[int, int]):
+    """Maps `(batch, h, w)` to `(batch, *size)`, bilinear. Two matrix products: the same values and gradients on every backend."""
+    rows = ops.convert_to_tensor(_interpolation(maps.shape[1], size[0]))
+    columns = ops.convert_to_tensor(_interpolation(maps.shape[2], size[1]))
+    return ops.matmul(ops.matmul(rows, maps), ops.transpose(columns))
+
+
+class SelfExplaining(keras.Model):
+    """A classifier that also gives its Grad-CAM map, and can be trained on both (thesis, figure 4.2 and Algorithm 2).
+
+    The classifier is cut in two, not copied: `body` (convolutions) and `head` (the rest) share its layers. A step runs both once for the
+    prediction, differentiates the head for the class weights a_k of eq. 4.6, and one ordinary backward pass does the rest. The map is taken
+    of the ground-truth class in training and of the predicted class in `evaluate` and at test (facts, section 4.2, row 4).
+
+    `fit` on images and targets `{"label": (batch,) int, "mask": (batch, H, W) 0..255, 0 everywhere where nothing was marked}`. An image
+    without a mask counts for the classification only. `compile` needs an optimiser and no loss.
+
+    Args:
+        classifier: from `build_classifier`, or any Keras classifier with a convolution layer that ends in softmax.
+        explanation_weight: lambda of eq. 4.1, 0..1.
+        differentiate_weights: False takes the a_k as constants, as the thesis's copy of the model does; True differentiates them too.
+        layers: names of the layers whose maps are fused by their mean; (None,) is the last feature map alone.
+        feedback: "binary", "graded" or "distance" (see `feedback.losses.explanation_loss_for`).
+        threshold: of the region, in the loss (soft) and in the reported Jaccard index (hard). None: the loss takes the map uncut.
+        only_wrong: learn only from images whose class or region is wrong (figure 4.1); otherwise from all.
+        region_threshold: Jaccard index from which a region counts as right.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        *,
+        explanation_weight: float = 0.3,
+        differentiate_weights: bool = False,
+        layers: tuple[str | None, ...] = (None,),
+        feedback: str = "binary",
+        threshold: float | None = 0.5,
+        only_wrong: bool = False,
+        region_threshold: float = 0.5,
+    ) -> None:
+        super().__init__(name=f"self_explaining_{classifier.name}")
+        if not 0 <= explanation_weight <= 1:
+            raise ValueError(f"explanation_weight {explanation_weight}: expected 0 to 1")
+        # Online tuning sees one image at a time: its statistics are none, so every batch normalisation keeps what training gave it.
+        keep_batchnorm_frozen(classifier)
+        self.classifier = classifier
+        self.body, self.head = split_model(classifier, layers[0] if len(layers) == 1 else None)
+        self.taps = None if len(layers) == 1 else tapped_model(classifier, layers)[0]
+        self.explanation_weight = explanation_weight
+        self.differentiate_weights = differentiate_weights
+        self.only_wrong = only_wrong
+        self.region_threshold = region_threshold
+        self.cut = 0.5 if threshold is None else threshold
+        self.explanation_loss = explanation_loss_for(feedback, threshold)
+        self.trackers = {
+            name: keras.metrics.Mean(name=name) for name in ("classification", "explanation", "accuracy", "jaccard", "jaccard_truth")
+        } | {name: keras.metrics.Sum(name=name) for name in CASES}
+        self.built = True
+
+    def call(self, images, training=None):
+        """Raw RGB 0..255 to `{"probabilities", "logits": (batch, classes), "activations": what the head takes}`."""
+        activations = self.body(images, training=training)
+        logits = ops.cast(self.head(activations, training=training), "float32")
+        return {"probabilities": ops.softmax(logits), "logits": logits, "activations": activations}
+
+    def saliency(self, images, activations, class_weights):
+        """Maps `(batch, h, w)` in 0..1 of the classes chosen by `class_weights` `(batch, classes)`, and the logits without dropout."""
+        if self.taps is None:
+            gradients, logits = class_gradients(self.head, activations, class_weights, return_logits=True)
+            first = activations[0] if isinstance(activations, (list, tuple)) else activations
+            return map_from_gradients(first, gradients, differentiate_weights=self.differentiate_weights), logits
+        activations, gradients, logits = layer_gradients(self.taps, images, class_weights)
+        maps = [map_from_gradients(a, g, differentiate_weights=self.differentiate_weights) for a, g in zip(activations, gradients, strict=True)]
+        size = max(one.shape[1] for one in maps), max(one.shape[2] for one in maps)
+        # Shinde et al. fuse the maps of every convolution; the mean of maps that are each 0..1 lets no layer drown the others.
+        return normalise_map(sum(upsample(one, size) for one in maps) / len(maps)), logits
+
+    def explain(self, images, class_weights=None):
+        """Probabilities `(batch, classes)` and maps `(batch, h, w)` of the predicted class, or of the classes given one-hot."""
+        outputs = self(images, training=False)
+        if class_weights is None:
+            class_weights = ops.one_hot(ops.argmax(outputs["logits"], axis=-1), outputs["logits"].shape[-1])
+        return outputs["probabilities"], self.saliency(images, outputs["activations"], class_weights)[0]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Eq. 4.1, the mean over the batch; the metrics of the step are noted on the way."""
+        logits = y_pred["logits"]
+        label, mask = ops.cast(y["label"], "int32"), ops.cast(y["mask"], "float32") / 255.0
+        truth = ops.one_hot(label, logits.shape[-1])
+        maps, steady = self.saliency(x, y_pred["activations"], truth)
+        maps = upsample(maps, mask.shape[1:3])
+        marked = ops.cast(ops.any(mask > 0, axis=(1, 2)), "float32")
+
+        classification = keras.losses.sparse_categorical_crossentropy(label, logits, from_logits=True)
+        explanation = self.explanation_loss(mask, maps) * marked
+        weight = self.explanation_weight
+        # At 0 and 1 the other term is left out, not multiplied by zero: its gradient costs nothing then, and its NaN harms nothing.
+        loss = classification if weight == 0 else explanation if weight == 1 else combined_loss(classification, explanation, weight)
+
+        predicted = ops.argmax(steady, axis=-1)
+        class_right = ops.cast(ops.equal(ops.cast(predicted, "int32"), label), "float32")
+        jaccard_truth = self._jaccard(mask, maps)
+        jaccard = jaccard_truth
+        if not training:
+            shown = self.saliency(x, y_pred["activations"], ops.one_hot(predicted, logits.shape[-1]))[0]
+            jaccard = self._jaccard(mask, upsample(shown, mask.shape[1:3]))
+        region_right = ops.where(marked > 0, ops.cast(jaccard >= self.region_threshold, "float32"), 1.0)
+        if self.only_wrong and training:
+            loss = loss * ops.stop_gradient(1.0 - class_right * region_right)
+
+        self.trackers["classification"].update_state(classification)
+        self.trackers["explanation"].update_state(explanation, sample_weight=marked)
+        self.trackers["accuracy"].update_state(class_right)
+        self.trackers["jaccard"].update_state(jaccard, sample_weight=marked)
+        self.trackers["jaccard_truth"].update_state(jaccard_truth, sample_weight=marked)
+        for name, right in zip(CASES, ((1, 1), (1, 0), (0, 1), (0, 0)), strict=True):
+            in_class = class_right if right[0] else 1.0 - class_right
+            self.trackers[name].update_state(in_class * (region_right if right[1] else 1.0 - region_right))
+        return ops.mean(loss)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """All trackers are updated in `compute_loss`; this reads them."""
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _jaccard(self, mask, maps):
+        """Hard Jaccard index `(batch,)` at the threshold, for reporting: no gradient."""
+        inside, shown = mask >= 0.5, maps >= self.cut
+        both = ops.sum(ops.cast(ops.logical_and(inside, shown), "float32"), axis=(1, 2))
+        either = ops.sum(ops.cast(ops.logical_or(inside, shown), "float32"), axis=(1, 2))
+        return ops.stop_gradient(ops.where(either > 0, both / ops.maximum(either, 1.0), 1.0))
