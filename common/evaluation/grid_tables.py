@@ -1,0 +1,222 @@
+"""Tables from the finished cells of a grid: mean ± deviation over seeds beside the printed number, and methods against each other."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UsageError
+from common.evaluation.compare import Comparison, compare_runs, verdict
+from common.evaluation.folder import RunFolder
+from common.evaluation.grid import GridCell
+from common.evaluation.metrics import class_indices, class_scores, confusion
+from common.evaluation.outcome import read_predictions
+from common.evaluation.report import find_metric
+from common.evaluation.statistics import Difference, mean_and_deviation, paired_bootstrap, percentile_interval, resample_indices
+from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
+
+Key = tuple[Any, ...]
+SCORES = ("precision", "recall", "f1")
+
+
+def grouped(cells: Sequence[GridCell], by: Sequence[str]) -> dict[Key, list[GridCell]]:
+    """Cells that agree in the labels `by` (all but the seed, usually), in the order of their first appearance."""
+    groups: dict[Key, list[GridCell]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(cell.labels.get(name) for name in by), []).append(cell)
+    return groups
+
+
+def seed_rows(
+    cells: Sequence[GridCell],
+    by: Sequence[str],
+    metric: str = "accuracy",
+    printed: Mapping[Key, Printed] | None = None,
+    resamples: int = 1000,
+) -> list[Row]:
+    """One row a group of cells: mean and deviation of `metric` over its seeds, an interval, and the printed number of `printed[key]`.
+
+    The interval of several seeds is a bootstrap over test images that all of them share (each resample scores every seed's model on the
+    same images and takes the mean); of one seed the one in metrics.json. Without shared images, or for a metric that the confusion
+    matrix does not give, there is none. A group without any finished cell has `measured` None.
+    """
+    rows = []
+    for key, group in grouped(cells, by).items():
+        done = [cell for cell in group if (cell.run_dir / "metrics.json").is_file()]
+        name, paper = " · ".join(str(part) for part in key), (printed or {}).get(key)
+        if not done:
+            rows.append(Row(name, None, printed=paper, seeds=0))
+            continue
+        contents = [RunFolder(cell.run_dir).read_json("metrics.json") for cell in done]
+        found = [find_metric(content, metric) for content in contents]
+        values = [value for _, value, _ in found if value is not None]
+        if not values:
+            raise UsageError(f"{done[0].run_dir / 'metrics.json'} holds no metric '{metric}'")
+        mean, deviation = mean_and_deviation(values)
+        interval = found[0][2] if len(done) == 1 else shared_interval(done, metric, resamples)
+        synthetic = any(content.get("synthetic") for content in contents)
+        rows.append(Row(name, mean, interval, paper, deviation, len(values), synthetic))
+    return rows
+
+
+def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 1000, seed: int = 0) -> list[float] | None:
+    """95 % bootstrap interval of a metric's mean over models that share their test images; None when they do not, or for other metrics."""
+    tables = [read_predictions(cell.run_dir) for cell in cells]
+    classes = tables[0][1]
+    score = _score(metric, classes)
+    merged = _aligned([table for table, _ in tables])
+    if score is None or merged is None or any(other != classes for _, other in tables):
+        return None
+    truth = class_indices(merged["label"], classes)
+    called = [class_indices(merged[f"predicted_{index}"], classes) for index in range(len(tables))]
+    draws = []
+    for chosen in resample_indices(len(truth), resamples, seed):
+        draws.append(np.mean([score(confusion(truth[chosen], each[chosen], len(classes))) for each in called]))
+    return list(percentile_interval(np.array(draws)))
+
+
+def _score(metric: str, classes: Sequence[str]):  # noqa: ANN202 - a function of a confusion matrix, or None
+    if metric == "accuracy":
+        return lambda matrix: np.trace(matrix) / matrix.sum()
+    if metric.startswith("macro_") and metric.removeprefix("macro_") in SCORES:
+        return lambda matrix: class_scores(matrix)[metric.removeprefix("macro_")][matrix.sum(axis=1) > 0].mean()
+    owner, _, score = metric.removeprefix("per_class.").rpartition(".")
+    if metric.startswith("per_class.") and owner in classes and score in SCORES:
+        return lambda matrix: class_scores(matrix)[score][classes.index(owner)]
+    return None
+
+
+def _aligned(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
+    """image, label, predicted_0, predicted_1, … when all tables hold the same images with the same labels; else None."""
+    base = tables[0][["image", "label"]].sort_values("image", ignore_index=True)
+    for index, table in enumerate(tables):
+        rows = table.sort_values("image", ignore_index=True)
+        if not rows[["image", "label"]].equals(base[["image", "label"]]):
+            return None
+        base[f"predicted_{index}"] = rows["predicted"]
+    return base
+
+
+def compare_methods(
+    cells: Sequence[GridCell], method: str, baseline: Any, pair_by: Sequence[str] = ("seed",)
+) -> list[tuple[Key, Any, Comparison]]:
+    """Every finished cell against the one whose label `method` is `baseline` and whose labels `pair_by` are the same.
+
+    Returns (values of `pair_by`, the method, comparison). Pairs with other test images are left out: they cannot be compared.
+    """
+    found = []
+    for key, group in grouped(cells, pair_by).items():
+        done = {cell.labels.get(method): cell for cell in group if (cell.run_dir / "predictions.csv").is_file()}
+        base = done.pop(baseline, None)
+        for name, cell in done.items():
+            if base is None:
+                break
+            try:
+                found.append((key, name, compare_runs(base.run_dir, cell.run_dir, (str(baseline), str(name)))))
+            except UsageError:
+                continue
+    return found
+
+
+def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0) -> Difference | None:
+    """Accuracy of the seeds of `second` minus that of the seeds of `first`, bootstrapped over the test images that all of them share.
+
+    An image's value is the share of seeds that get it right. None when nothing is finished or the test images differ.
+    """
+    cells = [*first, *second]
+    if not first or not second or not all((cell.run_dir / "predictions.csv").is_file() for cell in cells):
+        return None
+    merged = _aligned([read_predictions(cell.run_dir)[0] for cell in cells])
+    if merged is None:
+        return None
+    right = np.stack([merged[f"predicted_{index}"] == merged["label"] for index in range(len(cells))], axis=1).astype(np.float64)
+    return paired_bootstrap(right[:, : len(first)].mean(axis=1), right[:, len(first) :].mean(axis=1), seed=seed)
+
+
+def comparisons_frame(found: Sequence[tuple[Key, Any, Comparison]], pair_by: Sequence[str]) -> pd.DataFrame:
+    """The comparisons of `compare_methods` as a table that a CSV can hold."""
+    rows = []
+    for key, name, item in found:
+        rows.append(
+            {
+                **dict(zip(pair_by, key, strict=True)),
+                "baseline": item.first,
+                "method": name,
+                "n": item.n,
+                "baseline_accuracy": item.accuracies[0],
+                "method_accuracy": item.accuracies[1],
+                "difference": item.accuracy.value,
+                "low": item.accuracy.low,
+                "high": item.accuracy.high,
+                "macro_f1_difference": item.macro_f1.value,
+                "macro_f1_low": item.macro_f1.low,
+                "macro_f1_high": item.macro_f1.high,
+                "only_baseline_right": item.test.only_first,
+                "only_method_right": item.test.only_second,
+                "mcnemar_p": item.test.p_value,
+                "verdict": verdict(item.accuracy, item.second, item.first, "accuracy"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
+    """`comparisons_frame` as markdown; "better" and "worse" only where the interval excludes zero."""
+    if frame.empty:
+        return "No two finished cells share their test images yet.\n"
+    words = {True: "better", False: "worse"}
+    rows = []
+    for line in frame.to_dict("records"):
+        clear = line["low"] > 0 or line["high"] < 0
+        rows.append(
+            [
+                *(line[name] for name in pair_by),
+                line["method"],
+                line["baseline"],
+                line["n"],
+                number(line["difference"], sign=True),
+                f"[{line['low']:+.4f}, {line['high']:+.4f}]",
+                number(line["macro_f1_difference"], sign=True),
+                f"[{line['macro_f1_low']:+.4f}, {line['macro_f1_high']:+.4f}]",
+                f"{line['mcnemar_p']:.3g}",
+                words[line["difference"] > 0] if clear else "no difference shown",
+            ]
+        )
+    header = (*pair_by, "method", "against", "images", "accuracy", "95 % interval", "macro F1", "95 % interval", "McNemar p", "accuracy says")
+    return markdown(header, rows, left=len(pair_by) + 2)
+
+
+def rows_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as a table that a CSV can hold, numbers unrounded."""
+    return pd.DataFrame(
+        [
+            {
+                "name": row.name,
+                "ours": row.measured,
+                "deviation": row.deviation,
+                "seeds": row.seeds,
+                "printed": row.printed.value if row.printed else None,
+                "difference": row.difference,
+                "low": row.interval[0] if row.interval else None,
+                "high": row.interval[1] if row.interval else None,
+                "source": row.printed.source if row.printed else None,
+                "synthetic": row.synthetic,
+            }
+            for row in rows
+        ]
+    )
+
+
+def write_tables(folder: Path, name: str, title: str, rows: Sequence[Row], text: str = "") -> Path:
+    """`<name>.md` (title, a line on holes and on synthetic data, the table, `text`) and `<name>.csv` in `folder`; returns the .md."""
+    target = RunFolder(Path(folder))
+    target.write_table(f"{name}.csv", rows_frame(rows))
+    parts = [f"# {title}\n"]
+    if any(row.synthetic for row in rows):
+        parts.append("> **Synthetic data.** These numbers show that the procedure runs; they do not belong beside the printed ones.\n")
+    holes = [row.name for row in rows if row.measured is None]
+    if holes:
+        parts.append(f"Not run yet ({MISSING} in the table): {len(holes)} of {len(rows)}.\n")
+    return target.write_text(f"{name}.md", "\n".join([*parts, comparison_table(rows), *([text] if text else [])]))

@@ -1,0 +1,130 @@
+"""`predict RUN IMAGE|FOLDER…`: a finished run's model on anybody's images, as CSV."""
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.data.images import is_image, read_image, resize
+from common.errors import UsageError
+from common.evaluation.folder import RunFolder
+from common.evaluation.outcome import DECIMALS, PREFIX
+from common.runs.files import atomic
+
+log = logging.getLogger(__name__)
+
+# Decoded images held at a time: 77 MB at 224 px.
+CHUNK = 512
+
+
+def predict_command(options: Any) -> None:
+    """Write one row an image (image, predicted, `prob_<class>`…) to `options.output`, or to stdout.
+
+    options: `run` (folder with model.keras and config.json), `images` (files, or folders searched through), `output`, `skip_unreadable`,
+    and optionally `batch_size`. Images get the run's size and resize filter. UsageError for a missing or unreadable image, a folder
+    without images, or a model that is not one of this project.
+    """
+    folder = RunFolder.existing(options.run)
+    files = image_files(options.images)
+    if options.output is not None and not options.output.parent.is_dir():
+        raise UsageError(f"--output {options.output}: the folder {options.output.parent} does not exist")
+    table = predict_images(folder, files, options.skip_unreadable, getattr(options, "batch_size", 32))
+    if options.output is None:
+        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+        return
+    with atomic(options.output) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    log.info("%d predictions: %s", len(table), options.output)
+
+
+def predict_images(run: Any, files: Sequence[Path], skip_unreadable: bool = False, batch_size: int = 32) -> pd.DataFrame:
+    """The table that `predict_command` writes. The first images are decoded before the model is loaded, so bad ones are told at once."""
+    folder = RunFolder.of(run)
+    config = folder.read_json("config.json")
+    size, classes = config.get("image_size"), config.get("classes")
+    if not size or not classes:
+        raise UsageError(f"{folder.path / 'config.json'} names no image_size or no classes: not a classifier's run")
+    method = config.get("resize_filter") or "bilinear"
+    model, names, rows = None, [], []
+    for start in range(0, len(files), CHUNK):
+        images, read = _decoded(files[start : start + CHUNK], size, method, skip_unreadable)
+        names += read
+        model = model or load_model(folder)
+        for first in range(0, len(images), batch_size):
+            batch = np.stack(images[first : first + batch_size]).astype(np.float32)
+            rows.append(np.asarray(model.predict_on_batch(batch), dtype=np.float64))
+    if not names:
+        raise UsageError("none of the images could be read")
+    probabilities = np.round(np.concatenate(rows), DECIMALS)
+    if probabilities.shape[1] != len(classes):
+        raise UsageError(f"{folder.path}: the model has {probabilities.shape[1]} outputs, config.json names {len(classes)} classes")
+    table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)]})
+    for index, name in enumerate(classes):
+        table[PREFIX + name] = probabilities[:, index]
+    return table
+
+
+def load_model(run: Any) -> Any:
+    """model.keras of a run, in safe mode (no code from the file runs), without its training state.
+
+    The study's own layers must be known to Keras first, so its `models` room is imported by the name in config.json.
+    UsageError when the file is missing or cannot be read.
+    """
+    import keras
+
+    folder = RunFolder.of(run)
+    path, study = folder.path / "model.keras", str(folder.read_json("config.json").get("study"))
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
+    for module in ("common.backbones", f"{study}.models"):
+        if study.isidentifier() and _exists(module):
+            import_module(module)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise UsageError(f"{path} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """Files as given, and in place of a folder all images below it, sorted. UsageError for nothing there."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(item for item in path.rglob("*") if item.is_file() and is_image(item))
+            if not found:
+                raise UsageError(f"{path} holds no images")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UsageError(f"image not found: {path}")
+    return list(dict.fromkeys(files))
+
+
+def _decoded(files: Sequence[Path], size: int, method: str, skip_unreadable: bool) -> tuple[list[np.ndarray], list[str]]:
+    images, names, bad = [], [], []
+    for path in files:
+        try:
+            images.append(resize(read_image(path), size, method))
+            names.append(path.as_posix())
+        except UsageError as error:
+            if not skip_unreadable:
+                raise UsageError(f"{error} (--skip-unreadable goes on without it)") from None
+            bad.append(path.as_posix())
+    if bad:
+        # stdout may be the CSV itself.
+        print(f"left out, unreadable: {', '.join(bad)}", file=sys.stderr)
+    return images, names
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
