@@ -26,17 +26,13 @@ def default_cache_dir() -> Path:
 
 
 def digest(parts: Iterable[object]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the parts' texts; the separator keeps ("ab", "c") from equalling ("a",
-    "bc").
-    """
+    """16 hexadecimal digits of the SHA-256 of the parts' texts, separated, so that ("ab", "c") differs from ("a", "bc")."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (made if missing). The system frees it when the process dies, so none is ever
-    stale.
-    """
+    """Hold an exclusive lock on `path` (made if missing). The system frees it when the process dies: none is ever stale."""
     with open(path, "a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         try:

@@ -86,7 +86,7 @@ def resize(image: np.ndarray, size: int | tuple[int, int], filter: Filter = "bil
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((width, height), _FILTERS[filter]))
 
 
-def _content_key(data_dir: Path, names: Sequence[str], *settings: object) -> str:
+def content_key(data_dir: Path, names: Sequence[str], *settings: object) -> str:
     """A key that changes with the names, their order, each file's size and time of change, and the settings, but not
     with labels or splits.
     """
@@ -103,7 +103,7 @@ def _content_key(data_dir: Path, names: Sequence[str], *settings: object) -> str
     return digest(parts)
 
 
-def _fill(
+def fill_rows(
     dataset: "Dataset", names: list[str], write: Callable[[np.ndarray, int], None], title: str, progress: bool
 ) -> Callable[[np.ndarray], None]:
     """A `fill(array)` that runs `write(array, row)` for every name and reports all unreadable files in one UsageError."""
@@ -135,13 +135,13 @@ def cached_images(
     array and its row numbers.
     """
     names = [str(name) for name in dataset.manifest["image"]]
-    key = _content_key(dataset.data_dir, names, "images", size, filter)
+    key = content_key(dataset.data_dir, names, "images", size, filter)
 
     def write(array: np.ndarray, row: int) -> None:
         array[row] = resize(read_image(dataset.data_dir / names[row]), size, filter)
 
     path = Path(cache_dir) / "images" / f"{dataset.name}-{size}-{filter}-{key}.npy"
-    return cached_array(path, (len(names), size, size, 3), _fill(dataset, names, write, f"reading images at {size} px", progress))
+    return cached_array(path, (len(names), size, size, 3), fill_rows(dataset, names, write, f"reading images at {size} px", progress))
 
 
 def cached_masks(dataset: "Dataset", column: str, size: int, cache_dir: Path | str = ".cache", progress: bool = False) -> np.ndarray:
@@ -151,7 +151,7 @@ def cached_masks(dataset: "Dataset", column: str, size: int, cache_dir: Path | s
     if column not in dataset.manifest:
         raise UsageError(f"the data set {dataset.name} has no {column.removeprefix('mask_')} masks; --mask-dir names their folder")
     names = [str(name) for name in dataset.manifest[column]]
-    key = _content_key(dataset.data_dir, names, "masks", column, size)
+    key = content_key(dataset.data_dir, names, "masks", column, size)
 
     def write(array: np.ndarray, row: int) -> None:
         # Blocks reserved on disk read as zeros, so a missing mask needs no writing.
@@ -159,4 +159,4 @@ def cached_masks(dataset: "Dataset", column: str, size: int, cache_dir: Path | s
             array[row] = resize(read_mask(dataset.data_dir / names[row]).astype(np.uint8), size, "nearest")
 
     path = Path(cache_dir) / "masks" / f"{dataset.name}-{column}-{size}-{key}.npy"
-    return cached_array(path, (len(names), size, size), _fill(dataset, names, write, f"reading {column} at {size} px", progress))
+    return cached_array(path, (len(names), size, size), fill_rows(dataset, names, write, f"reading {column} at {size} px", progress))

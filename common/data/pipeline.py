@@ -28,13 +28,12 @@ def _lengths(targets: Any) -> list[int]:
 class Batches(keras.utils.PyDataset):
     """Batches of stored images, shuffled and augmented as a pure function of (seed, epoch, batch number).
 
-    - `images`: `(n, h, w, c)`, as a rule the memory map of `cached_images`; yielded in its own dtype (Keras casts uint8)
-    - `targets`: None, an array, or a tuple or dict of arrays, aligned with `images`
-    - `rows`: row numbers to use, in this order (default all); so one cache serves train, validation and test
-    - `shuffle`: a new permutation each epoch, from (seed, epoch)
-    - `augment`: `augment(images, targets, rng) -> (images, targets)` on a whole batch, `rng` from (seed, epoch, batch)
-    - `sample_weights`: an array aligned with `images`
-    - `drop_remainder`: leave out a last batch that is not full
+    - `images`: `(n, h, w, c)`, as a rule the memory map of `cached_images`; yielded in its own dtype (Keras casts
+    uint8) - `targets`: None, an array, or a tuple or dict of arrays, aligned with `images` - `rows`: row numbers to
+    use, in this order (default all); so one cache serves train, validation and test - `shuffle`: a new permutation each
+    epoch, from (seed, epoch) - `augment`: `augment(images, targets, rng) -> (images, targets)` on a whole batch, `rng`
+    from (seed, epoch, batch) - `sample_weights`: an array aligned with `images` - `drop_remainder`: leave out a last
+    batch that is not full
 
     Yields `images`, `(images, targets)` or `(images, targets, weights)`. Use `fit(batches, shuffle=False)` (Keras would
     shuffle the batches' order itself, unseeded) and no `steps_per_epoch` (Keras would then draw batches before the
@@ -42,7 +41,7 @@ class Batches(keras.utils.PyDataset):
 
     `epoch` counts completed passes and may be set, to resume. Keras calls `on_epoch_end` also when no epoch ended (at
     the start of every `fit`, and after a trial batch on JAX), so a pass counts when it has begun and its last batch was
-    asked for. `follow()` is a callback that ties `epoch` to `fit`'s own epoch number.
+    asked for.
     """
 
     def __init__(
@@ -125,13 +124,3 @@ class Batches(keras.utils.PyDataset):
         if self._begun and self._complete:
             self.epoch += 1
         self._begun = False
-
-    def follow(self) -> keras.callbacks.Callback:
-        """A callback that sets `epoch` to the number of the epoch that `fit` begins, whatever was drawn before."""
-        batches = self
-
-        class Follow(keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-                batches.epoch = epoch
-
-        return Follow()
