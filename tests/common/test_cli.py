@@ -1,0 +1,131 @@
+"""The command line: one clear line and exit code 2 for anything wrong, before anything heavy is imported."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common import cli
+from common.cli import Command, PredictOptions, ReportOptions, TrainOptions, main
+from common.errors import UsageError
+
+SEEN: list[object] = []
+
+
+def target(options: object) -> None:
+    SEEN.append(options)
+
+
+def broken(options: object) -> None:
+    raise UsageError("--limit 3: expected\n  at least 5")
+
+
+def full(options: object) -> None:
+    raise OSError(28, "No space left on device", "predictions.csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainOptions):
+    """Options of the test command."""
+
+    margin: float = 0.5
+    """Margin of the loss."""
+
+
+HERE = __name__
+COMMANDS = {
+    "train": Command(Options, f"{HERE}:target", "Trains it. Costs a minute."),
+    "broken": Command(Options, f"{HERE}:broken", "Fails."),
+    "full": Command(Options, f"{HERE}:full", "Fills the disk."),
+    "report": Command(ReportOptions, f"{HERE}:target", "Reports."),
+    "predict": Command(PredictOptions, f"{HERE}:target", "Predicts."),
+}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    SEEN.clear()
+    monkeypatch.setitem(sys.modules, HERE, sys.modules[target.__module__])
+
+
+def test_typed_options_reach_the_target() -> None:
+    assert main("study", COMMANDS, ["train", "--epochs", "3", "--margin", "0.25", "--skip-unreadable"]) == 0
+    (options,) = SEEN
+    assert (options.epochs, options.margin, options.skip_unreadable, options.dataset) == (3, 0.25, True, "sample")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bogus"], "unknown command 'bogus'"),
+        (["train", "--epochs", "-1"], "--epochs -1: expected 1 or more"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--colour", "red"], "Unrecognized options: --colour"),
+        (["train", "--reading", "loud"], "invalid choice 'loud'"),
+        (["train", "--backbone", "alexnet"], "--backbone alexnet: unknown; expected one of vgg16"),
+        (["train", "--data-dir", "no/such/folder"], "--data-dir no/such/folder: no such folder"),
+        (["train", "--dataset", "sipakmed"], "--dataset sipakmed: expected --data-dir"),
+        (["train", "--weights", "no.h5"], "--weights no.h5: no such file"),
+        (["train", "--group-pattern", "("], "not a regular expression"),
+        (["train", "--image-size", "4"], "--image-size 4: expected between 16 and 1024"),
+        (["report", "no/run"], "no/run: no such run folder"),
+        (["broken"], "--limit 3: expected at least 5"),
+        (["full"], "predictions.csv: the disk is full"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("study", COMMANDS, words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not SEEN
+
+
+def test_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("study", COMMANDS, ["predict", str(tmp_path), str(tmp_path)]) == 2
+    assert "config.json is missing" in capsys.readouterr().err
+
+
+def test_help_lists_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("study", COMMANDS, ["--help"]) == 0
+    assert "Trains it." in capsys.readouterr().out
+    assert main("study", COMMANDS, ["train", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--margin FLOAT" in page and "Costs a minute." in page
+    assert "{None}" not in page
+
+
+def test_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    with pytest.raises(UsageError, match="KERAS_BACKEND=theano: expected tensorflow or jax"):
+        cli.prepare_environment()
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    code = (
+        "import sys\nfrom common.cli import *\n"
+        "main('x', {'train': Command(TrainOptions, 'os:nothing', 'T.')}, ['train', '--help'])\n"
+        "heavy = {'numpy', 'pandas', 'keras', 'tensorflow', 'jax', 'PIL', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("study", ["cervical", "lmf", "melanoma", "feedback"])
+def test_every_study_answers_help_without_keras(study: str) -> None:
+    root = Path(__file__).parents[2]
+    code = (
+        f"import sys, runpy\nsys.argv = ['{study}', '--help']\n"
+        f"try:\n    runpy.run_module('{study}', run_name='__main__', alter_sys=False)\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'numpy', 'pandas', 'keras', 'tensorflow', 'jax', 'PIL', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"python -m {study}" in done.stdout
