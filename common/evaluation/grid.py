@@ -102,9 +102,10 @@ def run_grid(cells: Sequence[GridCell]) -> GridOutcome:
             reason = lines[-1] if lines else "it ended without finishing its run"
             failed.append((cell, ended.returncode or 1, reason))
             log.info("failed, going on: %s", reason)
-    done = len(missing) - len(failed)
-    log.info("grid: %d finished before, %d now, %d failed, %s", len(cells) - len(missing), done, len(failed), _span(time.monotonic() - began))
-    return GridOutcome(len(cells), len(cells) - len(missing), done, tuple(failed))
+    outcome = GridOutcome(len(cells), len(cells) - len(missing), len(missing) - len(failed), tuple(failed))
+    spent = _span(time.monotonic() - began)
+    log.info("grid: %d finished before, %d now, %d failed, %s", outcome.already, outcome.ran, len(failed), spent)
+    return outcome
 
 
 def collect(cells: Sequence[GridCell], metrics: Sequence[str] = ("accuracy", "macro_f1")) -> pd.DataFrame:

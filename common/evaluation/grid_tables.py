@@ -1,6 +1,6 @@
 """Tables from the finished cells of a grid: mean ± deviation over seeds beside the printed number, and methods against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from common.evaluation.grid import GridCell
 from common.evaluation.metrics import class_indices, class_scores, confusion
 from common.evaluation.outcome import read_predictions
 from common.evaluation.report import find_metric
-from common.evaluation.statistics import Difference, mean_and_deviation, paired_bootstrap, percentile_interval, resample_indices
+from common.evaluation.statistics import Difference, holm, mean_and_deviation, paired_bootstrap, percentile_interval, resample_indices
 from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
 
 Key = tuple[Any, ...]
@@ -65,11 +65,13 @@ def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 100
     """95 % bootstrap interval of a metric's mean over models that share their test images; None when they do not, or for other metrics."""
     tables = [read_predictions(cell.run_dir) for cell in cells]
     classes = tables[0][1]
-    score = _score(metric, classes)
     merged = _aligned([table for table, _ in tables])
-    if score is None or merged is None or any(other != classes for _, other in tables):
+    if merged is None or any(other != classes for _, other in tables):
         return None
     truth = class_indices(merged["label"], classes)
+    score = _score(metric, classes, np.unique(truth))
+    if score is None:
+        return None
     called = [class_indices(merged[f"predicted_{index}"], classes) for index in range(len(tables))]
     draws = []
     for chosen in resample_indices(len(truth), resamples, seed):
@@ -77,11 +79,12 @@ def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 100
     return list(percentile_interval(np.array(draws)))
 
 
-def _score(metric: str, classes: Sequence[str]):  # noqa: ANN202 - a function of a confusion matrix, or None
+def _score(metric: str, classes: Sequence[str], present: np.ndarray) -> Callable[[np.ndarray], float] | None:
+    """The metric as a function of a confusion matrix, averages over the classes `present`; None when it is no such function."""
     if metric == "accuracy":
         return lambda matrix: np.trace(matrix) / matrix.sum()
     if metric.startswith("macro_") and metric.removeprefix("macro_") in SCORES:
-        return lambda matrix: class_scores(matrix)[metric.removeprefix("macro_")][matrix.sum(axis=1) > 0].mean()
+        return lambda matrix: class_scores(matrix)[metric.removeprefix("macro_")][present].mean()
     owner, _, score = metric.removeprefix("per_class.").rpartition(".")
     if metric.startswith("per_class.") and owner in classes and score in SCORES:
         return lambda matrix: class_scores(matrix)[score][classes.index(owner)]
@@ -136,7 +139,7 @@ def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], see
 
 
 def comparisons_frame(found: Sequence[tuple[Key, Any, Comparison]], pair_by: Sequence[str]) -> pd.DataFrame:
-    """The comparisons of `compare_methods` as a table that a CSV can hold."""
+    """The comparisons of `compare_methods` as a table that a CSV can hold; `mcnemar_p_holm` is corrected for their number."""
     rows = []
     for key, name, item in found:
         rows.append(
@@ -159,7 +162,10 @@ def comparisons_frame(found: Sequence[tuple[Key, Any, Comparison]], pair_by: Seq
                 "verdict": verdict(item.accuracy, item.second, item.first, "accuracy"),
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if rows:
+        frame["mcnemar_p_holm"] = holm(frame["mcnemar_p"].to_numpy())
+    return frame
 
 
 def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
@@ -181,11 +187,16 @@ def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
                 number(line["macro_f1_difference"], sign=True),
                 f"[{line['macro_f1_low']:+.4f}, {line['macro_f1_high']:+.4f}]",
                 f"{line['mcnemar_p']:.3g}",
+                f"{line['mcnemar_p_holm']:.3g}",
                 words[line["difference"] > 0] if clear else "no difference shown",
             ]
         )
-    header = (*pair_by, "method", "against", "images", "accuracy", "95 % interval", "macro F1", "95 % interval", "McNemar p", "accuracy says")
-    return markdown(header, rows, left=len(pair_by) + 2)
+    scores = ("accuracy", "95 % interval", "macro F1", "95 % interval", "McNemar p", "p (Holm)", "accuracy says")
+    note = (
+        "\nDifferences are method minus baseline. Intervals and the plain p hold for one comparison each; among many, some exclude zero by "
+        "chance, which p (Holm) allows for.\n"
+    )
+    return markdown((*pair_by, "method", "against", "images", *scores), rows, left=len(pair_by) + 2) + note
 
 
 def rows_frame(rows: Sequence[Row]) -> pd.DataFrame:

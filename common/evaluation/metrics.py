@@ -14,6 +14,7 @@ from common.evaluation.statistics import (
     average_deviation,
     average_ranks,
     bootstrap_interval,
+    holm,
     mcnemar,
     mean_and_deviation,
     paired_bootstrap,
@@ -23,7 +24,7 @@ from common.evaluation.statistics import (
 
 __all__ = [
     "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_ranks", "bootstrap_interval", "calibration_bins",
-    "class_scores", "classification_metrics", "confusion", "continuous_dice", "expected_calibration_error", "expected_cost",
+    "class_scores", "classification_metrics", "confusion", "continuous_dice", "expected_calibration_error", "expected_cost", "holm",
     "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation", "one_vs_rest", "paired_bootstrap",
 ]  # fmt: skip
 

@@ -110,6 +110,16 @@ def mcnemar(labels: Sequence | np.ndarray, first: Sequence | np.ndarray, second:
     return McNemar(int(labels.size), b, c, min(1.0, 2 * tail / 2 ** (b + c)))
 
 
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """P-values corrected for their number by Holm's step-down method (Holm 1979), `(n,)` in the order given."""
+    p_values = _finite(p_values)
+    order = np.argsort(p_values, kind="stable")
+    steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(steps, 1.0)
+    return corrected
+
+
 def average_ranks(scores: np.ndarray, higher_is_better: bool = True, alpha: float = 0.05) -> Ranks:
     """Average ranks of methods over data sets, Friedman's test and Nemenyi's critical difference (Demšar 2006, section 3.2.2).
 
