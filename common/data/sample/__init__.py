@@ -15,6 +15,9 @@ from common.errors import UsageError
 # kind -> module of this package with a function draw(kind, folder, seed); modules are loaded only when their data are drawn.
 DRAWERS = {
     "sipakmed": "cells",
+    "isic2018": "dermoscopy",
+    "isic2019": "dermoscopy",
+    "ham10000": "dermoscopy",
 }
 KINDS = tuple(DRAWERS)
 VERSION = 1  # raise it when a drawing changes, so that older caches are not used for it
