@@ -65,7 +65,7 @@ def supcon(labels: Any, embeddings: Any, temperature: float) -> Any:
 
 
 def triplet_semihard(labels: Any, embeddings: Any, margin: float) -> Any:
-    """Thesis eq. 3.3, max(0, |z_i - z_j|^2 - |z_i - z_k|^2 + m), with the batch's semi-hard negative k; mean over the positive pairs (i, j).
+    """Thesis eq. 3.3, max(0, |z_i - z_j|^2 - |z_i - z_k|^2 + m), k semi-hard; mean over the positive pairs (i, j).
 
     k is the nearest negative of i that is farther away than j; where there is none, the farthest negative (Schroff et al. 2015, and the
     convention of TensorFlow Addons). 0 for a batch without a positive pair or without two classes.

@@ -8,9 +8,7 @@ from cervical import losses
 
 # facts, 1.6: the batch with known N-pairs values.
 LABELS = np.array([0, 0, 1, 1, 2, 2, 3, 4])
-ROWS = np.array(
-    [[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0.8, 0.2], [0, 0, 1], [0.1, 0, 0.9], [0.5, 0.5, 0], [0.3, 0.3, 0.4]], "float32"
-)
+ROWS = np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0.8, 0.2], [0, 0, 1], [0.1, 0, 0.9], [0.5, 0.5, 0], [0.3, 0.3, 0.4]], "float32")
 
 
 def random_batch(seed: int, batch: int = 12, classes: int = 3, dimensions: int = 5) -> tuple[np.ndarray, np.ndarray]:

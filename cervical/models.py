@@ -1,0 +1,153 @@
+"""Networks of the cervical study. All take raw RGB 0..255 `(batch, size, size, 3)`; classifiers end in softmax `predictions` `(batch, K)`.
+
+Layer numbers, taps and parameter counts are those of the authors' code (facts 1.4 and 1.6, verified there to the unit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from cervical.config import FREEZE, Settings
+from common.backbones import BACKBONES, batchnorm_is_folded, build_backbone, freeze_until, keep_batchnorm_frozen, preprocess_layer
+from common.errors import UsageError
+
+# Where the code takes the features: VGG and ResNet50 from within the network (the layers behind are dropped), the others at its end.
+TAPS = {"vgg16": "block4_conv3", "vgg19": "block5_conv2", "resnet50": "conv4_block1_0_conv"}
+# The first trainable layer under the paper's freeze number, by name, so that a change in Keras's layer order cannot pass unnoticed.
+FIRST_TRAINABLE = {
+    "vgg16": "block4_conv3",
+    "vgg19": "block5_conv1",
+    "resnet50": "conv4_block1_2_relu",
+    "densenet169": "conv4_block16_1_bn",
+    "mobilenetv2": "block_11_expand_relu",
+    "mobilenetv2_035": "block_11_expand_relu",
+}
+HIDDEN, CLASSIFIER_HIDDEN, PROJECTION = 1024, 512, 128
+
+
+def build_classifier(backbone: str, config: Settings, classes: int = 5, weights: str | Path | None = None) -> keras.Model:
+    """The fine-tuned network (paper III-C.1, thesis 5.3 a).
+
+    VGG and ResNet50: global max pooling of an inner layer, then BN, dropout, Dense 1024, BN, dropout, softmax. DenseNet169 and
+    MobileNetV2: global average pooling, Dense 1024, softmax, with dropout between where `config.dropout_everywhere` says so.
+    The first `config.freeze` layers of the backbone are frozen (None: the paper's number; layers of the input count, as in Keras).
+
+    Args:
+        backbone: key of `common.backbones.BACKBONES`.
+        config: image size, pixels, freeze, dropout.
+        classes: K.
+        weights: None, "imagenet" (downloads) or a path. Weights whose batch normalisation is folded keep it in inference mode.
+    """
+    base = build_backbone(backbone, config.image_size, weights)
+    freeze = FREEZE.get(backbone, 0) if config.freeze is None else config.freeze
+    if freeze > len(base.layers):
+        raise UsageError(f"--freeze {freeze}: {BACKBONES[backbone].title} has only {len(base.layers)} layers")
+    if weights not in (None, "none") and batchnorm_is_folded(base):
+        keep_batchnorm_frozen(base)
+    frozen_by_folding = [layer for layer in base.layers if not layer.trainable]
+    freeze_until(base, freeze)
+    for layer in frozen_by_folding:
+        layer.trainable = False
+    inner = backbone in TAPS
+    if inner:
+        base = keras.Model(base.input, base.get_layer(TAPS[backbone]).output, name=backbone)
+    mode = "raw" if config.pixels == "raw" else backbone
+    inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
+    x = base(preprocess_layer(mode)(inputs))
+    if inner:
+        x = layers.GlobalMaxPooling2D(name="pool")(x)
+        x = layers.BatchNormalization(name="head_bn_1")(x)
+        x = layers.Dropout(config.dropout, name="head_dropout_1")(x)
+        x = layers.Dense(HIDDEN, activation="relu", name="head_dense")(x)
+        x = layers.BatchNormalization(name="head_bn_2")(x)
+        x = layers.Dropout(config.dropout, name="head_dropout_2")(x)
+    else:
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        x = layers.Dense(HIDDEN, activation="relu", name="head_dense")(x)
+        if config.dropout_everywhere:
+            x = layers.Dropout(config.dropout, name="head_dropout")(x)
+    outputs = layers.Dense(classes, activation="softmax", name="predictions", dtype="float32")(x)
+    return keras.Model(inputs, outputs, name=f"{backbone}_finetuned")
+
+
+def build_encoder(
+    backbone: str,
+    config: Settings,
+    weights: str | Path | None = None,
+    statistics: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> keras.Model:
+    """The encoder: images to average-pooled features `(batch, d)`, d 512 to 2048 by backbone; every layer trainable.
+
+    Args:
+        statistics: mean and variance of the training images' channels, `(3,)` each in 0..255, for `contrastive_pixels="adapted"`
+            (7 non-trainable values, as in the code); None leaves the input as it is until `set_statistics`.
+    """
+    base = build_backbone(backbone, config.image_size, weights, pooling="avg")
+    if weights not in (None, "none") and batchnorm_is_folded(base):
+        keep_batchnorm_frozen(base)
+    inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
+    scale = layers.Normalization(name="preprocess") if config.contrastive_pixels == "adapted" else preprocess_layer(backbone)
+    encoder = keras.Model(inputs, base(scale(inputs)), name=f"{backbone}_encoder")
+    if statistics is not None and config.contrastive_pixels == "adapted":
+        set_statistics(encoder, *statistics)
+    return encoder
+
+
+def set_statistics(encoder: keras.Model, mean: Sequence[float], variance: Sequence[float]) -> None:
+    """Give the encoder's Normalization layer the channel statistics `(3,)` of the training images."""
+    layer = encoder.get_layer("preprocess")
+    layer.adapt_mean.assign(mean)
+    layer.adapt_variance.assign(variance)
+    layer.finalize_state()
+
+
+def add_projection(encoder: keras.Model) -> keras.Model:
+    """Encoder and projection head, a single Dense 128 with ReLU as in the code (paper: "fully connected layers"). float32 embeddings."""
+    projected = layers.Dense(PROJECTION, activation="relu", name="projection", dtype="float32")(encoder.output)
+    return keras.Model(encoder.input, projected, name=f"{encoder.name}_projected")
+
+
+def build_contrastive_classifier(
+    backbone: str, config: Settings, classes: int = 5, encoder: keras.Model | None = None, weights: str | Path | None = None
+) -> keras.Model:
+    """Dropout, Dense 512 ReLU, dropout, softmax on an encoder's output.
+
+    Args:
+        encoder: the trained encoder (or encoder with projection, for the papers' figure 2), frozen or not by the caller; None builds one,
+            all trainable: that is the control, the same network trained with cross-entropy alone.
+    """
+    encoder = build_encoder(backbone, config, weights) if encoder is None else encoder
+    head = build_head(encoder.output.shape[-1], config, classes)
+    return attach(encoder, head, f"{backbone}_contrastive_classifier")
+
+
+def build_head(features: int, config: Settings, classes: int) -> keras.Model:
+    """The classifier's layers alone: `(batch, features)` to softmax `(batch, classes)`; trained on features that are computed once."""
+    inputs = keras.Input((features,), name="features")
+    x = layers.Dropout(config.dropout, name="head_dropout_1")(inputs)
+    x = layers.Dense(CLASSIFIER_HIDDEN, activation="relu", name="head_dense")(x)
+    x = layers.Dropout(config.dropout, name="head_dropout_2")(x)
+    outputs = layers.Dense(classes, activation="softmax", name="predictions", dtype="float32")(x)
+    return keras.Model(inputs, outputs, name="head")
+
+
+def attach(encoder: keras.Model, head: keras.Model, name: str) -> keras.Model:
+    """Encoder and head as one model. The head's layers are applied one by one, so that only the backbone is nested."""
+    x = encoder.output
+    for layer in head.layers[1:]:
+        x = layer(x)
+    return keras.Model(encoder.input, x, name=name)
+
+
+def trainable_parameters(model: keras.Model) -> tuple[int, int]:
+    """(all, trainable) parameters of a model, counted as `model.summary()` does."""
+
+    def count(weights: Any) -> int:
+        return sum(int(weight.size if hasattr(weight, "size") else keras.ops.size(weight)) for weight in weights)
+
+    return count(model.weights), count(model.trainable_weights)
