@@ -66,7 +66,10 @@ def describe() -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """Short hash of the checkout, with "+" where files differ from it; "unknown" outside a checkout."""
+    """Short hash of the checkout, with "+" where files differ from it.
+
+    Outside a checkout (a container, a cluster's scratch folder) it is what REPLICATION_COMMIT says, else "unknown".
+    """
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -75,4 +78,4 @@ def _git_commit() -> str:
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return os.environ.get("REPLICATION_COMMIT", "unknown")
