@@ -106,8 +106,7 @@ class SoftDiceLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         mask, prediction = _shape(y_true), _shape(y_pred)
         if len(mask) != 4 or mask != prediction:
-            raise ValueError(f"SoftDiceLoss needs mask and map of one shape (batch, h, w, channels), not {mask} and "
-                             f"{prediction}")
+            raise ValueError(f"SoftDiceLoss needs mask and map of one shape (batch, h, w, channels), not {mask} and {prediction}")
         return soft_dice(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:

@@ -83,9 +83,7 @@ def test_soft_dice_by_hand() -> None:
     assert float(SoftDiceLoss()(mask, prediction)) == pytest.approx(1 - 3 / 3.5, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("mask", "prediction", "expected"), [(0, 0, 0.0), (1, 1, 0.0), (0, 1, 1.0), (1, 0, 1.0), (1, 0.5, 0.2)]
-)
+@pytest.mark.parametrize(("mask", "prediction", "expected"), [(0, 0, 0.0), (1, 1, 0.0), (0, 1, 1.0), (1, 0, 1.0), (1, 0.5, 0.2)])
 def test_soft_dice_of_constant_maps(mask: float, prediction: float, expected: float) -> None:
     shape = (2, 4, 4, 1)
     loss = float(SoftDiceLoss()(np.full(shape, mask, "float32"), np.full(shape, prediction, "float32")))
@@ -111,13 +109,9 @@ def descends_with_finite_weights(loss: keras.losses.Loss, inputs: np.ndarray, ta
 
 def test_gradients_stay_finite_on_awkward_batches() -> None:
     zero_embeddings = np.zeros((2, 2, 4), "float32")
-    assert descends_with_finite_weights(
-        PairedViewsLoss(0.5), zero_embeddings, np.zeros(2, "float32"), [keras.layers.Dense(4)]
-    )
+    assert descends_with_finite_weights(PairedViewsLoss(0.5), zero_embeddings, np.zeros(2, "float32"), [keras.layers.Dense(4)])
     empty = np.zeros((2, 4, 4, 1), "float32")
-    assert descends_with_finite_weights(
-        SoftDiceLoss(), empty, empty, [keras.layers.Conv2D(1, 1, use_bias=False, activation="relu")]
-    )
+    assert descends_with_finite_weights(SoftDiceLoss(), empty, empty, [keras.layers.Conv2D(1, 1, use_bias=False, activation="relu")])
 
 
 @pytest.mark.parametrize("loss", [SimCLRLoss(0.3), PairedViewsLoss(0.3), SoftDiceLoss()])

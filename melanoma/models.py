@@ -1,0 +1,221 @@
+"""The networks of Bio-U-Net (§4, figs. 2 and 6): encoder E1 with four stages, projection head, classifiers, U-Net, final classifier.
+
+One encoder object is shared: the SimCLR model, the classifier and the U-Net of an indicator are built around the same layers, so an
+update of one is an update of all (Algorithm 1). Nothing here downloads unless the weights asked for are "imagenet".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from common.backbones import (
+    batch_normalisations,
+    batchnorm_is_folded,
+    build_backbone,
+    feature_taps,
+    keep_batchnorm_frozen,
+    preprocess_layer,
+)
+
+# Half-resolution skip of the U-Net, before the first stage.
+_STEM = {
+    "resnet50": "conv1_relu", "densenet121": "conv1_relu", "densenet169": "conv1_relu", "mobilenetv2": "expanded_conv_project_BN",
+    "mobilenetv2_035": "expanded_conv_project_BN", "efficientnetv2s": "block1b_add",
+}  # fmt: skip
+STRIDES = (4, 8, 16, 32)
+DECODER_CHANNELS = (256, 128, 64, 32, 16)  # strides 16, 8, 4, 2, 1; not stated, the original U-Net's halving
+
+
+@keras.saving.register_keras_serializable(package="melanoma")
+class Standardise(keras.layers.Layer):
+    """Each image to zero mean and unit variance over its pixels and channels (A.3): `(batch, h, w, 3)` in any range, float out.
+
+    A constant image gives zeros: its deviation is bounded below by 1e-3 of the 0..255 range.
+    """
+
+    def call(self, images: Any) -> Any:
+        images = ops.cast(images, "float32")  # sums over half a million pixels do not fit float16
+        mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+        deviation = ops.std(images, axis=(1, 2, 3), keepdims=True)
+        return ops.cast((images - mean) / ops.maximum(deviation, 0.255), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="melanoma")
+class RandomView(keras.layers.Layer):
+    """SimCLR's transformations T1, T2 (§4.2, A.3) of `(batch, h, w, 3)` 0..255: rotation, scaling, crop, flips, brightness, contrast, saturation.
+
+    One affine map an image does the first four with a single interpolation, on the device; ranges are not stated. Random numbers come from
+    a seed generator, which checkpoints keep.
+
+    Args:
+        scale: side of the crop, share of the image's; 0.5..1 keeps 25 to 100 % of its area.
+        strength: half range of the factors for brightness, contrast and saturation.
+    """
+
+    def __init__(self, seed: int = 0, scale: tuple[float, float] = (0.5, 1.0), strength: float = 0.4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed, self.scale, self.strength = seed, tuple(scale), strength
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images: Any) -> Any:
+        images = ops.cast(images, "float32")
+        batch, (height, width) = ops.shape(images)[0], images.shape[1:3]
+
+        def draw(low: float, high: float) -> Any:
+            return keras.random.uniform((batch,), low, high, seed=self.generator)
+
+        angle, side = draw(-3.14159265, 3.14159265), draw(*self.scale)
+        flip_x, flip_y = (ops.where(draw(0, 1) < 0.5, -1.0, 1.0) for _ in range(2))
+        cosine, sine = ops.cos(angle) * side, ops.sin(angle) * side
+        # Output pixel (x, y) reads input pixel A (x, y) + shift; the crop's middle moves as far as its side leaves room.
+        a0, a1, b0, b1 = cosine * flip_x, -sine * flip_y, sine * flip_x, cosine * flip_y
+        middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+        shift_x = middle_x + draw(-1, 1) * (1 - side) * middle_x - a0 * middle_x - a1 * middle_y
+        shift_y = middle_y + draw(-1, 1) * (1 - side) * middle_y - b0 * middle_x - b1 * middle_y
+        zeros = ops.zeros_like(angle)
+        transform = ops.stack([a0, a1, shift_x, b0, b1, shift_y, zeros, zeros], axis=1)
+        views = ops.image.affine_transform(images, transform, interpolation="bilinear", fill_mode="reflect", data_format="channels_last")
+
+        low, high = 1 - self.strength, 1 + self.strength
+        brightness, contrast, saturation = (ops.reshape(draw(low, high), (-1, 1, 1, 1)) for _ in range(3))
+        views = views * brightness
+        views = _mix(ops.mean(_grey(views), axis=(1, 2), keepdims=True), views, contrast)
+        return ops.clip(_mix(_grey(views), views, saturation), 0.0, 255.0)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed, "scale": self.scale, "strength": self.strength}
+
+
+def _grey(images: Any) -> Any:
+    return ops.sum(images * ops.convert_to_tensor([0.299, 0.587, 0.114], "float32"), axis=-1, keepdims=True)
+
+
+def _mix(base: Any, images: Any, factor: Any) -> Any:
+    return base + factor * (images - base)
+
+
+@keras.saving.register_keras_serializable(package="melanoma")
+class UnitLength(keras.layers.Layer):
+    """Rows `(batch, d)` divided by their length."""
+
+    def call(self, x: Any) -> Any:
+        return x / ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-12)
+
+
+def normalisation(kind: str, backbone: str) -> keras.layers.Layer:
+    """Raw RGB 0..255 to the encoder's input: "image" (A.3) or "weights" (what the pre-trained weights expect)."""
+    return Standardise(name="standardise") if kind == "image" else preprocess_layer(backbone)
+
+
+def build_encoder(backbone: str, image_size: int, weights: str | None = None) -> keras.Model:
+    """E1: normalised images or adapted heatmaps `(batch, size, size, 3)` -> the last feature map.
+
+    Batch normalisation has PyTorch's momentum (0.9 as Keras counts; the paper used PyTorch), so that MobileNetV2's 0.999 does not leave the
+    moving statistics at their initial values in short runs. Folded weights keep theirs frozen.
+    """
+    encoder = build_backbone(backbone, image_size, weights)
+    for layer in batch_normalisations(encoder):
+        layer.momentum = 0.9
+    if weights not in (None, "none") and batchnorm_is_folded(encoder):
+        keep_batchnorm_frozen(encoder)
+    return encoder
+
+
+def build_simclr(encoder: keras.Model, normalise: keras.layers.Layer, projection: int, seed: int) -> keras.Model:
+    """Subnetwork 1, f_CLR = P1(E1(x)): raw images `(batch, size, size, 3)` -> embeddings of two views `(batch, 2, projection)`.
+
+    Both views pass the encoder in one batch, so that its batch normalisation cannot tell them apart.
+    """
+    images = keras.Input(encoder.input_shape[1:], name="images")
+    views = ops.concatenate([RandomView(seed=2 * seed + i, name=f"view_{i + 1}")(images) for i in range(2)], axis=0)
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(encoder(normalise(views)))
+    hidden = keras.layers.Dense(int(features.shape[-1]), activation="relu", name="projection_1")(features)
+    embeddings = keras.layers.Dense(projection, name="projection_2", dtype="float32")(hidden)
+    pairs = ops.transpose(ops.reshape(embeddings, (2, -1, projection)), (1, 0, 2))
+    return keras.Model(images, pairs, name="simclr")
+
+
+def build_classifier(encoder: keras.Model, normalise: keras.layers.Layer, outputs: int) -> keras.Model:
+    """Subnetwork 2, f_Res = fc1(E1(x)): raw images -> one logit a task `(batch, outputs)`; sigmoid outside (facts §3.2, row 11)."""
+    images = keras.Input(encoder.input_shape[1:], name="images")
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(encoder(normalise(images)))
+    return keras.Model(images, keras.layers.Dense(outputs, name="logits", dtype="float32")(features), name="classifier")
+
+
+def heatmap_layers(backbone: str) -> tuple[str, ...]:
+    """The twelve layers b_1 … b_12 of Algorithm 1: the last three blocks of each stage, early to late."""
+    return tuple(layer for stage in feature_taps(backbone) for layer in stage)
+
+
+def _features(encoder: keras.Model, backbone: str) -> keras.Model:
+    """The encoder's skips, fine to coarse: stem and the end of each stage."""
+    names = [_STEM[backbone], *(stage[-1] for stage in feature_taps(backbone))]
+    return keras.Model(encoder.input, [encoder.get_layer(name).output for name in names], name="skips")
+
+
+def _convolve(x: Any, channels: int, name: str) -> Any:
+    for index in (1, 2):
+        x = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv{index}")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn{index}")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu{index}")(x)
+    return x
+
+
+def _decode(skips: Sequence[Any], channels: int) -> Any:
+    """D1: up-convolution, skip, two convolutions, five times (Ronneberger et al. 2015); `(batch, size, size, channels)` in 0..1."""
+    x, remaining = skips[-1], [*reversed(skips[:-1]), None]
+    for level, (width, skip) in enumerate(zip(DECODER_CHANNELS, remaining, strict=True), start=1):
+        x = keras.layers.Conv2DTranspose(width, 2, strides=2, name=f"up{level}")(x)
+        if skip is not None:
+            x = keras.layers.Concatenate(name=f"join{level}")([x, skip])
+        x = _convolve(x, width, f"decoder{level}")
+    return keras.layers.Conv2D(channels, 1, activation="sigmoid", name="mask", dtype="float32")(x)
+
+
+def build_segmenter(encoder: keras.Model, backbone: str, channels: int = 1) -> keras.Model:
+    """Subnetwork 3, f_Seg = D1(E1(adapter(H))): twelve heatmaps -> indicator masks `(batch, size, size, channels)` in 0..1.
+
+    Inputs are four arrays `(batch, size/4, size/4, 3)` … `(batch, size/32, size/32, 3)` in 0..1, the maps of each stage at their own
+    resolution; they are brought to `size` here, bilinearly. A 1x1 convolution makes three channels of twelve and batch normalisation gives
+    them zero mean and unit variance, like the images E1 knows (facts §3.2, row 4). E1's own batch normalisation uses its image statistics
+    here and does not move: heatmaps would spoil them for images.
+    """
+    size = encoder.input_shape[1]
+    inputs = [keras.Input((size // stride, size // stride, 3), name=f"heatmaps_{stride}") for stride in STRIDES]
+    grown = [keras.layers.UpSampling2D(s, interpolation="bilinear", name=f"grow_{s}")(x) for s, x in zip(STRIDES, inputs, strict=True)]
+    stacked = keras.layers.Concatenate(name="heatmaps")(grown)
+    adapted = keras.layers.Conv2D(3, 1, name="adapter")(stacked)
+    adapted = keras.layers.BatchNormalization(momentum=0.9, name="adapter_bn")(adapted)
+    skips = _features(encoder, backbone)(adapted, training=False)
+    return keras.Model(inputs, _decode(skips, channels), name="segmenter")
+
+
+def build_plain_unet(encoder: keras.Model, normalise: keras.layers.Layer, backbone: str) -> keras.Model:
+    """§3's "naive idea", a baseline: raw images -> one indicator's mask `(batch, size, size, 1)` with the same encoder and decoder."""
+    images = keras.Input(encoder.input_shape[1:], name="images")
+    return keras.Model(images, _decode(_features(encoder, backbone)(normalise(images)), 1), name="plain_unet")
+
+
+def build_final(encoders: Sequence[keras.Model], normalise: keras.layers.Layer, classes: int = 2) -> keras.Model:
+    """Subnetwork 4, S(v(x)): raw images -> concatenated features of the frozen encoders -> softmax `(batch, classes)`, layer "predictions".
+
+    A softmax layer of two classes is the logistic regression of Algorithm 1 (facts §3.2, row 10).
+    """
+    images = keras.Input(encoders[0].input_shape[1:], name="images")
+    scaled = normalise(images)
+    pooled = []
+    for index, encoder in enumerate(encoders):
+        encoder.trainable = False
+        pooled.append(keras.layers.GlobalAveragePooling2D(name=f"pool_{index}")(encoder(scaled)))
+    features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name="indicators")(pooled)
+    return keras.Model(
+        images, keras.layers.Dense(classes, activation="softmax", name="predictions", dtype="float32")(features), name="bio_u_net"
+    )
