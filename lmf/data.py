@@ -1,0 +1,263 @@
+"""The four data sets of the LMF paper in their official layouts, anyone's folders, the drawn sample; and the paper's split.
+
+| name | files expected in `--data-dir` | classes | group |
+|---|---|---|---|
+| ham10000 | HAM10000_metadata.csv; images/ or HAM10000_images_part_1/ and _part_2/ | dx | lesion_id |
+| odir5k | full_df.csv (one row an eye, one label a row); preprocessed_images/ | N D G C A H M O | patient ID |
+| isic2019 | ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv; ISIC_2019_Training_Input/ or images/ | 8 | lesion_id |
+| covid_radiography | COVID/images/, Lung_Opacity/images/, Normal/images/, Viral Pneumonia/images/ | folders | the image |
+
+`--labels-csv` puts another table of labels in place of a set's own: `image` and one column a class (ISIC 2018 and 2019 ground truths), or the
+columns of HAM10000_metadata.csv. So HAM10000's images get ISIC 2019's eight classes.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from common.data.images import IMAGE_SUFFIXES
+from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
+from common.data.splits import grouped_split, limit_per_class, split_by_counts
+from common.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = 0.15  # Table 1: 70:15:15
+OFFICIAL_COUNTS = {
+    "ham10000": {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142},
+    "odir5k": {"A": 266, "C": 293, "D": 1608, "G": 284, "H": 128, "M": 232, "N": 2873, "O": 708},
+    "isic2019": {"AK": 867, "BCC": 3323, "BKL": 2624, "DF": 239, "MEL": 4522, "NV": 12875, "SCC": 628, "VASC": 253},
+    "covid_radiography": {"COVID": 3616, "Lung_Opacity": 6012, "Normal": 10192, "Viral Pneumonia": 1345},
+}
+_HAM_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "ham10000_images_part_1", "ham10000_images_part_2")
+_ISIC_FOLDERS = ("ISIC_2019_Training_Input", "ISIC_2019_Training_Input/ISIC_2019_Training_Input", "images")
+
+
+def load(options) -> Dataset:
+    """The data set that the options (`config.LmfOptions`) name: labelled, readable, and cut down to `--limit` images when that is given.
+
+    UsageError for anything that is not as expected: missing or extra images (listed), a row without exactly one label, unreadable files.
+    """
+    name, root = options.dataset, options.data_dir
+    if name == "sample":
+        from common.data.sample import ensure_sample
+
+        kind = options.sample
+        found = replace(LOADERS[kind](ensure_sample(kind, options.cache_dir), None), name=f"sample-{kind}", synthetic=True, official_counts=None)
+    elif name == "folders":
+        found = folders_dataset(root, options.group_pattern, options.mask_dir)
+    else:
+        found = LOADERS[name](root, options.labels_csv)
+        if options.labels_csv is None:
+            found = replace(found, official_counts=OFFICIAL_COUNTS[name])
+    found = check_readable(found, options.skip_unreadable, options.cache_dir)
+    if options.limit is not None:
+        found = replace(found, manifest=limit_per_class(found.manifest, options.limit).reset_index(drop=True))
+    return found
+
+
+def ham10000(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
+    """HAM10000: 10,015 dermoscopic images, 7 classes, several images of one lesion share `lesion_id`."""
+    files = image_files(data_dir, _HAM_FOLDERS)
+    table = pd.DataFrame({"name": sorted(files)})
+    path = data_dir / "HAM10000_metadata.csv"
+    if path.is_file():
+        metadata = read_table(path, ("image_id", "dx", "lesion_id"))
+        table = metadata.rename(columns={"image_id": "name", "dx": "label", "lesion_id": "group"})[["name", "label", "group"]]
+    elif labels_csv is None:
+        raise UsageError(f"{path}: no such file; expected HAM10000's metadata, or --labels-csv with the labels")
+    else:
+        log.warning("%s is missing: every image counts as its own lesion, so a grouped split separates nothing", path.name)
+        table["group"] = table["name"]
+    check_images(path.name if path.is_file() else labels_csv.name, table["name"], files, data_dir)
+    left_out = {}
+    if labels_csv is not None:
+        labels = read_labels(labels_csv)
+        absent = sorted(set(table["name"]) - set(labels.index))
+        if absent:
+            raise UsageError(f"--labels-csv {labels_csv}: no label for {len(absent)} images of {data_dir.name}: {listed(absent)}")
+        table["label"] = table["name"].map(labels)
+        others = len(set(labels.index) - set(table["name"]))
+        left_out = {f"rows of {labels_csv.name} without an image here": others} if others else {}
+    return dataset("ham10000", data_dir, table, files, left_out)
+
+
+def odir5k(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
+    """ODIR-5K as the paper uses it: 6392 fundus photographs, one label an eye out of 8; both eyes of a patient share `ID`."""
+    path = labels_csv or data_dir / "full_df.csv"
+    table = read_table(path, ("ID", "labels", "filename"))
+    labels = [re.findall(r"'([^']+)'", text) or [text] for text in table["labels"]]
+    several = [
+        f"{name} ({'+'.join(found)})" for name, found in zip(table["filename"], labels, strict=True) if len(found) != 1 or not found[0]
+    ]
+    if several:
+        raise UsageError(f"{path}: expected one label a row, but {len(several)} rows have none or several: {listed(several)}")
+    files = {Path(file).name: file for file in image_files(data_dir, ("preprocessed_images", "Training Images", "images")).values()}
+    check_images(path.name, table["filename"], files, data_dir)
+    rows = pd.DataFrame({"name": table["filename"], "label": [found[0] for found in labels], "group": table["ID"]})
+    return dataset("odir5k", data_dir, rows, files)
+
+
+def isic2019(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
+    """ISIC 2019: 25,331 dermoscopic images, 8 classes (UNK is empty in the training data); `lesion_id` where the metadata has one."""
+    path = labels_csv or data_dir / "ISIC_2019_Training_GroundTruth.csv"
+    labels = read_labels(path)
+    try:
+        files = image_files(data_dir, _ISIC_FOLDERS)
+    except UsageError:
+        files = {}
+    try:
+        check_images(path.name, labels.index, files, data_dir)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; isic2019 needs all {len(labels)} images. With HAM10000's alone use --dataset ham10000 --labels-csv {path.name}, "
+            "which gives them ISIC 2019's classes"
+        ) from None
+    table = pd.DataFrame({"name": labels.index, "label": labels.to_numpy(), "group": labels.index})
+    metadata = data_dir / "ISIC_2019_Training_Metadata.csv"
+    if metadata.is_file():
+        lesions = read_table(metadata, ("image", "lesion_id")).set_index("image")["lesion_id"]
+        known = table["name"].map(lesions[lesions != ""])
+        table["group"] = known.where(known.notna(), table["name"])
+    else:
+        log.warning("%s is missing: every image counts as its own lesion, so a grouped split separates nothing", metadata.name)
+    return dataset("isic2019", data_dir, table, files)
+
+
+def covid_radiography(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
+    """COVID-19 Radiography: chest X-rays in `<Class>/images/`, 4 classes. The set names no patients, so each image is its own group."""
+    if labels_csv is not None:
+        raise UsageError(f"--labels-csv {labels_csv}: covid_radiography has its labels in its folders and takes no such file")
+    nested = data_dir / "COVID-19_Radiography_Dataset"
+    root = nested if nested.is_dir() else data_dir
+    expected = tuple(OFFICIAL_COUNTS["covid_radiography"])
+    present = [name for name in expected if (root / name).is_dir()]
+    if len(present) < 2:
+        raise UsageError(f"--data-dir {root}: expected the folders {', '.join(expected)}, found {', '.join(present) or 'none of them'}")
+    if len(present) < len(expected):
+        log.warning("covid_radiography: without %s; this is not the paper's problem", ", ".join(sorted(set(expected) - set(present))))
+    rows, files = [], {}
+    for label in present:
+        # Older releases have the images beside the masks' folder, not in images/.
+        folder = f"{label}/images" if (root / label / "images").is_dir() else label
+        found = image_files(root, (folder,))
+        if not found:
+            raise UsageError(f"--data-dir {root}: the class folder {label} holds no images")
+        files |= {f"{label}/{name}": path for name, path in found.items()}
+        rows += [{"name": f"{label}/{name}", "label": label, "group": found[name]} for name in sorted(found)]
+    return dataset("covid_radiography", root, pd.DataFrame(rows), files)
+
+
+LOADERS = {"ham10000": ham10000, "odir5k": odir5k, "isic2019": isic2019, "covid_radiography": covid_radiography}
+
+
+def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Table 1's split: of each class's n images, round(0.15 n) for validation, as many for test, the rest for training.
+
+    It gives all 27 training counts of Table 5. The paper names no seed and no grouping. Returns the rows in the order given with the
+    column `split` (train, validation, test). UsageError for a class too small to reach all three parts.
+    """
+
+    def counts(n: int) -> tuple[int, int, int]:
+        held = round(HELD_OUT * n)
+        return n - 2 * held, held, held
+
+    for label, n in manifest["label"].value_counts().items():
+        if min(counts(int(n))) < 1:
+            raise UsageError(f"the class {label} has {n} images, too few for a 70:15:15 split; expected at least 4")
+    return split_by_counts(manifest, counts, seed)
+
+
+def split(manifest: pd.DataFrame, how: str, seed: int) -> pd.DataFrame:
+    """`paper` or `grouped` (70:15:15, no lesion or patient on two sides); UsageError when a class is left without training images."""
+    manifest = paper_split(manifest, seed) if how == "paper" else grouped_split(manifest, (0.7, HELD_OUT, HELD_OUT), seed)
+    classes = class_names(manifest)
+    empty = [name for name, n in zip(classes, train_counts(manifest, classes), strict=True) if n == 0]
+    if empty:
+        raise UsageError(f"no training image of the class {', '.join(empty)} with --split {how}; the losses need at least one of each")
+    return manifest
+
+
+def train_counts(manifest: pd.DataFrame, classes: Iterable[str]) -> list[int]:
+    """Training images of each class, in the order of `classes`: what the losses' margins and weights are made from."""
+    counts = manifest.loc[manifest["split"] == "train", "label"].value_counts()
+    return [int(counts.get(name, 0)) for name in classes]
+
+
+def dataset(name: str, data_dir: Path, table: pd.DataFrame, files: dict[str, str], left_out: dict[str, int] | None = None) -> Dataset:
+    """`table` (name, label, group) with each name's file from `files`, as a data set sorted by image."""
+    manifest = pd.DataFrame({"image": table["name"].map(files), "label": table["label"].astype(str), "group": table["group"].astype(str)})
+    if (manifest["label"] == "").any():
+        unlabelled = manifest["image"][manifest["label"] == ""]
+        raise UsageError(f"{data_dir}: {len(unlabelled)} images have no label: {listed(sorted(unlabelled))}")
+    return Dataset(name, data_dir, manifest.sort_values("image").reset_index(drop=True), left_out=left_out or {})
+
+
+def image_files(root: Path, folders: Iterable[str]) -> dict[str, str]:
+    """File stem -> posix path relative to `root`, for the images directly in those of `folders` that exist."""
+    present = [name for name in folders if (root / name).is_dir()]
+    if not present:
+        raise UsageError(f"--data-dir {root}: expected the images in {' or '.join(f'{name}/' for name in folders)}")
+    files = {}
+    for folder in present:
+        for path in (root / folder).iterdir():
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+                files[path.stem] = f"{folder}/{path.name}"
+    return files
+
+
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """A CSV as text, empty cells ""; UsageError when it is missing, unreadable or lacks one of `columns`."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; expected a CSV with the columns {', '.join(columns)}")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable CSV ({error})") from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise UsageError(f"{path}: lacks the column {missing[0]}; expected {', '.join(columns)}")
+    return table
+
+
+def read_labels(path: Path) -> pd.Series:
+    """Image name -> class name, from `image` and one 0/1 column a class, or from `image_id` and `dx`; `_downsampled` is kept in the name."""
+    table = read_table(path, ())
+    if {"image_id", "dx"} <= set(table.columns):
+        labels = table.set_index("image_id")["dx"]
+    elif "image" in table.columns:
+        try:
+            values = table.set_index("image").astype(float)
+        except ValueError as error:
+            raise UsageError(f"{path}: expected 0 or 1 in every class column ({error})") from None
+        wrong = values.index[~(values.isin((0.0, 1.0)).all(axis=1) & (values.sum(axis=1) == 1))]
+        if len(wrong):
+            raise UsageError(f"{path}: expected one label a row, but {len(wrong)} rows have none or several: {listed(list(wrong))}")
+        labels = values.idxmax(axis=1)
+    else:
+        raise UsageError(f"{path}: expected the columns image and one a class, or image_id and dx")
+    twice = labels.index[labels.index.duplicated()]
+    if len(twice):
+        raise UsageError(f"{path}: {len(twice)} images are listed more than once: {listed(list(twice))}")
+    return labels
+
+
+def check_images(table: str, names: Iterable[str], files: dict[str, str], data_dir: Path) -> None:
+    """UsageError that lists what the table names without a file, and what lies there without a row."""
+    names = list(names)
+    missing, extra = sorted(set(names) - set(files)), sorted(set(files) - set(names))
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of the {len(names)} images of {table} are missing: {listed(missing)}")
+    if extra:
+        problems.append(f"{len(extra)} images are not in {table}: {listed(extra)}")
+    if problems:
+        raise UsageError(f"{data_dir}: {'; '.join(problems)}")
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

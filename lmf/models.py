@@ -1,0 +1,65 @@
+"""The classifiers of the LMF paper ("Models"): a pre-trained network whose last layer is replaced, nothing frozen."""
+
+from pathlib import Path
+
+import keras
+
+from common.backbones import batch_normalisations, batchnorm_is_folded, build_backbone, keep_batchnorm_frozen, preprocess_layer
+from common.errors import UsageError
+
+
+def build_classifier(
+    backbone: str,
+    classes: int,
+    image_size: int,
+    weights: str | None = None,
+    preprocessing: str | None = None,
+    dropout: float = 0.0,
+    batchnorm_momentum: float | None = 0.9,
+    network: Path | None = None,
+) -> keras.Model:
+    """Raw RGB 0..255 `(batch, image_size, image_size, 3)` -> softmax probabilities `(batch, classes)`, layer "predictions" after "logits".
+
+    `preprocessing` is a mode or backbone name of `common.backbones.preprocess_layer` (default: what the backbone's weights expect).
+    `batchnorm_momentum` replaces every batch normalisation's (None leaves Keras's). Weights whose normalisation is folded into the
+    convolutions keep it in inference mode. `network`, a saved model, takes the backbone's place. UsageError for weights that do not fit.
+    """
+    if classes < 2:
+        raise UsageError(f"a classifier needs at least 2 classes, got {classes}")
+    body = load_network(network, image_size) if network else build_backbone(backbone, image_size, weights)
+    if weights not in (None, "none") and batchnorm_is_folded(body):
+        keep_batchnorm_frozen(body)
+    if batchnorm_momentum is not None:
+        for layer in batch_normalisations(body):
+            layer.momentum = batchnorm_momentum
+    inputs = keras.Input((image_size, image_size, 3), name="image")
+    x = body(preprocess_layer("raw" if network else preprocessing or backbone)(inputs))
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="dropout")(x)
+    # float32 also under mixed precision: the losses compare logits, and scale 30 is too much for float16.
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
+    outputs = keras.layers.Softmax(dtype="float32", name="predictions")(logits)
+    return keras.Model(inputs, outputs, name=f"lmf_{Path(str(network)).stem if network else backbone}")
+
+
+def with_logits(model: keras.Model) -> keras.Model:
+    """The same network up to its layer "logits" `(batch, classes)`: what is trained, since the losses take logits. Weights are shared."""
+    return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
+
+
+def load_network(path: Path, image_size: int) -> keras.Model:
+    """A saved Keras model as a backbone; UsageError unless it turns one RGB image into a feature map or a vector."""
+    try:
+        body = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # zipfile, h5py and Keras raise many kinds; they mean the same to a user
+        raise UsageError(f"--network {path}: cannot be loaded ({' '.join(str(error).split())[:160]})") from None
+    try:
+        shape = tuple(body.compute_output_shape((None, image_size, image_size, 3)))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UsageError(f"--network {path}: does not take images of {image_size} x {image_size} x 3 ({reason})") from None
+    if len(shape) not in (2, 4) or shape[-1] is None:
+        raise UsageError(f"--network {path}: expected a feature map (batch, h, w, channels) or a vector (batch, features), got {shape}")
+    return body
