@@ -18,6 +18,8 @@ DRAWERS = {
     "isic2018": "dermoscopy",
     "isic2019": "dermoscopy",
     "ham10000": "dermoscopy",
+    "odir5k": "fundus",
+    "covid_radiography": "chest",
 }
 KINDS = tuple(DRAWERS)
 VERSION = 1  # raise it when a drawing changes, so that older caches are not used for it
