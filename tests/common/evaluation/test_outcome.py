@@ -1,0 +1,105 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UsageError
+from common.evaluation.outcome import (
+    probabilities_of,
+    read_predictions,
+    remake_metrics,
+    write_metrics,
+    write_predictions,
+)
+
+CLASSES = ("NA", "b")
+ROWS = pd.DataFrame({"image": ["1.png", "2.png", "3.png"], "label": ["NA", "b", "b"], "split": "test"})
+PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4], [0.123456789, 0.876543211]], dtype=np.float32)
+
+
+def test_predictions_are_written_as_documented(tmp_path):
+    write_predictions(tmp_path, ROWS, PROBABILITIES, CLASSES)
+    lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "image,label,predicted,prob_NA,prob_b"
+    assert lines[1:3] == ["1.png,NA,NA,0.9,0.1", "2.png,b,NA,0.6,0.4"]
+
+
+def test_predictions_come_back(tmp_path):
+    written = write_predictions(tmp_path, ROWS, PROBABILITIES, CLASSES)
+    table, classes = read_predictions(tmp_path)
+    assert classes == CLASSES
+    assert table["label"].tolist() == ["NA", "b", "b"]
+    assert table["predicted"].tolist() == ["NA", "NA", "b"]
+    assert probabilities_of(table, classes) == pytest.approx(PROBABILITIES, abs=1e-7)
+    assert (probabilities_of(table, classes) == probabilities_of(written, classes)).all()
+
+
+def test_the_same_probabilities_give_the_same_bytes(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_predictions(tmp_path / name, ROWS, PROBABILITIES, CLASSES)
+    assert (tmp_path / "first/predictions.csv").read_bytes() == (tmp_path / "second/predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "said"),
+    [
+        (PROBABILITIES[:2], r"\(3, 2\), got \(2, 2\)"),
+        (PROBABILITIES * 2, "summing to 1"),
+        (np.full((3, 2), np.nan), "finite"),
+        (np.array([[1.5, -0.5]] * 3), "not negative"),
+    ],
+)
+def test_what_is_no_probability_is_refused(tmp_path, probabilities, said):
+    with pytest.raises(ValueError, match=said):
+        write_predictions(tmp_path, ROWS, probabilities, CLASSES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metrics_come_from_predictions_and_config_alone(tmp_path, make_run):
+    run = make_run(tmp_path / "run", synthetic=True)
+    metrics = json.loads((run / "metrics.json").read_text())
+    table, _ = read_predictions(run)
+    assert metrics["accuracy"] == pytest.approx((table["label"] == table["predicted"]).mean())
+    low, high = metrics["accuracy_interval"]
+    assert low <= metrics["accuracy"] <= high
+    assert {key: metrics[key] for key in ("n", "dataset", "split", "seed", "synthetic")} == {
+        "n": 120,
+        "dataset": "sipakmed",
+        "split": "paper",
+        "seed": 0,
+        "synthetic": True,
+    }
+    assert set(metrics["per_class"]) == {"Dyskeratotic", "Koilocytotic", "Parabasal"}
+
+
+def test_remade_metrics_are_the_same_bytes_with_costs_and_extras(tmp_path, make_run):
+    run = make_run(tmp_path / "run")
+    costs = np.array([[0, 1, 1], [5, 0, 1], [5, 1, 0]])
+    metrics = write_metrics(run, seed=3, cost_matrix=costs, extra={"minutes": 4.5})
+    before = (run / "metrics.json").read_bytes()
+    assert metrics["minutes"] == 4.5 and metrics["expected_cost"] > 0
+    assert remake_metrics(run) == metrics
+    assert (run / "metrics.json").read_bytes() == before
+
+
+def test_extras_may_not_hide_what_is_measured(tmp_path, make_run):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="accuracy"):
+        write_metrics(run, seed=0, extra={"accuracy": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,label\n1.png,a\n", "predicted"),
+        ("image,label,predicted\n1.png,a,a\n", "prob_<class>"),
+        ("image,label,predicted,prob_a,prob_b\n", "no image"),
+        ("image,label,predicted,prob_a,prob_b\n1.png,z,a,0.9,0.1\n", "no class: z"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
+    (tmp_path / "predictions.csv").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        write_metrics(tmp_path, seed=0)
