@@ -1,0 +1,254 @@
+"""What every procedure does alike: open the run folder, train one stage, predict the test images, and write the outcome."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from cervical.config import Settings, Stage, StudyOptions
+from cervical.data import Cells, Part, load, prepare
+from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
+from common import device
+from common.backbones import BACKBONES, batch_normalisations, recompute_batchnorm
+from common.data.manifest import Dataset, fingerprint
+from common.data.pipeline import Augment, Batches
+from common.data.splits import leakage
+from common.errors import UsageError
+from common.evaluation.outcome import write_metrics, write_predictions
+from common.evaluation.report import Printed, write_model_card, write_report
+from common.runs import Run, fit
+
+log = logging.getLogger(__name__)
+
+# Runs of fewer steps end before batch normalisation's slow averages (momentum 0.999 in MobileNetV2) have forgotten their initial values.
+SHORT_RUN = 5000
+SHORT_MOMENTUM = 0.9
+RECOMPUTED_BATCHES = 50
+
+# Settings that decide a method's result; a run is known by them, so that `--costs` does not make another fine-tuned model, say.
+SHARED = ("reading", "backbone", "weights", "batch_size", "seed", "image_size", "resize_filter", "split", "split_seed")
+SHARED += ("copies", "copies_kind", "dropout")
+FINETUNE = (*SHARED, "finetune", "pixels", "freeze", "dropout_everywhere")
+CONTRASTIVE = (*SHARED, "loss", "temperature", "margin", "encoder", "classifier", "contrastive_pixels", "classifier_views", "head_input")
+RELEVANT = {
+    "finetune": FINETUNE,
+    "cost-sensitive": (*FINETUNE, "costs", "init"),
+    "contrastive": (*CONTRASTIVE, "control"),
+    "contrastive-control": CONTRASTIVE,
+}
+
+DATA_NOTES = {
+    "sipakmed": ["SIPaKMeD (Plissiti et al. 2018): 4049 single cells cut from 966 Pap-smear images, five classes."],
+    "sample": ["Cells drawn by a program in SIPaKMeD's layout."],
+    "folders": ["Images given by the user, one folder a class."],
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run on its way: the folder, the settings, the options as given, and the data."""
+
+    method: str
+    run: Run
+    settings: Settings
+    options: StudyOptions
+    cells: Cells
+
+    @property
+    def weights(self) -> str | None:
+        """What `build_backbone` takes: None, "imagenet" or the path as given."""
+        return None if self.settings.weights == "none" else self.settings.weights
+
+
+def identity(
+    method: str, settings: Settings, options: StudyOptions, dataset: Dataset, extra: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The settings a run is known by and config.json shows. A weights file enters by its name."""
+    values = asdict(settings)
+    chosen: dict[str, Any] = {key: values[key] for key in RELEVANT[method]}
+    chosen["weights"] = Path(settings.weights).name
+    chosen |= {"precision": options.precision, "dataset": dataset.name, "synthetic": dataset.synthetic, "limit": options.limit}
+    chosen["classes"] = sorted(set(dataset.manifest["label"]))
+    return {**chosen, **(extra or {})}
+
+
+def open_run(method: str, settings: Settings, options: StudyOptions, dataset: Dataset, extra: dict[str, Any] | None = None) -> Run:
+    """The run folder of a method under these settings, new or taken up again."""
+    parts = [dataset.name, settings.backbone]
+    if method == "contrastive":
+        parts.append(settings.loss)
+    parts += [settings.split, settings.reading, f"seed{settings.seed}"]
+    return Run.open(
+        "cervical",
+        method,
+        identity(method, settings, options, dataset, extra),
+        run_dir=options.run_dir,
+        name_parts=parts,
+        fingerprint=fingerprint(dataset),
+        data_dir=dataset.data_dir,
+    )
+
+
+def begin(method: str, settings: Settings, options: StudyOptions, extra: dict[str, Any] | None = None) -> Job | Run:
+    """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
+    dataset = load(options)
+    run = open_run(method, settings, options, dataset, extra)
+    if run.finished:
+        return run
+    cells = prepare(dataset, settings, options.cache_dir)
+    device.configure(settings.seed, options.precision)
+    write_manifest(run, cells)
+    log.info(
+        "%s: %d training images (%d copies each), %d validation, %d test; %s on %s",
+        dataset.name,
+        len(cells.train.rows),
+        settings.copies,
+        len(cells.validation.rows),
+        len(cells.test.rows),
+        BACKBONES[settings.backbone].title,
+        device.describe()["machine"],
+    )
+    return Job(method, run, settings, options, cells)
+
+
+def write_manifest(run: Run, cells: Cells) -> None:
+    """manifest.csv: image, label, group, split."""
+    run.write_csv("manifest.csv", cells.manifest[["image", "label", "group", "split"]])
+
+
+def batches(part: Part, settings: Settings, *, shuffle: bool = False, augment: Augment | None = None) -> Batches:
+    """Batches of images and integer labels; the order and the augmentation are functions of (seed, epoch, batch)."""
+    return Batches(
+        part.images, part.labels, rows=part.rows, batch_size=settings.batch_size, seed=settings.seed, shuffle=shuffle, augment=augment
+    )
+
+
+def compile_model(model: keras.Model, stage: Stage, loss: Any, metrics: Sequence[Any] = ()) -> None:
+    """Adam, the only optimiser of the study, at the stage's learning rate."""
+    optimizer = keras.optimizers.Adam(stage.learning_rate)
+    model.compile(optimizer, loss, metrics=list(metrics), jit_compile=device.jit_compile())
+
+
+def accuracy() -> keras.metrics.Metric:
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+
+def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Batches, validation: Batches | None) -> pd.DataFrame:
+    """Fit one stage, resumable. In short runs the moving statistics of batch normalisation follow faster, and are recomputed at the end.
+
+    Without that a validation loss during the run, and everything after it, would be that of the initial statistics.
+    """
+    monitor = stage.monitor
+    if monitor is not None and monitor.startswith("val_") and (validation is None or not len(validation)):
+        raise UsageError("the split has no validation images to choose an epoch by; expected more images, or --keep last")
+    short = stage.epochs * len(train) < SHORT_RUN
+    if short:
+        for layer in batch_normalisations(model):
+            if layer.trainable:
+                layer.momentum = min(layer.momentum, SHORT_MOMENTUM)
+    history = fit(
+        model,
+        train,
+        run=job.run,
+        stage=name,
+        epochs=stage.epochs,
+        validation=validation,
+        monitor=monitor or "loss",
+        select="best" if monitor is not None and stage.keep == "best" else "last",
+        patience=None if monitor is None else stage.patience,
+        reduce_lr=None
+        if monitor is None
+        else {
+            "monitor": monitor,
+            "factor": stage.reduce_factor,
+            "patience": stage.reduce_patience,
+            "min_lr": stage.min_learning_rate,
+        },
+        extra_callbacks=tensorboard(job),
+    )
+    if short:
+        train.epoch = 0
+        recompute_batchnorm(model, (train[index] for index in range(len(train))), RECOMPUTED_BATCHES)
+    return history
+
+
+def tensorboard(job: Job) -> list[keras.callbacks.Callback]:
+    """The TensorBoard callback when asked for. UsageError where its package is missing."""
+    if not job.options.tensorboard:
+        return []
+    for package in ("tensorboard", "tensorflow"):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"--tensorboard: the package {package} is not installed")
+    return [keras.callbacks.TensorBoard(str(job.run.path / "tensorboard"))]
+
+
+def conclude(
+    job: Job, model: keras.Model, title: str, notes: Sequence[str] = (), cost_matrix: np.ndarray | None = None, extra: dict | None = None
+) -> None:
+    """Predict the test images; write predictions, metrics, model, figures, report and card; mark the run as finished."""
+    cells, settings, run = job.cells, job.settings, job.run
+    test = Batches(cells.test.images, rows=cells.test.rows, batch_size=max(64, settings.batch_size))
+    probabilities = model.predict(test, verbose=0).astype("float64")
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    write_predictions(run, cells.test_rows, probabilities, cells.classes)
+    shared = leakage(cells.manifest)
+    total, trainable = _parameters(model)
+    measured = {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
+    write_metrics(run, settings.seed, cost_matrix, {**measured, "parameters": total, "trainable_parameters": trainable, **(extra or {})})
+    run.save_model(model)
+    everything = [*standard_notes(job, shared), *notes]
+    write_report(run, title, printed_numbers(job), everything)
+    write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
+    run.finish()
+
+
+def printed_numbers(job: Job) -> dict[str, Printed]:
+    """The printed cells of this method and network, where the data set's classes are the paper's."""
+    if job.method not in TABLE_NUMBERS or job.cells.dataset.name == "folders":
+        return {}
+    source, backbone = TABLE_NUMBERS[job.method], job.settings.backbone
+    accuracy = printed_accuracy(job.method, backbone)
+    numbers = {} if accuracy is None else {"accuracy": Printed(accuracy, source)}
+    for name, cells in printed_classes(job.method, backbone).items():
+        if name in job.cells.classes:
+            numbers |= {f"per_class.{name}.{score}": Printed(value, source) for score, value in cells.items()}
+    return numbers
+
+
+def standard_notes(job: Job, shared: dict[str, dict]) -> list[str]:
+    """What a reader must know of any run: leakage, freezing, batch normalisation."""
+    test = shared["test"]
+    group = "slide" if job.cells.dataset.name != "folders" else "group"
+    notes = [
+        f"{test['shared']} of the {test['images']} test images ({test['fraction']:.0%}) share their {group} with a training image"
+        + (": the accuracy is that of new images of known slides, not of new slides." if test["shared"] else ".")
+    ]
+    if job.options.limit is not None:
+        notes.append(f"Only {job.options.limit} images were used (--limit): a smoke run.")
+    if job.settings.copies != 6:
+        notes.append(f"{job.settings.copies} augmented copies of each training image; the paper made 6.")
+    return notes
+
+
+def short_run_note(history: pd.DataFrame, train: Batches, stage: Stage) -> list[str]:
+    """A note for runs whose batch-normalisation statistics were recomputed."""
+    if stage.epochs * len(train) >= SHORT_RUN:
+        return []
+    return [
+        f"A short run ({len(history) * len(train)} steps of at most {stage.epochs * len(train)}): where batch normalisation is trained, it "
+        f"averaged with momentum {SHORT_MOMENTUM}, and its statistics were recomputed on training images before evaluation."
+    ]
+
+
+def _parameters(model: keras.Model) -> tuple[int, int]:
+    from cervical.models import trainable_parameters
+
+    return trainable_parameters(model)
