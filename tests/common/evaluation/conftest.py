@@ -28,7 +28,8 @@ def make_run() -> Callable[..., Path]:
         (path / "config.json").write_text(json.dumps({**settings, **facts, **config}))
         rows = pd.DataFrame({"image": [f"im_{index}.bmp" for index in range(n)], "label": [CLASSES[label] for label in labels]})
         write_predictions(path, rows, probabilities, CLASSES)
-        history = pd.DataFrame({"stage": "training", "epoch": [1, 2, 3], "seconds": 2.5, "loss": [1.0, 0.7, 0.5], "val_loss": [1.1, 0.9, 0.8]})
+        losses = {"loss": [1.0, 0.7, 0.5], "val_loss": [1.1, 0.9, 0.8]}
+        history = pd.DataFrame({"stage": "training", "epoch": [1, 2, 3], "seconds": 2.5, **losses})
         history.to_csv(path / "history.csv", index=False)
         if metrics:
             write_metrics(path, seed=0)

@@ -71,8 +71,8 @@ def test_intervals_hold_the_value_and_agree_with_resampling_images(drawn):
 def test_a_class_that_is_never_predicted_or_never_there():
     ours = classification_metrics([0, 0, 1, 1], [0, 0, 0, 2], None, ("a", "b", "c"))
     expected = peer.precision_recall_fscore_support([0, 0, 1, 1], [0, 0, 0, 2], zero_division=0)
-    for index, name in enumerate("abc"):
-        assert [ours["per_class"][name][key] for key in ("precision", "recall", "f1")] == pytest.approx([row[index] for row in expected[:3]])
+    for key, row in zip(("precision", "recall", "f1"), expected[:3], strict=True):
+        assert [ours["per_class"][name][key] for name in "abc"] == pytest.approx(row)
     # "c" has no test image, so it leaves the averages: F1 of a 0.8, of b 0.
     assert ours["macro_f1"] == pytest.approx(0.4)
     assert "auc" not in ours and "ece" not in ours

@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.evaluation.grid import GridCell
+from common.evaluation.grid_tables import (
+    compare_methods,
+    comparisons_frame,
+    comparisons_text,
+    pooled_difference,
+    seed_rows,
+    shared_interval,
+    write_tables,
+)
+from common.evaluation.outcome import read_predictions
+from common.evaluation.tables import Printed
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory, make_run):
+    """Two losses, three seeds on the same test images, the second clearly better; one cell of a third loss never ran."""
+    root = tmp_path_factory.mktemp("grid")
+    found = []
+    for loss, skill in (("cce", 1.0), ("lmf", 3.0)):
+        for seed in range(3):
+            path = make_run(root / f"{loss}{seed}", skill, 150, seed + 10 * len(loss) + int(skill))
+            found.append(GridCell("lmf", "train", (), path, {"loss": loss, "seed": seed}))
+    return [*found, GridCell("lmf", "train", (), root / "focal0", {"loss": "focal", "seed": 0})]
+
+
+def accuracy(cell):
+    return json.loads((cell.run_dir / "metrics.json").read_text())["accuracy"]
+
+
+def test_rows_are_mean_and_deviation_over_seeds_beside_the_printed(cells):
+    first, second, hole = seed_rows(cells, ["loss"], printed={("lmf",): Printed(0.85, "Table 2")}, resamples=200)
+    values = [accuracy(cell) for cell in cells[3:6]]
+    assert (second.name, second.seeds) == ("lmf", 3)
+    assert second.measured == pytest.approx(np.mean(values)) and second.deviation == pytest.approx(np.std(values, ddof=1))
+    assert second.interval[0] < second.measured < second.interval[1]
+    assert second.difference == pytest.approx(np.mean(values) - 0.85)
+    assert first.printed is None and (hole.measured, hole.seeds) == (None, 0)
+
+
+def test_one_seed_keeps_its_own_interval(cells):
+    (row,) = seed_rows(cells[:1], ["loss"], "macro_f1")
+    assert row.interval == json.loads((cells[0].run_dir / "metrics.json").read_text())["macro_f1_interval"]
+    assert row.deviation is None
+
+
+def test_shared_interval_equals_a_loop(cells):
+    tables = [read_predictions(cell.run_dir)[0] for cell in cells[:3]]
+    right = np.stack([(table["label"] == table["predicted"]).to_numpy() for table in tables])
+    draws = np.random.default_rng(0).integers(0, 150, size=(300, 150), dtype=np.int32)
+    expected = np.quantile([right[:, row].mean() for row in draws], [0.025, 0.975])
+    # read_predictions keeps the written order; the interval sorts by image, so only the distribution is the same.
+    assert shared_interval(cells[:3], "accuracy", 300) == pytest.approx(expected, abs=0.012)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "per_class.Parabasal.recall"])
+def test_shared_intervals_of_other_scores_hold_the_mean(cells, metric):
+    (row,) = seed_rows(cells[:3], ["loss"], metric, resamples=200)
+    assert row.interval[0] < row.measured < row.interval[1]
+
+
+def test_no_interval_is_made_up(cells, tmp_path, make_run):
+    other = GridCell("lmf", "train", (), make_run(tmp_path / "other", n=90), {"loss": "cce", "seed": 7})
+    assert shared_interval([cells[0], other], "accuracy") is None
+    assert shared_interval(cells[:3], "ece") is None
+
+
+def test_methods_are_compared_seed_by_seed_on_the_same_images(cells):
+    found = compare_methods(cells, "loss", "cce")
+    assert [(key, name) for key, name, _ in found] == [((0,), "lmf"), ((1,), "lmf"), ((2,), "lmf")]
+    frame = comparisons_frame(found, ["seed"])
+    assert frame["difference"].tolist() == pytest.approx([accuracy(cells[3 + seed]) - accuracy(cells[seed]) for seed in range(3)])
+    assert (frame["mcnemar_p_holm"] >= frame["mcnemar_p"]).all()
+    text = comparisons_text(frame, ["seed"])
+    assert text.count("| better |") == 3 and "worse" not in text
+
+
+def test_nothing_to_compare_says_so(cells):
+    assert "No two finished cells" in comparisons_text(comparisons_frame(compare_methods(cells[:1], "loss", "cce"), ["seed"]), ["seed"])
+
+
+def test_the_pooled_difference_is_that_of_the_means(cells):
+    found = pooled_difference(cells[:3], cells[3:6])
+    assert found.value == pytest.approx(np.mean([accuracy(cell) for cell in cells[3:6]]) - np.mean([accuracy(cell) for cell in cells[:3]]))
+    assert found.excludes_zero
+    assert pooled_difference(cells[:3], cells[6:]) is None
+
+
+def test_tables_are_written_as_markdown_and_csv(cells, tmp_path):
+    rows = seed_rows(cells, ["loss"], printed={("lmf",): Printed(0.85, "Table 2")}, resamples=50)
+    text = write_tables(tmp_path, "table_2", "Table 2: accuracy", rows, "A last word.\n").read_text()
+    assert text.startswith("# Table 2: accuracy\n") and "1 of 3" in text and text.endswith("A last word.\n")
+    frame = pd.read_csv(tmp_path / "table_2.csv")
+    assert frame["ours"][1] == pytest.approx(rows[1].measured) and np.isnan(frame["ours"][2])
+    assert frame["printed"][1] == 0.85
