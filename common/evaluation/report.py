@@ -38,7 +38,7 @@ def write_report(
 
     printed: metric -> printed number; a metric is a key of metrics.json, with dots into it: "accuracy", "per_class.Dyskeratotic.f1".
     controls: name -> run folder to compare with on the same test images; a `control/` folder inside the run is added by itself.
-    Raises UsageError when metrics.json is missing or `printed` names a metric that it does not hold.
+    A printed number whose metric was not measured is shown with a dash for ours. UsageError when metrics.json is missing.
     """
     folder = RunFolder.of(run)
     config, metrics = folder.read_json("config.json"), folder.read_json("metrics.json")
@@ -80,9 +80,8 @@ def measured_rows(metrics: Mapping[str, Any], printed: Mapping[str, Printed]) ->
     names = ["accuracy", "macro_f1", "weighted_f1"] + [name for name in ("expected_cost",) if name in metrics]
     rows = []
     for name in [*names, *(name for name in printed if name not in names)]:
-        found, value, interval = find_metric(metrics, name)
-        if not found:
-            raise UsageError(f"printed number for '{name}', which metrics.json does not hold")
+        # A printed number of a class that this data set lacks stays visible, with a dash for ours.
+        _, value, interval = find_metric(metrics, name)
         rows.append(Row(_readable(name), value, interval, printed.get(name), synthetic=bool(metrics.get("synthetic"))))
     return rows
 

@@ -99,9 +99,15 @@ def test_a_run_without_training_or_report_can_be_reported(tmp_path, make_run):
     assert "nothing was trained" in (run / "report.md").read_text()
 
 
-def test_a_printed_number_for_nothing_measured_is_refused(tmp_path, make_run):
-    with pytest.raises(UsageError, match="per_class.Nobody.f1"):
-        write_report(make_run(tmp_path / "run"), "Title", {"per_class.Nobody.f1": Printed(0.9, "T")}, figures=False)
+def test_a_printed_number_for_nothing_measured_stays_visible(tmp_path, make_run):
+    run = make_run(tmp_path / "run")
+    write_report(run, "Title", {"per_class.Nobody.f1": Printed(0.9, "T")}, figures=False)
+    assert "| F1 of Nobody | – | 0.9000 | – | – |" in (run / "report.md").read_text()
+
+
+def test_a_run_without_metrics_cannot_be_reported(tmp_path, make_run):
+    with pytest.raises(UsageError, match="metrics.json is missing"):
+        write_report(make_run(tmp_path / "run", metrics=False), "Title")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
