@@ -5,11 +5,13 @@ Options (what a user types) + a reading (what the document says) = `Settings` (w
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.cli import BACKBONE_NAMES, TrainOptions, check_path, check_range, require
+from common.cli import TrainOptions, check_path, check_range, require
 from lmf import paper
 
 DATASETS = (*paper.TITLES, "folders", "sample")
@@ -111,20 +113,22 @@ class TrainLossOptions(LmfOptions):
     """Weight of LDAM in LMF (eq. 8). Default: Table 6's for the data set and backbone, elsewhere 1."""
     beta: float | None = None
     """Weight of the focal loss in LMF (eq. 8). Default: Table 6's for the data set and backbone, elsewhere 1."""
-    control: bool = False
-    """Also train the same network with plain cross-entropy and compare the two (always done with `--reading corrected`)."""
+    control: bool | None = None
+    """Also train the same network with plain cross-entropy and compare the two. Default: only with `--reading corrected`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("alpha", self.alpha, 0, 100)
         check_range("beta", self.beta, 0, 100)
-        require(self.loss == "lmf" or (self.alpha is None and self.beta is None), f"--alpha and --beta belong to --loss lmf, not {self.loss}")
+        require(
+            self.loss == "lmf" or (self.alpha is None and self.beta is None), f"--alpha and --beta belong to --loss lmf, not {self.loss}"
+        )
         require(self.alpha != 0 or self.beta != 0, "--alpha 0 --beta 0: expected at least one above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one run does: the effective value of every setting that can change its outcome. JSON-able; two runs are the same when these are."""
+    """What one run does: the effective value of every setting that can change its outcome, JSON-able."""
 
     dataset: str
     synthetic: bool
@@ -214,13 +218,15 @@ def weights_of(options: LmfOptions) -> str:
 
 def with_control(options: TrainLossOptions) -> bool:
     """Whether a cross-entropy control is trained beside the run."""
-    return options.loss != "cce" and (options.control or READINGS[options.reading].control)
+    return options.loss != "cce" and chosen(options.control, READINGS[options.reading].control)
 
 
 def chosen(given, default):
     return default if given is None else given
 
 
-__all__ = [
-    "BACKBONE_NAMES", "DATASETS", "READINGS", "LmfOptions", "Reading", "Settings", "TrainLossOptions", "settings_of", "weights_of", "with_control",
-]  # fmt: skip
+def run_name(options: TrainLossOptions) -> str:
+    """Name of the run's default folder: from the settings and the data's place, so that a grid knows it before the data are read."""
+    settings = settings_of(options)
+    identity = json.dumps([settings.as_dict(), str(options.data_dir.resolve()) if options.data_dir else "", with_control(options)])
+    return "-".join((*settings.name_parts(), hashlib.sha256(identity.encode()).hexdigest()[:8]))

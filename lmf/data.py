@@ -7,8 +7,8 @@
 | isic2019 | ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv; ISIC_2019_Training_Input/ or images/ | 8 | lesion_id |
 | covid_radiography | COVID/images/, Lung_Opacity/images/, Normal/images/, Viral Pneumonia/images/ | folders | the image |
 
-`--labels-csv` puts another table of labels in place of a set's own: `image` and one column a class (ISIC 2018 and 2019 ground truths), or the
-columns of HAM10000_metadata.csv. So HAM10000's images get ISIC 2019's eight classes.
+`--labels-csv` puts another table of labels in place of a set's own: `image` and one column a class (ISIC 2018 and 2019 ground
+truths), or the columns of HAM10000_metadata.csv. So HAM10000's images get ISIC 2019's eight classes.
 """
 
 import logging
@@ -47,7 +47,8 @@ def load(options) -> Dataset:
         from common.data.sample import ensure_sample
 
         kind = options.sample
-        found = replace(LOADERS[kind](ensure_sample(kind, options.cache_dir), None), name=f"sample-{kind}", synthetic=True, official_counts=None)
+        found = LOADERS[kind](ensure_sample(kind, options.cache_dir), None)
+        found = replace(found, name=f"sample-{kind}", synthetic=True)
     elif name == "folders":
         found = folders_dataset(root, options.group_pattern, options.mask_dir)
     else:
@@ -225,7 +226,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def read_labels(path: Path) -> pd.Series:
-    """Image name -> class name, from `image` and one 0/1 column a class, or from `image_id` and `dx`; `_downsampled` is kept in the name."""
+    """Image name -> class name, from `image` and one 0/1 column a class, or from `image_id` and `dx`."""
     table = read_table(path, ())
     if {"image_id", "dx"} <= set(table.columns):
         labels = table.set_index("image_id")["dx"]

@@ -1,10 +1,11 @@
 """The procedure of the LMF paper ("Training parameters"): one network, one loss, one data set; then its test.
 
-`train` reads top to bottom: data, split, network, loss, optimizer, fit, test. `train_cell` does the same for the grids of `grids.py`.
+`train` and `train_run` read top to bottom: data, split, network, loss, optimizer, fit, test.
 """
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,8 +19,9 @@ from common.data.splits import leakage
 from common.evaluation.outcome import write_metrics, write_predictions
 from common.evaluation.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
+from common.runs.folder import RUNS
 from lmf import data, paper
-from lmf.config import Settings, TrainLossOptions, settings_of, weights_of, with_control
+from lmf.config import Settings, TrainLossOptions, run_name, settings_of, weights_of, with_control
 from lmf.losses import ImbalanceLoss, build_loss
 from lmf.models import build_classifier, with_logits
 from lmf.optimizer import CoupledAdam, MacroF1
@@ -33,18 +35,17 @@ def train_command(options: TrainLossOptions) -> None:
     train(options)
 
 
-def train(options: TrainLossOptions, dataset: Dataset | None = None) -> Run:
-    """One run from its options to its report; a finished run is left as it is. `dataset` saves a grid from loading it again."""
+def train(options: TrainLossOptions) -> Run:
+    """One run from its options to its report; a finished run is left as it is."""
     settings = settings_of(options)
-    dataset = data.load(options) if dataset is None else dataset
+    dataset = data.load(options)
     manifest = data.split(dataset.manifest, settings.split, settings.seed)
     classes = class_names(manifest)
     run = Run.open(
         "lmf",
         "train",
         {**settings.as_dict(), "classes": classes, "class_counts": data.train_counts(manifest, classes)},
-        run_dir=options.run_dir,
-        name_parts=settings.name_parts(),
+        run_dir=options.run_dir or default_run_dir(options),
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
     )
@@ -58,6 +59,11 @@ def train(options: TrainLossOptions, dataset: Dataset | None = None) -> Run:
             train_run(control, plain, options, dataset, manifest)
     train_run(run, settings, options, dataset, manifest)
     return run
+
+
+def default_run_dir(options: TrainLossOptions) -> Path:
+    """`runs/lmf/train/<name>`, the same for `train` and for a grid's cell."""
+    return RUNS / "lmf" / "train" / run_name(options)
 
 
 def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: Dataset, manifest: pd.DataFrame) -> None:

@@ -1,0 +1,95 @@
+"""The figures of the LMF paper (1, 2 and 4) from finished runs; fig. 3 is in explain.py."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from common.evaluation.metrics import average_deviation
+from common.evaluation.plots import COLOURS, bars, panels, styled
+from lmf import paper
+from lmf.grid_config import SWEPT
+
+
+def title_of(dataset: str) -> str:
+    """`ham10000` -> `HAM-10K`; a drawn sample says so."""
+    name = dataset.removeprefix("sample-")
+    return paper.TITLES.get(name, name) + (" (sample)" if dataset != name else "")
+
+
+def macro_f1_bars(cells: pd.DataFrame) -> Figure:
+    """Fig. 1: macro F1 of each loss on each data set, mean with average deviation over backbones and seeds; printed means as ticks.
+
+    cells: one row a run with `dataset`, `backbone`, `loss`, `macro_f1` (0..1) and `synthetic`; rows without a score are left out.
+    """
+    cells = cells.dropna(subset=["macro_f1"])
+    datasets, losses = list(dict.fromkeys(cells["dataset"])), list(dict.fromkeys(cells["loss"]))
+    values, errors, printed = {}, {}, {}
+    for loss in losses:
+        parts = [cells[(cells["dataset"] == name) & (cells["loss"] == loss)] for name in datasets]
+        found = [average_deviation(part["macro_f1"]) if len(part) else (None, None) for part in parts]
+        name = paper.LOSS_TITLES[loss]
+        values[name], errors[name] = [mean for mean, _ in found], [deviation for _, deviation in found]
+        printed[name] = [printed_mean(dataset, loss, sorted(set(part["backbone"]))) for dataset, part in zip(datasets, parts, strict=True)]
+    known = any(value is not None for row in printed.values() for value in row)
+    return bars(
+        [title_of(name) for name in datasets],
+        values,
+        errors,
+        ylabel="macro F1 (mean, average deviation)",
+        title="Fig. 1: macro F1 over backbones and seeds",
+        printed=printed if known else None,
+        synthetic=bool(cells["synthetic"].any()),
+    )
+
+
+def printed_mean(dataset: str, loss: str, backbones: Sequence[str]) -> float | None:
+    """Mean printed macro F1 (0..1) of the same backbones; None unless all of them were printed."""
+    found = [paper.scores(dataset, backbone, loss) for backbone in backbones]
+    return float(np.mean([row[0]["macro_f1"] for row in found if row])) / 100 if found and all(found) else None
+
+
+@styled
+def class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Fig. 2: images of each class, one panel a data set, largest class first. counts: data set -> class -> images."""
+    columns = min(2, len(counts))
+    figure, axes = panels(-(-len(counts) // columns), columns, width=4.2, height=2.8)
+    flat = axes.ravel()
+    for axis, (dataset, classes) in zip(flat, counts.items(), strict=False):
+        ordered = sorted(classes.items(), key=lambda item: -item[1])
+        places = axis.bar([paper.printed_class(name) for name, _ in ordered], [n for _, n in ordered], color=COLOURS[0])
+        axis.bar_label(places, fontsize=7)
+        ratio = ordered[0][1] / ordered[-1][1]
+        axis.set(ylabel="images", title=f"{title_of(dataset)}: {sum(classes.values())} images, ratio {ratio:.1f}")
+        axis.margins(y=0.12)
+    for axis in flat[len(counts) :]:
+        axis.set_visible(False)
+    figure.suptitle("Fig. 2: images of each class")
+    return figure
+
+
+@styled
+def alpha_beta_means(table: pd.DataFrame, score: str = "macro_f1") -> Figure:
+    """Fig. 4: one panel of means with average deviation a setting, one of the values behind them.
+
+    table: one row a run and setting with `setting`, `value` (what varies) and `score` (0..1).
+    """
+    figure, axes = panels(1, 2, width=4.4, height=3.2)
+    left, right = axes[0]
+    settings = list(dict.fromkeys(table["setting"]))
+    for index, setting in enumerate(settings):
+        part = table[table["setting"] == setting].dropna(subset=[score])
+        mean, deviation = average_deviation(part[score])
+        left.errorbar([index], [mean], yerr=[[deviation], [deviation]], fmt="o", color=COLOURS[index], capsize=5)
+        left.annotate(f"{mean:.4f}", (index, mean), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
+        means = part.groupby("value")[score].mean()
+        right.plot(means.index, means.to_numpy(), "o-", color=COLOURS[index], markersize=3.5, label=SWEPT[setting])
+    left.set_xticks(range(len(settings)), [SWEPT[name].replace(", ", ",\n") for name in settings], fontsize=8)
+    left.set(ylabel=f"{score.replace('_', ' ')} (mean, average deviation)", xlim=(-0.5, len(settings) - 0.3))
+    right.set(xlabel="value", ylabel=score.replace("_", " "))
+    right.legend()
+    for axis in (left, right):
+        axis.grid(True, axis="y")
+    figure.suptitle("Fig. 4: LMF under three ways of choosing alpha and beta")
+    return figure

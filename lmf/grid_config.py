@@ -1,0 +1,145 @@
+"""Options of the two grid commands, and the cells they stand for; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Suppress
+
+from common.cli import BACKBONE_NAMES, check_range, require
+from lmf import paper
+from lmf.config import SAMPLE, LmfOptions, LossName, SampleName, TrainLossOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridOptions(LmfOptions):
+    """What the grid commands share. Cells that are finished are not run again."""
+
+    backbone: Suppress[str | None] = None
+    seed: Suppress[int] = 0
+    labels_csv: Suppress[Path | None] = None
+    mask_dir: Suppress[Path | None] = None
+    group_pattern: Suppress[str | None] = None
+    network: Suppress[Path | None] = None
+    backbones: tuple[str, ...] = ()
+    """Networks. Default: the paper's three (tables) or efficientnetv2s (sweep); on the sample mobilenetv2_035."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; each gives a split and initial weights of its own, the same for every loss."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [name for name in self.backbones if name not in BACKBONE_NAMES]
+        require(not unknown, f"--backbones {' '.join(unknown)}: expected some of {', '.join(BACKBONE_NAMES)}")
+        require(bool(self.seeds), "--seeds: expected at least one")
+        for option, values in (("backbones", self.backbones), ("seeds", self.seeds)):
+            require(len(set(values)) == len(values), f"--{option}: one is given twice")
+        for seed in self.seeds:
+            check_range("seeds", seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesOptions(GridOptions):
+    """Data sets x backbones x losses x seeds: Tables 2 to 5 and figs. 1 and 2."""
+
+    dataset: Suppress[str] = "sample"
+    sample: Suppress[SampleName] = "ham10000"
+    data_dir: Path | None = None
+    """Folder that holds one folder a data set (ham10000, odir5k, isic2019, covid_radiography). Default: the drawn samples."""
+    datasets: tuple[SampleName, ...] = tuple(paper.TITLES)  # type: ignore[assignment]
+    """Data sets."""
+    losses: tuple[LossName, ...] = paper.COMPARED  # type: ignore[assignment]
+    """Losses; the first four are compared with lmf where it is among them."""
+    alpha: float | None = None
+    """Weight of LDAM in LMF, for every cell. Default: Table 6's, elsewhere 1."""
+    beta: float | None = None
+    """Weight of the focal loss in LMF, for every cell. Default: Table 6's, elsewhere 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option, values in (("datasets", self.datasets), ("losses", self.losses)):
+            require(bool(values), f"--{option}: expected at least one")
+            require(len(set(values)) == len(values), f"--{option}: one is given twice")
+        if self.data_dir is not None:
+            missing = [name for name in self.datasets if not (self.data_dir / name).is_dir()]
+            require(not missing, f"--data-dir {self.data_dir}: no folder {', '.join(missing)} in it; leave it out of --datasets or add it")
+
+    def cells(self) -> list[TrainLossOptions]:
+        """The training options of every cell, data set by data set."""
+        sampled = self.data_dir is None
+        backbones = self.backbones or ((SAMPLE["backbone"],) if sampled else tuple(paper.SCORE_TABLES))
+        return [
+            cell_options(
+                self,
+                dataset="sample" if sampled else name,
+                sample=name,
+                data_dir=None if sampled else self.data_dir / name,
+                backbone=backbone,
+                loss=loss,
+                seed=seed,
+                **({"alpha": self.alpha, "beta": self.beta} if loss == "lmf" else {}),
+            )
+            for name in self.datasets
+            for backbone in backbones
+            for seed in self.seeds
+            for loss in self.losses
+        ]
+
+
+# Eleven values from 0.5 to 2.0 that hold all of Table 6's and those the text names; the paper does not list its grid.
+GRID = (0.5, 0.6, 0.7, 0.8, 1.0, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0)
+SWEPT = {"equal": "alpha = beta", "beta": "alpha = 1, beta varies", "alpha": "beta = 1, alpha varies"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(GridOptions):
+    """The three alpha/beta settings of fig. 4, chosen between on validation images."""
+
+    settings: tuple[Literal["equal", "beta", "alpha"], ...] = ("equal", "beta", "alpha")
+    """equal: alpha = beta (setting 1); beta: alpha = 1 (setting 2); alpha: beta = 1 (setting 3)."""
+    grid: tuple[float, ...] = ()
+    """Values of alpha and beta. Default: eleven from 0.5 to 2.0; on the sample 0.5, 1.0 and 2.0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.settings), "--settings: expected at least one of equal, beta, alpha")
+        require(len(self.backbones) <= 1, "--backbones: expected one; the sweep is of one network")
+        for value in self.grid:
+            check_range("grid", value, 0.01, 100)
+
+    def values(self) -> tuple[float, ...]:
+        return self.grid or ((0.5, 1.0, 2.0) if self.dataset == "sample" else GRID)
+
+    def pairs(self, setting: str) -> list[tuple[float, float]]:
+        """(alpha, beta) of one setting, in the grid's order."""
+        return [{"equal": (v, v), "beta": (1.0, v), "alpha": (v, 1.0)}[setting] for v in self.values()]
+
+    def cells(self) -> list[TrainLossOptions]:
+        """The training options of every pair and seed, each pair once although settings share some."""
+        pairs = dict.fromkeys(pair for setting in self.settings for pair in self.pairs(setting))
+        backbone = self.backbones[0] if self.backbones else None
+        epochs = self.epochs or (None if self.dataset == "sample" else 60)
+        return [
+            cell_options(self, backbone=backbone, loss="lmf", alpha=alpha, beta=beta, seed=seed, epochs=epochs)
+            for alpha, beta in pairs
+            for seed in self.seeds
+        ]
+
+
+def cell_options(grid: GridOptions, **values: Any) -> TrainLossOptions:
+    """A cell's options: the grid's own where the two have the same field, and `values`."""
+    shared = {field.name: getattr(grid, field.name) for field in fields(LmfOptions)}
+    return TrainLossOptions(**{**shared, "run_dir": None, "control": False, **values})
+
+
+def arguments_of(options: TrainLossOptions) -> tuple[str, ...]:
+    """The command line that gives these options (run_dir is left to the caller)."""
+    words: list[str] = []
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name == "run_dir" or value == field.default:
+            continue
+        name = f"--{field.name.replace('_', '-')}"
+        words += [name] if isinstance(value, bool) and isinstance(field.default, bool) else [name, str(value)]
+    return tuple(words)

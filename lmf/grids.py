@@ -1,0 +1,189 @@
+"""The grid commands: `tables` (Tables 1 to 5, figs. 1 and 2) and `sweep` (fig. 4). Each runs what is missing, then writes its summary."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from common.evaluation.folder import RunFolder
+from common.evaluation.grid import GridCell, collect, run_grid
+from common.evaluation.metrics import average_deviation
+from common.evaluation.plots import critical_difference, save
+from common.evaluation.report import SYNTHETIC
+from common.evaluation.tables import MISSING, markdown, number
+from common.runs import Run
+from lmf import figures, paper, tables
+from lmf.config import TrainLossOptions, settings_of
+from lmf.grid_config import SWEPT, SweepOptions, TablesOptions, arguments_of
+from lmf.training import default_run_dir
+
+log = logging.getLogger(__name__)
+COLLECTED = (*tables.METRICS.values(), "validation_macro_f1", "selected_epoch")
+
+
+def grid_cell(options: TrainLossOptions) -> GridCell:
+    """One training run as a cell; `tables` and `sweep` share the run folders of `train`."""
+    settings = settings_of(options)
+    labels = {"dataset": settings.dataset, "backbone": settings.backbone, "loss": settings.loss, "seed": settings.seed}
+    if settings.loss == "lmf":
+        labels |= {"alpha": settings.alpha, "beta": settings.beta}
+    return GridCell("lmf", "train", arguments_of(options), default_run_dir(options), labels)
+
+
+def tables_command(options: TablesOptions) -> None:
+    """`lmf tables`."""
+    wanted = options.cells()
+    run = open_summary("tables", wanted, options.run_dir)
+    cells = [grid_cell(each) for each in wanted]
+    if run.finished:
+        return
+    outcome = run_grid(cells)
+    table = collect(cells, COLLECTED)
+    if (table["n"] > 0).any():
+        write_tables(run, table)
+    if not outcome.failed:
+        run.finish()
+    outcome.check()
+
+
+def sweep_command(options: SweepOptions) -> None:
+    """`lmf sweep`."""
+    wanted = options.cells()
+    run = open_summary("sweep", wanted, options.run_dir)
+    cells = [grid_cell(each) for each in wanted]
+    if run.finished:
+        return
+    outcome = run_grid(cells)
+    table = collect(cells, COLLECTED)
+    if (table["n"] > 0).any():
+        write_sweep(run, table, options)
+    if not outcome.failed:
+        run.finish()
+    outcome.check()
+
+
+def open_summary(command: str, wanted: Sequence[TrainLossOptions], run_dir: Path | None) -> Run:
+    """The folder of the summary: known by the cells it stands for."""
+    settings = [settings_of(each).as_dict() for each in wanted]
+    first = settings[0]
+    top = {key: first[key] for key in ("reading", "split", "synthetic", "image_size", "epochs")}
+    names = list(dict.fromkeys(each["dataset"] for each in settings))
+    return Run.open(
+        "lmf",
+        command,
+        {**top, "dataset": names[0] if len(names) == 1 else names, "cells": [grid_cell(each).run_dir.name for each in wanted]},
+        run_dir=run_dir,
+        name_parts=(names[0] if len(names) == 1 else f"{len(names)}sets", first["split"], first["reading"]),
+    )
+
+
+def write_tables(run: Run, cells: pd.DataFrame) -> None:
+    """cells.csv, report.md and the figures of `tables`, from the finished cells."""
+    run.write_csv("cells.csv", cells)
+    done = cells[cells["n"] > 0]
+    found = tables.pairs(cells)
+    backbones = list(dict.fromkeys(done["backbone"]))
+    parts = [f"# LMF: {len(done)} of {len(cells)} runs\n"]
+    if bool(done["synthetic"].any()):
+        parts.append(SYNTHETIC)
+    parts.append(setting_sentence(run, done))
+    parts.append("## Does LMF win?\n\n" + tables.comparisons(found))
+    parts.append("## Ranks over data sets\n\n" + tables.ranking(done))
+    parts.append("## Table 1: split\n\n" + tables.splits(done))
+    for backbone in backbones:
+        title = f"Table {paper.SCORE_TABLES[backbone][-1]}" if backbone in paper.SCORE_TABLES else "As Tables 2 to 4"
+        parts.append(f"## {title}: {backbone}\n\n{tables.scores(done, backbone)}")
+    for backbone in backbones:
+        for dataset in dict.fromkeys(done.loc[done["backbone"] == backbone, "dataset"]):
+            title = "Table 5" if backbone == "efficientnetv2s" else "As Table 5"
+            heading = f"## {title}: F1 of each class, {figures.title_of(dataset)}, {backbone}"
+            parts.append(f"{heading}\n\nMean over seeds; printed numbers in brackets.\n\n{tables.classwise(done, dataset, backbone)}")
+    missing = cells[cells["n"] == 0]
+    if len(missing):
+        names = [" ".join(str(row[key]) for key in ("dataset", "backbone", "loss", "seed")) for _, row in missing.iterrows()]
+        parts.append("## Not run\n\n" + "".join(f"- {name}\n" for name in names))
+    parts.append("## Figures\n\n" + "".join(f"![{path.stem}](figures/{path.name})\n\n" for path in draw_tables(run.path, done)))
+    run.write_text("report.md", "\n".join(parts))
+    print(run.path / "report.md")
+
+
+def draw_tables(folder: Path, done: pd.DataFrame) -> list[Path]:
+    """figures/fig1.png and fig2.png, and the critical differences where there are ranks."""
+    synthetic, place = bool(done["synthetic"].any()), folder / "figures"
+    paths = [save(figures.macro_f1_bars(done), place / "fig1.png")]
+    counts = {}
+    for dataset, part in done.groupby("dataset", sort=False):
+        manifest = pd.read_csv(Path(part["run"].iloc[0]) / "manifest.csv", dtype=str, keep_default_na=False)
+        counts[str(dataset)] = manifest["label"].value_counts().to_dict()
+    paths.append(save(figures.class_distribution(counts, synthetic=synthetic), place / "fig2.png"))
+    found = tables.ranks(done)
+    if found is not None:
+        losses, result, datasets = found
+        names = [paper.LOSS_TITLES[loss] for loss in losses]
+        title = f"Ranks by macro F1 over {len(datasets)} data sets"
+        drawn = critical_difference(names, result.ranks, result.critical_difference, title, synthetic=synthetic)
+        paths.append(save(drawn, place / "ranks.png"))
+    return paths
+
+
+def setting_sentence(run: Run, done: pd.DataFrame) -> str:
+    """What all runs have in common, and on which machine they ran."""
+    configs = [RunFolder(Path(path)).read_json("config.json") for path in done["run"]]
+    machines = sorted({f"{config.get('machine')} ({config.get('backend')})" for config in configs})
+    epochs = sorted({config["settings"]["epochs"] for config in configs})
+    settings = run.settings
+    return (
+        f"Split: {settings['split']}; reading: {settings['reading']}; {settings['image_size']} px; "
+        f"{' and '.join(map(str, epochs))} epochs (the paper: 100), the epoch with the best validation macro F1; "
+        f"seeds {', '.join(str(seed) for seed in sorted(set(done['seed'])))}; {', '.join(machines)}.\n"
+    )
+
+
+def write_sweep(run: Run, cells: pd.DataFrame, options: SweepOptions) -> None:
+    """sweep.csv, report.md and fig4.png of `sweep`. The choice looks at validation images only; the test score is what it then costs."""
+    done = cells[cells["n"] > 0]
+    by_pair = {pair: done[(done["alpha"] == pair[0]) & (done["beta"] == pair[1])] for pair in zip(done["alpha"], done["beta"], strict=True)}
+    rows = [
+        {"setting": setting, "value": value, "alpha": pair[0], "beta": pair[1], **cell[["seed", *COLLECTED, "run", "synthetic"]].to_dict()}
+        for setting in options.settings
+        for value, pair in zip(options.values(), options.pairs(setting), strict=True)
+        for _, cell in by_pair.get(pair, done.iloc[:0]).iterrows()
+    ]
+    table = pd.DataFrame(rows)
+    run.write_csv("sweep.csv", table)
+    synthetic = bool(done["synthetic"].any())
+    save(figures.alpha_beta_means(table, synthetic=synthetic), run.path / "figures" / "fig4.png")
+    lines = []
+    for setting, part in table.groupby("setting", sort=False):
+        scores = [f"{mean:.4f} ± {off:.4f}" for mean, off in (average_deviation(part[key]) for key in ("validation_macro_f1", "macro_f1"))]
+        lines.append((SWEPT[str(setting)], len(part), *scores))
+    choice = done.groupby(["alpha", "beta"])["validation_macro_f1"].mean().idxmax()
+    chosen = by_pair[choice]
+    dataset, backbone = str(done["dataset"].iloc[0]), str(done["backbone"].iloc[0])
+    printed = paper.tables()["table_6"].get(dataset, {}).get(backbone)
+    paper_choice = f"alpha {printed['alpha']:g}, beta {printed['beta']:g}" if printed else MISSING
+    columns = ("setting", "runs", "validation macro F1, mean ± average deviation", "test macro F1, mean ± average deviation")
+    each = [
+        (
+            SWEPT[row["setting"]],
+            f"{row['alpha']:g}",
+            f"{row['beta']:g}",
+            row["seed"],
+            number(row["validation_macro_f1"]),
+            number(row["macro_f1"]),
+        )
+        for row in rows
+    ]
+    run.write_text(
+        "report.md",
+        f"# LMF: alpha and beta on {figures.title_of(dataset)}, {backbone}\n\n"
+        f"{SYNTHETIC + chr(10) if synthetic else ''}{setting_sentence(run, done)}\n"
+        f"{markdown(columns, lines)}\n"
+        f"Best on validation: alpha {choice[0]:g}, beta {choice[1]:g} (macro F1 there {number(chosen['validation_macro_f1'].mean())}), "
+        f"which has test macro F1 {number(chosen['macro_f1'].mean())}. Table 6 of the paper: {paper_choice}. The paper does not say on "
+        "which images it chose. A pair that two settings share was trained once and counts in both.\n\n"
+        f"![fig4](figures/fig4.png)\n\n## Runs\n\n"
+        f"{markdown(('setting', 'alpha', 'beta', 'seed', 'validation macro F1', 'test macro F1'), each)}",
+    )
+    print(run.path / "report.md")

@@ -1,0 +1,171 @@
+"""Tables 1 to 5 from the runs of a grid: measured beside printed, losses compared pair by pair, ranks over data sets; as Markdown."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import pandas as pd
+
+from common.evaluation.compare import Comparison, compare_runs, verdict
+from common.evaluation.folder import RunFolder
+from common.evaluation.metrics import Ranks, average_ranks, mean_and_deviation
+from common.evaluation.report import Printed, Row, comparison_table
+from common.evaluation.tables import MISSING, markdown, number
+from lmf import paper
+from lmf.figures import title_of
+
+# Table column -> key of metrics.json.
+METRICS = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
+PARTS = ("train", "validation", "test")
+
+
+class Pair(NamedTuple):
+    """LMF against another loss on one data set, backbone and seed."""
+
+    dataset: str
+    backbone: str
+    seed: int
+    other: str
+    found: Comparison
+
+
+def splits(cells: pd.DataFrame) -> str:
+    """Table 1: images in each part, ours beside the printed. `cells` as from `grid.collect`: labels, `run` and metrics, a row a run."""
+    rows = []
+    for dataset, part in cells[cells["n"] > 0].groupby("dataset", sort=False):
+        counts = RunFolder(part["run"].iloc[0]).read_table("manifest.csv")["split"].value_counts()
+        printed = paper.split_sizes(str(dataset)) or {}
+        rows.append([title_of(str(dataset)), *(counts.get(name, 0) for name in PARTS), *(printed.get(name, MISSING) for name in PARTS)])
+    header = ("", *PARTS, *(f"printed {name}" for name in PARTS))
+    return markdown(header, rows)
+
+
+def scores(cells: pd.DataFrame, backbone: str) -> str:
+    """Table 2, 3 or 4: every data set and loss with one backbone; scores are shares, mean and deviation over seeds."""
+    rows = []
+    for (dataset, loss), part in cells[cells["backbone"] == backbone].groupby(["dataset", "loss"], sort=False):
+        printed = paper.scores(str(dataset), backbone, str(loss))
+        for score, metric in METRICS.items():
+            known = part.dropna(subset=[metric])
+            if not len(known):
+                continue
+            mean, deviation = mean_and_deviation(known[metric])
+            # The interval of one run's test images; over several seeds the deviation stands in its place.
+            interval = (known[f"{metric}_low"].iloc[0], known[f"{metric}_high"].iloc[0]) if len(known) == 1 else None
+            rows.append(
+                Row(
+                    f"{title_of(str(dataset))}, {paper.LOSS_TITLES[str(loss)]}, {score.replace('_', ' ')}",
+                    mean,
+                    interval if interval and pd.notna(interval[0]) else None,
+                    Printed(printed[0][score] / 100, printed[1]) if printed else None,
+                    deviation,
+                    len(known),
+                    synthetic=bool(part["synthetic"].any()),
+                )
+            )
+    return comparison_table(rows) if rows else "No run of this backbone is finished.\n"
+
+
+def classwise(cells: pd.DataFrame, dataset: str, backbone: str) -> str:
+    """Table 5: F1 of each class, one column a loss (mean over seeds), the printed one in brackets where there is one."""
+    part = cells[(cells["dataset"] == dataset) & (cells["backbone"] == backbone) & (cells["n"] > 0)]
+    losses, found, counts = list(dict.fromkeys(part["loss"])), {}, {}
+    for _, cell in part.iterrows():
+        folder = RunFolder(cell["run"])
+        settings = folder.read_json("config.json")["settings"]
+        counts = dict(zip(settings["classes"], settings["class_counts"], strict=True))
+        for name, values in folder.read_json("metrics.json")["per_class"].items():
+            found.setdefault((name, cell["loss"]), []).append(values["f1"])
+    rows = []
+    for name, count in counts.items():
+        row = [paper.printed_class(name), count]
+        for loss in losses:
+            values, printed = found.get((name, loss)), paper.class_f1(dataset, backbone, loss, name)
+            text = number(sum(values) / len(values)) if values else MISSING
+            row.append(f"{text} ({number(printed / 100)})" if printed is not None else text)
+        rows.append(row)
+    return markdown(("class", "train images", *(paper.LOSS_TITLES[loss] for loss in losses)), rows)
+
+
+def pairs(cells: pd.DataFrame, method: str = "lmf") -> list[Pair]:
+    """`method` against every other loss, on the same test images: same data set, backbone and seed."""
+    done, result = cells[cells["n"] > 0], []
+    for (dataset, backbone, seed), part in done.groupby(["dataset", "backbone", "seed"], sort=False):
+        runs = dict(zip(part["loss"], part["run"], strict=True))
+        for other in [loss for loss in runs if loss != method and method in runs]:
+            names = (paper.LOSS_TITLES[other], paper.LOSS_TITLES[method])
+            result.append(Pair(dataset, backbone, seed, other, compare_runs(runs[other], runs[method], names, int(seed))))
+    return result
+
+
+def comparisons(found: Sequence[Pair]) -> str:
+    """Differences LMF minus the other loss with paired bootstrap intervals and McNemar's p, then what they allow to say."""
+    if not found:
+        return "Nothing to compare: no finished run of LMF beside one of another loss.\n"
+    rows = []
+    for pair in found:
+        f1, accuracy, test = pair.found.macro_f1, pair.found.accuracy, pair.found.test
+        where = (title_of(pair.dataset), pair.backbone, pair.seed, f"LMF - {paper.LOSS_TITLES[pair.other]}")
+        spans = (f"[{gap.low:+.4f}, {gap.high:+.4f}]" for gap in (f1, accuracy))
+        values = (number(f1.value, sign=True), next(spans), number(accuracy.value, sign=True), next(spans), f"{test.p_value:.3g}")
+        rows.append([*where, *values])
+    header = ("data set", "backbone", "seed", "pair", "macro F1", "95 % interval", "accuracy", "95 % interval", "McNemar p")
+    lines = [f"- {sentence}\n" for sentence in conclusions(found)]
+    return markdown(header, rows, left=4) + "\n" + "".join(lines)
+
+
+def conclusions(found: Sequence[Pair]) -> list[str]:
+    """One sentence a data set, backbone and rival: "better" or "worse" only where every seed's interval excludes zero that way."""
+    said = []
+    for key, group in pd.DataFrame(found).groupby(["dataset", "backbone", "other"], sort=False):
+        dataset, backbone, other = map(str, key)
+        gaps = [comparison.macro_f1 for comparison in group["found"]]
+        where = f"{title_of(dataset)}, {backbone}: "
+        if len(gaps) == 1:
+            said.append(where + verdict(gaps[0], "LMF", paper.LOSS_TITLES[other], "macro F1"))
+            continue
+        better, worse = sum(gap.low > 0 for gap in gaps), sum(gap.high < 0 for gap in gaps)
+        mean, deviation = mean_and_deviation([gap.value for gap in gaps])
+        word = "better than" if better == len(gaps) else "worse than" if worse == len(gaps) else None
+        start = f"LMF is {word} {paper.LOSS_TITLES[other]} in macro F1 with every seed" if word else (
+            f"no difference in macro F1 between LMF and {paper.LOSS_TITLES[other]} is shown by all seeds"
+        )  # fmt: skip
+        said.append(
+            f"{where}{start} (mean difference {mean:+.4f} ± {deviation:.4f} over {len(gaps)} seeds; "
+            f"interval above zero in {better}, below zero in {worse})."
+        )
+    return said
+
+
+def ranks(cells: pd.DataFrame) -> tuple[list[str], Ranks, list[str]] | None:
+    """(losses, ranks, data sets): macro F1 averaged over backbones and seeds, ranked on each data set that has every loss.
+
+    None with fewer than two such data sets or two losses: ranks over one data set have no spread.
+    """
+    losses = list(dict.fromkeys(cells["loss"]))
+    table = (
+        cells.pivot_table(index="dataset", columns="loss", values="macro_f1", aggfunc="mean", sort=False).reindex(columns=losses).dropna()
+    )
+    if table.shape[0] < 2 or table.shape[1] < 2:
+        return None
+    return losses, average_ranks(table.to_numpy()), [str(name) for name in table.index]
+
+
+def ranking(cells: pd.DataFrame) -> str:
+    """Average ranks, Friedman's test and Nemenyi's critical difference, and which pairs of losses differ by it."""
+    found = ranks(cells)
+    if found is None:
+        return "Ranks need at least two data sets on which every loss was run.\n"
+    losses, result, datasets = found
+    ordered = sorted(zip(result.ranks, losses, strict=True))
+    table = markdown(("loss", "average rank"), [(paper.LOSS_TITLES[loss], f"{rank:.2f}") for rank, loss in ordered])
+    apart = [
+        f"{paper.LOSS_TITLES[first]} and {paper.LOSS_TITLES[second]}"
+        for (high, first), (low, second) in product(ordered, ordered)
+        if low - high > result.critical_difference
+    ]
+    return (
+        f"{table}\nOver {len(datasets)} data sets ({', '.join(title_of(name) for name in datasets)}): Friedman chi-squared "
+        f"{result.friedman:.2f}, p = {result.p_value:.3g}; critical difference {result.critical_difference:.2f}. "
+        f"{'Further apart than that: ' + ', '.join(apart) if apart else 'No two losses are further apart than that'}.\n"
+    )
