@@ -20,19 +20,28 @@ log = logging.getLogger(__name__)
 SPARE_BYTES = 64 * 2**20  # left free for logs, run folders and other processes
 
 
-def default_cache_dir() -> Path:
-    """`.cache` in the working directory, or what the environment variable REPLICATION_CACHE says."""
-    return Path(os.environ.get("REPLICATION_CACHE", ".cache"))
-
-
 def digest(parts: Iterable[object]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the parts' texts, separated, so that ("ab", "c") differs from ("a", "bc")."""
+    """16 hexadecimal digits of the SHA-256 of the parts' texts, separated, so that ("ab", "c") differs from ("a",
+    "bc").
+    """
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under another name, then rename it: a reader sees the old file or the new one, never half of
+    it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    os.replace(beside, path)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (made if missing). The system frees it when the process dies: none is ever stale."""
+    """Hold an exclusive lock on `path` (made if missing). The system frees it when the process dies: none is ever
+    stale.
+    """
     with open(path, "a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         try:

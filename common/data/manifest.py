@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.cache import digest, for_each
+from common.data.cache import digest, for_each, write_whole
 from common.data.images import is_image, read_image
 from common.errors import UsageError
 
@@ -165,10 +165,7 @@ def check_readable(dataset: Dataset, skip_unreadable: bool = False, cache_dir: P
     else:
         bad = unreadable(dataset, progress=True)
         if note is not None:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            beside = note.with_name(f"{note.name}.{os.getpid()}")
-            beside.write_text(json.dumps(bad))
-            os.replace(beside, note)
+            write_whole(note, json.dumps(bad))
     if not bad:
         return dataset
     if not skip_unreadable:

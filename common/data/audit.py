@@ -1,0 +1,201 @@
+"""What is in a data set on disk: counts, broken and odd files, copies, sizes, and how much each split leaks."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from common.data.audit_report import findings, markdown
+from common.data.cache import for_each, write_whole
+from common.data.images import read_mask
+from common.data.manifest import Dataset, class_names
+from common.data.splits import SPLITS, leakage
+from common.errors import UsageError
+
+log = logging.getLogger(__name__)
+_FORMATS = {".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+_SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # Pillow's names for a JPEG with a second picture, and a BMP without file header
+_PLAIN_MODES = ("RGB", "L")
+
+
+def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Path) -> dict:
+    """Audit `dataset`, write audit.json and audit.md into `folder`, log the findings. Give it the data set before
+    unreadable files are dropped.
+    """
+    result = audit(dataset, splits)
+    write_audit(result, folder)
+    for line in result["findings"]:
+        log.info("%s", line)
+    log.info("Report: %s", Path(folder) / "audit.md")
+    return result
+
+
+def write_audit(result: dict, folder: Path | str) -> None:
+    """Write audit.json and audit.md (for a person) into `folder`, each whole or not at all."""
+    write_whole(Path(folder) / "audit.json", json.dumps(result, indent=1) + "\n")
+    write_whole(Path(folder) / "audit.md", markdown(result))
+
+
+def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
+    """Everything that can be found out without a model, as a dict that JSON can hold; every image is decoded.
+
+    `splits` maps a split's name ("paper", "grouped") to the manifest with its column `split`; it may leave rows out.
+    Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats,
+    wrong_suffix, modes, odd_modes, identical, sizes, masks, splits, findings (the same in sentences).
+    """
+    manifest = dataset.manifest
+    images = list(manifest["image"])
+    facts = _look_at_files(dataset)
+    readable = {name: fact for name, fact in facts.items() if "error" not in fact}
+    identical = _identical_files(dataset.data_dir, [name for name in images if name in facts and facts[name].get("bytes")], facts)
+    official = dataset.official_counts
+    counts, group_counts = manifest["label"].value_counts(), manifest.groupby("label")["group"].nunique()
+    result = {
+        "name": dataset.name,
+        "synthetic": dataset.synthetic,
+        "images": len(manifest),
+        "unlabelled": int((manifest["label"] == "").sum()),
+        "left_out": dict(dataset.left_out),
+        "classes": {
+            label: {
+                "images": int(counts.get(label, 0)),
+                "official": None if official is None else official.get(label, 0),
+                "groups": int(group_counts.get(label, 0)),
+            }
+            for label in sorted({*class_names(manifest), *(official or {})})
+        },
+        "official": None if official is None else all(counts.get(label, 0) == number for label, number in official.items()),
+        "groups": _group_facts(manifest),
+        "unreadable": {name: fact["error"] for name, fact in facts.items() if "error" in fact},
+        "formats": dict(Counter(fact["format"] for fact in readable.values()).most_common()),
+        "wrong_suffix": {
+            name: fact["format"] for name, fact in readable.items() if _FORMATS.get(Path(name).suffix.lower()) != fact["format"]
+        },
+        "modes": dict(Counter(fact["mode"] for fact in readable.values()).most_common()),
+        "odd_modes": {name: fact["mode"] for name, fact in readable.items() if fact["mode"] not in _PLAIN_MODES},
+        "identical": identical,
+        "sizes": _size_facts(readable),
+        "masks": _mask_facts(dataset, facts),
+        "splits": {name: _split_facts(split, identical) for name, split in splits.items()},
+    }
+    result["findings"] = findings(result)
+    return result
+
+
+def _look_at_files(dataset: Dataset) -> dict[str, dict]:
+    """Per image: format, mode, width, height and bytes, or the error that decoding it gave; in the manifest's order."""
+    names = list(dataset.manifest["image"])
+    facts: list[dict] = [{} for _ in names]
+
+    def work(row: int) -> None:
+        path = dataset.data_dir / names[row]
+        fact = facts[row]
+        try:
+            fact["bytes"] = path.stat().st_size
+            with Image.open(path) as image:
+                fact.update(format=_SAME_FORMAT.get(str(image.format), image.format), mode=_mode(path, image))
+                fact["width"], fact["height"] = image.size
+                image.load()
+        except FileNotFoundError:
+            fact["error"] = "missing"
+        except Image.UnidentifiedImageError:
+            fact["error"] = "not an image"
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            fact["error"] = str(error)
+
+    for_each(work, len(names), f"{dataset.name}: reading images", progress=True)
+    return dict(zip(names, facts, strict=True))
+
+
+def _mode(path: Path, image: Image.Image) -> str:
+    """Pillow's mode; 16-bit files are called that, since Pillow shows 16-bit colour as plain "RGB"."""
+    if image.mode.startswith("I"):
+        return "16-bit grey"
+    if image.format == "PNG":
+        with open(path, "rb") as handle:
+            header = handle.read(25)
+        if header[24] == 16:  # bit depth in the IHDR chunk
+            return f"16-bit {image.mode}"
+    return image.mode
+
+
+def _identical_files(data_dir: Path, names: Sequence[str], facts: dict[str, dict]) -> list[list[str]]:
+    """Sets of two or more byte-identical files; only files of equal size are read."""
+    by_size: dict[int, list[str]] = {}
+    for name in names:
+        by_size.setdefault(facts[name]["bytes"], []).append(name)
+    by_content: dict[bytes, list[str]] = {}
+    for same in by_size.values():
+        for name in same if len(same) > 1 else ():
+            by_content.setdefault(hashlib.sha256((data_dir / name).read_bytes()).digest(), []).append(name)
+    return sorted(sorted(same) for same in by_content.values() if len(same) > 1)
+
+
+def _group_facts(manifest: pd.DataFrame) -> dict:
+    """Number of groups, size of the largest, images that share their group with another, and groups with more than one
+    label.
+    """
+    sizes = manifest["group"].value_counts()
+    shared = int(sizes[sizes > 1].sum())
+    mixed = manifest[manifest["label"] != ""].groupby("group")["label"].nunique()
+    return {"number": len(sizes), "largest": int(sizes.max()), "images_sharing": shared, "with_several_labels": int((mixed > 1).sum())}
+
+
+def _size_facts(readable: dict[str, dict]) -> dict:
+    """Smallest, median, mean and largest of width, height and file size; how many different sizes there are."""
+    if not readable:
+        return {}
+    result: dict = {"different": len({(fact["width"], fact["height"]) for fact in readable.values()})}
+    for key in ("width", "height", "bytes"):
+        values = np.array([fact[key] for fact in readable.values()])
+        result[key] = {"min": int(values.min()), "median": float(np.median(values)), "mean": float(values.mean()), "max": int(values.max())}
+    return result
+
+
+def _mask_facts(dataset: Dataset, facts: dict[str, dict]) -> dict[str, dict]:
+    """Per mask column: how many there are, are empty, cannot be read, or have another size than their image."""
+    result = {}
+    for column in (name for name in dataset.manifest if str(name).startswith("mask_")):
+        rows = [(image, mask) for image, mask in zip(dataset.manifest["image"], dataset.manifest[column], strict=True) if mask]
+        states = ["present"] * len(rows)
+
+        def work(row: int, rows: list = rows, states: list = states) -> None:
+            image, name = rows[row]
+            try:
+                mask = read_mask(dataset.data_dir / name)
+            except UsageError:
+                states[row] = "unreadable"
+                return
+            if mask.shape != (facts[image].get("height"), facts[image].get("width")):
+                states[row] = "other_size"
+            elif not mask.any():
+                states[row] = "empty"
+
+        for_each(work, len(rows), f"{dataset.name}: reading {column}", progress=True)
+        found = Counter(states)
+        result[str(column)] = {"present": len(rows), **{state: found[state] for state in ("unreadable", "other_size", "empty")}}
+    return result
+
+
+def _split_facts(split: pd.DataFrame, identical: list[list[str]]) -> dict:
+    """Images per class and part, the leakage through groups, and test images that are byte for byte in the training
+    part.
+    """
+    table = pd.crosstab(split["label"], split["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    part = dict(zip(split["image"], split["split"], strict=True))
+    copied = 0
+    for same in identical:
+        parts = [part.get(name) for name in same]
+        copied += parts.count("test") if "train" in parts else 0
+    return {
+        "totals": {name: int(table[name].sum()) for name in SPLITS},
+        "classes": {str(label): {name: int(row[name]) for name in SPLITS} for label, row in table.iterrows()},
+        "leakage": leakage(split),
+        "test_images_identical_to_train": copied,
+    }

@@ -1,0 +1,123 @@
+"""An audit's result in sentences and as the Markdown page that a person reads."""
+
+from collections.abc import Iterable
+
+from common.data.splits import SPLITS
+
+_MASK_WORDS = {"unreadable": "cannot be read", "other_size": "have another size than their image", "empty": "are empty"}
+_SHOWN = 20  # names listed of each kind of odd file; audit.json has them all
+
+
+def findings(result: dict) -> list[str]:
+    """One sentence a fact that matters, for the log and the head of the page."""
+    drawn = ", drawn by this project (synthetic)" if result["synthetic"] else ""
+    lines = [f"{result['images']} images in {len(result['classes'])} classes{drawn}."]
+    if result["official"] is True:
+        lines.append("Every class has the official number of images.")
+    elif result["official"] is False:
+        wrong = [
+            f"{label} {row['images']} of {row['official']}" for label, row in result["classes"].items() if row["images"] != row["official"]
+        ]
+        lines.append(f"Not the official numbers: {', '.join(wrong)}.")
+    if result["unlabelled"]:
+        lines.append(f"{result['unlabelled']} images have no label.")
+    lines += [f"Left out: {number} {what}." for what, number in result["left_out"].items()]
+    lines.append(_count(result["unreadable"], "cannot be read", "Every image can be decoded whole."))
+    if result["wrong_suffix"]:
+        lines.append(_count(result["wrong_suffix"], "have a suffix that does not name their format", ""))
+    if result["odd_modes"]:
+        lines.append(_count(result["odd_modes"], "are neither 8-bit RGB nor 8-bit grey", ""))
+    copies = sum(len(same) for same in result["identical"])
+    sets = len(result["identical"])
+    lines.append(f"{copies} images are byte-identical copies, in {sets} sets." if copies else "No two images are byte-identical.")
+    lines.append(_group_sentence(result))
+    for column, mask in result["masks"].items():
+        odd = "".join(f"; {mask[key]} {words}" for key, words in _MASK_WORDS.items() if mask[key])
+        lines.append(f"{mask['present']} of {result['images']} images have a {column.removeprefix('mask_')} mask{odd}.")
+    for name, split in result["splits"].items():
+        lines += _split_sentences(name, split)
+    return lines
+
+
+def _count(names: dict, verb: str, otherwise: str) -> str:
+    more = ", …" if len(names) > 3 else ""
+    return f"{len(names)} images {verb}: {', '.join(list(names)[:3])}{more}." if names else otherwise
+
+
+def _group_sentence(result: dict) -> str:
+    groups = result["groups"]
+    if not groups["images_sharing"]:
+        return "No two images share a group (slide, lesion, patient), or the groups are not known."
+    several = f" {groups['with_several_labels']} groups hold more than one label." if groups["with_several_labels"] else ""
+    return (
+        f"{groups['images_sharing']} images share their group (slide, lesion, patient) with another; {groups['number']} groups, so"
+        f" {result['images'] - groups['number']} images more than groups; the largest has {groups['largest']}.{several}"
+    )
+
+
+def _split_sentences(name: str, split: dict) -> Iterable[str]:
+    for part in ("test", "validation"):
+        leak = split["leakage"][part]
+        if leak["images"]:
+            share = f"{leak['shared']} of {leak['images']} {part} images ({leak['fraction']:.0%})"
+            yield f"Split {name}: {share} share their group with a training image."
+    if split["test_images_identical_to_train"]:
+        yield f"Split {name}: test images that are byte-identical to a training image: {split['test_images_identical_to_train']}."
+
+
+def _table(head: list[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return [*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows), ""]
+
+
+def markdown(result: dict) -> str:
+    """The whole page: findings first, then the tables behind them."""
+    lines = [f"# Audit of {result['name']}", ""]
+    if result["synthetic"]:
+        lines += ["**Synthetic images, drawn by this project; nothing here describes real patients.**", ""]
+    lines += [f"- {line}" for line in result["findings"]] + ["", "## Classes", ""]
+    lines += _class_table(result)
+    for name, split in result["splits"].items():
+        lines += [f"## Split: {name}", ""]
+        leak = split["leakage"]["test"]["per_class"]
+        rows = [
+            [label or "(unlabelled)", *(row[part] for part in SPLITS), leak.get(label, {}).get("shared", 0)]
+            for label, row in split["classes"].items()
+        ]
+        rows.append(["all", *(split["totals"][part] for part in SPLITS), split["leakage"]["test"]["shared"]])
+        lines += _table(["class", *SPLITS, "test images whose group is also in train"], rows)
+    if result["sizes"]:
+        lines += ["## Sizes", "", f"Different sizes (width x height): {result['sizes']['different']}.", ""]
+        rows = [
+            [key, *(round(result["sizes"][key][stat], 1) for stat in ("min", "median", "mean", "max"))]
+            for key in ("width", "height", "bytes")
+        ]
+        lines += _table(["", "smallest", "median", "mean", "largest"], rows)
+    lines += ["## Files", ""]
+    lines += _table(["format", "images"], result["formats"].items())
+    lines += _table(["pixels", "images"], result["modes"].items())
+    for title, key in (
+        ("Cannot be read", "unreadable"),
+        ("Suffix does not name the format", "wrong_suffix"),
+        ("Unusual pixels", "odd_modes"),
+    ):
+        names = list(result[key].items())
+        if names:
+            lines += [f"## {title} ({len(names)})", "", *(f"- {name}: {what}" for name, what in names[:_SHOWN])]
+            lines += [f"- … {len(names) - _SHOWN} more in audit.json"] * (len(names) > _SHOWN) + [""]
+    if result["identical"]:
+        lines += [
+            f"## Byte-identical ({len(result['identical'])} sets)",
+            "",
+            *(f"- {' = '.join(same)}" for same in result["identical"][:_SHOWN]),
+        ]
+        lines += [f"- … {len(result['identical']) - _SHOWN} more in audit.json"] * (len(result["identical"]) > _SHOWN) + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _class_table(result: dict) -> list[str]:
+    known = result["official"] is not None
+    rows = []
+    for label, row in result["classes"].items():
+        rows.append([label, row["images"], *([row["official"], row["images"] - row["official"]] if known else []), row["groups"]])
+    return _table(["class", "images", *(["official", "difference"] if known else []), "groups"], rows)
