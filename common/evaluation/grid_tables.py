@@ -69,7 +69,7 @@ def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 100
     if merged is None or any(other != classes for _, other in tables):
         return None
     truth = class_indices(merged["label"], classes)
-    score = _score(metric, classes, np.unique(truth))
+    score = _score(metric, classes)
     if score is None:
         return None
     called = [class_indices(merged[f"predicted_{index}"], classes) for index in range(len(tables))]
@@ -79,12 +79,12 @@ def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 100
     return list(percentile_interval(np.array(draws)))
 
 
-def _score(metric: str, classes: Sequence[str], present: np.ndarray) -> Callable[[np.ndarray], float] | None:
-    """The metric as a function of a confusion matrix, averages over the classes `present`; None when it is no such function."""
+def _score(metric: str, classes: Sequence[str]) -> Callable[[np.ndarray], float] | None:
+    """The metric as a function of a confusion matrix; None when it is no such function."""
     if metric == "accuracy":
         return lambda matrix: np.trace(matrix) / matrix.sum()
     if metric.startswith("macro_") and metric.removeprefix("macro_") in SCORES:
-        return lambda matrix: class_scores(matrix)[metric.removeprefix("macro_")][present].mean()
+        return lambda matrix: class_scores(matrix)[metric.removeprefix("macro_")][matrix.sum(axis=1) > 0].mean()
     owner, _, score = metric.removeprefix("per_class.").rpartition(".")
     if metric.startswith("per_class.") and owner in classes and score in SCORES:
         return lambda matrix: class_scores(matrix)[score][classes.index(owner)]

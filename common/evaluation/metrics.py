@@ -20,12 +20,14 @@ from common.evaluation.statistics import (
     paired_bootstrap,
     percentile_interval,
     ranks_with_ties,
+    wilson_interval,
 )
 
 __all__ = [
     "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_ranks", "bootstrap_interval", "calibration_bins",
     "class_scores", "classification_metrics", "confusion", "continuous_dice", "expected_calibration_error", "expected_cost", "holm",
     "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation", "one_vs_rest", "paired_bootstrap",
+    "wilson_interval",
 ]  # fmt: skip
 
 
@@ -127,7 +129,8 @@ def classification_metrics(
     labels, predicted: `(n,)` class names or numbers (predicted None: the largest probability); probabilities: `(n, K)` or None.
     Averages run over the classes that occur in `labels`; an empty denominator counts 0. `intervals` holds 95 % percentile bootstrap
     intervals over the images: resampling images and counting is the same as drawing the confusion matrix from a multinomial, which is
-    what is done. Without probabilities there is no `ece`, `auc` or `calibration`.
+    what is done. A class's precision and recall are shares of few images and have Wilson intervals (None without any image), its F1 a
+    bootstrap. Without probabilities there is no `ece`, `auc` or `calibration`.
     """
     if predicted is None:
         if probabilities is None:
@@ -149,7 +152,11 @@ def classification_metrics(
             name: {
                 **{score: float(values[index]) for score, values in scores.items()},
                 "support": int(support[index]),
-                "intervals": {score: intervals["per_class"][score][index] for score in scores},
+                "intervals": {
+                    "precision": wilson_interval(int(matrix[index, index]), int(matrix[:, index].sum())),
+                    "recall": wilson_interval(int(matrix[index, index]), int(support[index])),
+                    "f1": intervals["per_class"][index],
+                },
             }
             for index, name in enumerate(classes)
         },
@@ -175,22 +182,19 @@ def _averages(matrix: np.ndarray) -> dict:
     """Accuracy, macro and weighted scores from `(…, K, K)`: floats for one matrix, arrays for many."""
     scores, support = class_scores(matrix), matrix.sum(axis=-1)
     total = support.sum(axis=-1)
-    # The set of classes is that of the whole test set, also in a resample that happens to miss a rare class.
-    present = support.reshape(-1, support.shape[-1]).sum(axis=0) > 0
+    present = support > 0
     result = {"accuracy": np.trace(matrix, axis1=-2, axis2=-1) / total}
     for name, values in scores.items():
-        result[f"macro_{name}"] = values[..., present].mean(axis=-1)
+        result[f"macro_{name}"] = (values * present).sum(axis=-1) / present.sum(axis=-1)
         result[f"weighted_{name}"] = (values * support).sum(axis=-1) / total
     return {name: float(value) if matrix.ndim == 2 else value for name, value in result.items()}
 
 
 def _intervals(matrix: np.ndarray, seed: int, resamples: int) -> dict:
-    """95 % intervals of every average, and of every class's scores under `per_class`."""
+    """95 % intervals of every average, and a list with every class's F1 under `per_class`."""
     total = int(matrix.sum())
     draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
     draws = draws.reshape(resamples, *matrix.shape)
     intervals: dict = {name: list(percentile_interval(values)) for name, values in _averages(draws).items()}
-    intervals["per_class"] = {
-        name: [list(percentile_interval(column)) for column in values.T] for name, values in class_scores(draws).items()
-    }
+    intervals["per_class"] = [list(percentile_interval(column)) for column in class_scores(draws)["f1"].T]
     return intervals

@@ -140,17 +140,18 @@ def reliability(bins: Sequence[Mapping[str, Any]], ece: float | None = None, tit
     width = bins[0]["high"] - bins[0]["low"]
     centres = np.array([(row["low"] + row["high"]) / 2 for row in bins])
     full = [index for index, row in enumerate(bins) if row["count"]]
-    upper.plot([0, 1], [0, 1], color="#666666", linewidth=1, linestyle="--", label="perfect calibration")
+    upper.plot([0, 1], [0, 1], color="#666666", linewidth=1, linestyle="--", label="perfect")
     accuracy = [bins[index]["accuracy"] for index in full]
-    upper.bar(centres[full], accuracy, 0.92 * width, color=COLOURS[4], edgecolor=COLOURS[0], label="accuracy of the bin")
+    upper.bar(centres[full], accuracy, 0.92 * width, color=COLOURS[4], edgecolor=COLOURS[0], label="bin's accuracy")
     confidence = [bins[index]["confidence"] for index in full]
-    upper.plot(confidence, accuracy, "D", markersize=3.5, color=COLOURS[1], label="at its mean confidence")
+    upper.plot(confidence, accuracy, "D", markersize=3.5, color=COLOURS[1], label="its mean confidence")
     upper.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1), title=title if ece is None else f"{title}, ECE {ece:.3f}")
     upper.grid(True)
-    upper.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
     lower.bar(centres, [row["count"] for row in bins], 0.92 * width, color="#999999")
     lower.set(xlabel="confidence (largest probability)", ylabel="images")
     lower.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
+    # Above the axes: a good model fills the upper left corner with bars.
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 

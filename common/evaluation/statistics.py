@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,18 @@ def paired_bootstrap(
         # The same seed draws the same images for both, which is what makes the bootstrap paired.
         draws = _resampled(two, statistic, resamples, seed) - _resampled(one, statistic, resamples, seed)
     return Difference(value, *percentile_interval(draws, confidence))
+
+
+def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Wilson's score interval of a share (Wilson 1927): unlike a bootstrap it keeps its width at 0 of n and n of n. None for n = 0."""
+    if not 0 <= hits <= n:
+        raise ValueError(f"expected 0 <= hits <= n, got {hits} of {n}")
+    if not n:
+        return None
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre, below = (hits + z * z / 2) / (n + z * z), 1 + z * z / n
+    half = z * math.sqrt(hits * (n - hits) / n**3 + z * z / (4 * n * n)) / below
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mcnemar(labels: Sequence | np.ndarray, first: Sequence | np.ndarray, second: Sequence | np.ndarray) -> McNemar:

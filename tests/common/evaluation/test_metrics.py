@@ -68,6 +68,13 @@ def test_intervals_hold_the_value_and_agree_with_resampling_images(drawn):
     assert again == ours and other["macro_f1_interval"] != ours["macro_f1_interval"]
 
 
+def test_a_class_of_few_images_that_are_all_right_is_not_certain():
+    ours = classification_metrics([0, 0, 0, 1, 1], [0, 0, 0, 1, 0], None, "ab")
+    # Wilson, 3 of 3: 1 / (1 + 1.96² / 3) = 0.438.
+    assert ours["per_class"]["a"]["intervals"]["recall"] == pytest.approx((0.4385, 1.0), abs=1e-4)
+    assert classification_metrics([0], [0], None, "ab")["per_class"]["b"]["intervals"]["recall"] is None
+
+
 def test_a_class_that_is_never_predicted_or_never_there():
     ours = classification_metrics([0, 0, 1, 1], [0, 0, 0, 2], None, ("a", "b", "c"))
     expected = peer.precision_recall_fscore_support([0, 0, 1, 1], [0, 0, 0, 2], zero_division=0)

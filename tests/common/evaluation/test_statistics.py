@@ -14,6 +14,7 @@ from common.evaluation.statistics import (
     mean_and_deviation,
     paired_bootstrap,
     ranks_with_ties,
+    wilson_interval,
 )
 
 
@@ -81,6 +82,18 @@ def test_difference_says_whether_zero_is_inside():
     assert Difference(-0.1, -0.2, -0.01).excludes_zero
     assert not Difference(0.1, -0.01, 0.2).excludes_zero
     assert not Difference(0.0, 0.0, 0.0).excludes_zero
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (3, 7), (780, 812)])
+def test_wilson_interval_equals_scipy(hits, n):
+    expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_interval_of_nothing():
+    assert wilson_interval(0, 0) is None
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson_interval(3, 2)
 
 
 def test_mcnemar_by_hand():
