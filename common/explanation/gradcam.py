@@ -23,6 +23,7 @@ __all__ = [
     "compiled",
     "grad_cam",
     "grad_cam_layers",
+    "has_accelerator",
     "image_gradient",
     "layer_gradients",
     "logits_model",
@@ -200,6 +201,17 @@ def image_gradient(model, images, class_weights, *, training: bool = False):
     return gradients
 
 
+def has_accelerator() -> bool:
+    """Whether the backend computes on something else than the processor."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def compiled(function: Callable, *models) -> Callable:
     """`function(*arrays)` compiled for the active backend; it may call `models`, whose weights are read afresh at each call.
 
@@ -208,7 +220,7 @@ def compiled(function: Callable, *models) -> Callable:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        return tf.function(function, autograph=False, reduce_retracing=True)
     if keras.backend.backend() == "jax":
         import jax
 

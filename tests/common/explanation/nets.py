@@ -37,11 +37,11 @@ def _classifier(x, end: str):
 
 
 def nested(seed: int = 0, activation: str = "relu") -> keras.Model:
-    """A backbone as a sub-model that is kept in inference mode, preprocessing before it, dropout behind it."""
+    """A backbone as a sub-model with a frozen normalisation layer, preprocessing before it, dropout behind it."""
     keras.utils.set_random_seed(seed)
     inner_in = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="stem")(inner_in)
-    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.BatchNormalization(name="norm", trainable=False)(x)
     x = keras.layers.Activation(activation, name="stem_relu")(x)
     y = keras.layers.Conv2D(6, 3, padding="same", activation=activation, name="branch")(x)
     backbone = keras.Model(inner_in, keras.layers.Add(name="sum")([x, y]), name="backbone")

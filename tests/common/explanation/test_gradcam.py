@@ -250,7 +250,7 @@ def test_trains_inside_fit_with_dropout_and_batch_normalisation():
     assert any(path.endswith("stem/kernel") for path in moved)
     # Second order: the last Dense is reached only through a_k.
     assert any("predictions" in path and path.endswith("kernel") for path in moved)
-    # The sub-model is kept in inference mode: the map's own pass must not move its statistics either.
+    # The frozen normalisation layer stays as it was.
     assert not any("moving" in path for path in moved)
 
 

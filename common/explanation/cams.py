@@ -1,0 +1,168 @@
+"""The class-activation maps of the papers, one signature: `(model, images, classes, layer=None) -> maps (batch, height, width)` in 0..1.
+
+`gradcam`           Selvaraju et al. 2017/2020, eqs. 1 and 2
+`gradcam++`         Chattopadhay et al. 2018, eqs. 10 and 19
+`layercam`          Jiang et al. 2021, eqs. 6 and 7
+`scorecam`          Wang et al. 2020 (see `scorecam.py`)
+`faster-scorecam`   Score-CAM on the ten channels that vary most (see `scorecam.py`)
+
+Maps come back at the images' size (bilinear, pixel centres aligned) and divided by their maximum; with `upsample=False` at the
+layer's own size. `layer` is a layer's name, or a list of names: then a list of maps, from one forward and one backward pass.
+`engine="tf-keras-vis"` sends the same question to that package, which is the reference in the tests.
+"""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from common.errors import UsageError
+from common.explanation import gradcam as g
+from common.explanation.prepared import check_images, class_weights, prepared
+
+Layer = str | None
+
+
+def resize_matrix(size: int, new_size: int, align: str = "centres") -> np.ndarray:
+    """Linear interpolation from `size` to `new_size` samples as a matrix (new_size, size), float32.
+
+    `align="centres"`: pixel centres, as images are resized; `"corners"`: first on first and last on last, as
+    `scipy.ndimage.zoom` and so tf-keras-vis do.
+    """
+    if align == "centres":
+        at = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+    else:
+        at = np.linspace(0, size - 1, new_size)
+    at = np.clip(at, 0, size - 1)
+    low = np.minimum(at.astype(int), max(size - 2, 0))
+    share = at - low
+    matrix = np.zeros((new_size, size), "float32")
+    rows = np.arange(new_size)
+    matrix[rows, low] += 1 - share
+    matrix[rows, np.minimum(low + 1, size - 1)] += share
+    return matrix
+
+
+def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Maps (batch, h, w) -> (batch, height, width), bilinear, each divided by its own maximum again."""
+    rows, columns = resize_matrix(maps.shape[1], height), resize_matrix(maps.shape[2], width)
+    large = rows @ maps @ columns.T
+    highest = large.max(axis=(1, 2), keepdims=True)
+    return np.divide(large, highest, out=np.zeros_like(large), where=highest > 0)
+
+
+def _gradcam(activations, gradients):
+    return g.map_from_gradients(activations, gradients)
+
+
+def _gradcam_plus_plus(activations, gradients):
+    """Eq. 19: alpha = g^2 / (2 g^2 + sum_ab A g^3); eq. 10: w_k = sum_ij alpha relu(g).
+
+    The alphas of a channel are divided by their sum, as the authors' code and tf-keras-vis do (the equations do not say so; with
+    alpha = 1/Z the method is then Grad-CAM on positive gradients, as the paper states). The class score is exp(y), whose derivatives are exp(y) times powers of g = dy/dA; the factor exp(y) > 0 cancels when the map
+    is divided by its maximum. Where g is zero its alpha is zero. g is scaled by its largest value first: alpha (with the sum
+    scaled back) does not change, and g^3 stays inside float32.
+    """
+    largest = ops.max(ops.abs(gradients), axis=(1, 2, 3), keepdims=True)
+    scaled = gradients / ops.where(largest > 0, largest, ops.ones_like(largest))
+    sums = ops.sum(activations, axis=(1, 2), keepdims=True)
+    denominator = 2 * ops.square(scaled) + sums * ops.power(scaled, 3) * largest
+    safe = ops.where(denominator == 0, ops.ones_like(denominator), denominator)
+    alpha = ops.where(denominator == 0, ops.zeros_like(denominator), ops.square(scaled) / safe)
+    total = ops.sum(alpha, axis=(1, 2), keepdims=True)
+    alpha = alpha / ops.where(total == 0, ops.ones_like(total), total)
+    weights = ops.sum(alpha * ops.relu(scaled), axis=(1, 2), keepdims=True)
+    return g.normalise_map(ops.relu(ops.sum(weights * activations, axis=-1)))
+
+
+def _layercam(activations, gradients):
+    """Eqs. 6 and 7: ReLU(sum_k relu(g_ij) A_ij): each position has its own weight."""
+    return g.normalise_map(ops.relu(ops.sum(ops.relu(gradients) * activations, axis=-1)))
+
+
+_FROM_GRADIENTS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "layercam": _layercam}
+
+
+def gradient_maps(model, images, weights, layers: Sequence[Layer], methods: Sequence[str]) -> list[list[np.ndarray]]:
+    """Maps [method][layer] at the layers' own size for the gradient methods, all from one forward and one backward pass."""
+
+    def make():
+        taps = g.tapped_model(model, layers)
+        formulas = [_FROM_GRADIENTS[name] for name in methods]
+
+        def run(x, w):
+            activations, gradients, _ = g.layer_gradients(taps, x, w)
+            return [[formula(a, d) for a, d in zip(activations, gradients, strict=True)] for formula in formulas]
+
+        return g.compiled(run, taps)
+
+    run = prepared(model, ("gradients", tuple(layers), tuple(methods)), make)
+    return keras.tree.map_structure(ops.convert_to_numpy, run(images, weights))
+
+
+def cam(
+    method: str, model: keras.Model, images, classes, layer: Layer | Sequence[Layer] = None, *, engine: str = "own", upsample: bool = True
+):
+    """Maps of one method (a name of `METHODS`): see the module's docstring for the signature.
+
+    images: (batch, H, W, 3), 0..255 as the project's models take them; classes: one class number, or (batch,).
+    Raises `UsageError` for an unknown method, engine or layer, images of another size, and a model without convolutions.
+    """
+    if method not in METHODS:
+        raise UsageError(f"unknown explanation method {method!r}: choose from {', '.join(METHODS)}")
+    images = check_images(model, images)
+    weights = class_weights(model, classes, len(images))
+    layers = list(layer) if isinstance(layer, (list, tuple)) else [layer]
+    if engine == "tf-keras-vis":
+        from common.explanation.reference import reference_maps
+
+        maps = [reference_maps(method, model, images, weights, name) for name in layers]
+    elif engine != "own":
+        raise UsageError(f"--engine {engine!r}: choose own or tf-keras-vis")
+    elif method in _FROM_GRADIENTS:
+        (maps,) = gradient_maps(model, images, weights, layers, (method,))
+    else:
+        from common.explanation.scorecam import score_maps
+
+        maps = score_maps(model, images, weights, layers, max_channels=10 if method == "faster-scorecam" else None)
+    if upsample:
+        maps = [_upsample(m, *images.shape[1:3]) for m in maps]
+    return maps if isinstance(layer, (list, tuple)) else maps[0]
+
+
+_upsample = upsample
+
+
+def gradcam(model, images, classes, layer=None, **options):
+    """Grad-CAM: ReLU(sum_k a_k A_k), a_k the mean gradient of channel k."""
+    return cam("gradcam", model, images, classes, layer, **options)
+
+
+def gradcam_plus_plus(model, images, classes, layer=None, **options):
+    """Grad-CAM++: as Grad-CAM, with positive gradients weighted pixel by pixel."""
+    return cam("gradcam++", model, images, classes, layer, **options)
+
+
+def layercam(model, images, classes, layer=None, **options):
+    """LayerCAM: every position of every channel weighted by its own positive gradient."""
+    return cam("layercam", model, images, classes, layer, **options)
+
+
+def scorecam(model, images, classes, layer=None, **options):
+    """Score-CAM: each channel weighted by the class probability of the image masked with it; no gradients."""
+    return cam("scorecam", model, images, classes, layer, **options)
+
+
+def faster_scorecam(model, images, classes, layer=None, **options):
+    """Score-CAM on the ten channels with the largest standard deviation."""
+    return cam("faster-scorecam", model, images, classes, layer, **options)
+
+
+METHODS: dict[str, Callable] = {
+    "gradcam": gradcam,
+    "gradcam++": gradcam_plus_plus,
+    "scorecam": scorecam,
+    "faster-scorecam": faster_scorecam,
+    "layercam": layercam,
+}

@@ -1,0 +1,53 @@
+"""Options of `python -m <study> explain RUN`; imports nothing heavy, so that help and wrong values answer at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common.cli import Positional, check_path, check_range, check_run, require
+
+METHODS = ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam", "lime", "lime-pros-cons")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """Draw why a finished run's model decides as it does: rows the images, columns the methods, with the raw maps as .npz."""
+
+    run: Positional[Path]
+    """Run folder that holds model.keras and predictions.csv."""
+    images: tuple[Path, ...] = ()
+    """Your own images, or folders of them. Default: one correctly classified test image per class and as many misclassified ones."""
+    data_dir: Path | None = None
+    """Folder of the data set the run was trained on. Default: where it lay then (local.json of the run)."""
+    methods: tuple[str, ...] = ("gradcam", "gradcam++", "faster-scorecam", "layercam", "lime", "lime-pros-cons")
+    """Columns: gradcam, gradcam++, scorecam, faster-scorecam, layercam, lime (positive only), lime-pros-cons (green for, red against)."""
+    layer: str | None = None
+    """Layer whose feature map is used. Default: the last one before pooling; an earlier one gives a finer map."""
+    engine: Literal["own", "tf-keras-vis"] = "own"
+    """Who computes the class-activation maps; `tf-keras-vis` is slower and runs on TensorFlow only."""
+    output: Path | None = None
+    """Folder to write to. Default: explanations/ in the run folder."""
+    lime_samples: int = 1000
+    """Perturbed images for each LIME explanation."""
+    lime_superpixels: int = 0
+    """Superpixels of LIME, about (SLIC); 0 lets quickshift decide, as the package does."""
+    seed: int = 0
+    """Seed of the choice of images and of LIME."""
+    faithfulness: bool = True
+    """Also measure the maps: deletion and insertion curves, and where there are masks how well the maps meet them."""
+
+    def __post_init__(self) -> None:
+        check_run(self.run, "model.keras")
+        check_path("data-dir", self.data_dir, "folder")
+        for path in self.images:
+            require(path.exists(), f"--images {path}: no such image or folder")
+        require(bool(self.methods), f"--methods: expected at least one of {', '.join(METHODS)}")
+        for method in self.methods:
+            require(method in METHODS, f"--methods {method}: unknown; expected some of {', '.join(METHODS)}")
+        require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")
+        check_range("lime-samples", self.lime_samples, 10)
+        check_range("lime-superpixels", self.lime_superpixels, 0)
+        require(self.lime_superpixels != 1, "--lime-superpixels 1: expected 0 (quickshift) or at least 2")
+        check_range("seed", self.seed, 0, 2**31 - 1)
