@@ -23,14 +23,29 @@ log = logging.getLogger(__name__)
 
 FRACTIONS = (0.8, 0.1, 0.1)
 _LOADERS = {"isic2018": isic2018, "isic2019": isic2019, "ham10000": ham10000}
-_SAMPLES = {"base": "ham10000", "simulation": "isic2018"}
+DATASETS = ("sample", "folders", *_LOADERS)
 
 
 def load(options, role: str) -> Dataset:
-    """The data set of a command's options.
+    """The data set of a command's options, checked and limited (`read` says what is in it).
+
+    Raises:
+        UsageError: as `read`; images that cannot be decoded; masks of another size or no mask at all (simulation).
+    """
+    data = read(options, role)
+    if options.limit is not None:
+        data = replace(data, manifest=limit_per_class(data.manifest, options.limit).reset_index(drop=True))
+    data = check_readable(data, options.skip_unreadable, options.cache_dir)
+    if role == "simulation":
+        check_masks(data)
+    return data
+
+
+def read(options, role: str) -> Dataset:
+    """The data set of a command's options as it lies on disk.
 
     Args:
-        options: a `common.cli.DataOptions` (dataset, data_dir, labels_csv, mask_dir, group_pattern, limit, skip_unreadable, cache_dir).
+        options: a `common.cli.DataOptions` (dataset, data_dir, labels_csv, mask_dir, group_pattern, skip_unreadable, cache_dir).
         role: "base" (images with a diagnosis) or "simulation" (images with a diagnosis and masks).
 
     Returns:
@@ -38,25 +53,31 @@ def load(options, role: str) -> Dataset:
         same image) and `mask_<name>` columns. Unlabelled images are left out and counted in `left_out`.
 
     Raises:
-        UsageError: missing files, labels outside the classes, masks of another size or for unknown images, no mask at all.
+        UsageError: missing files, labels outside the classes, masks of unknown images.
     """
     if options.dataset == "folders":
         data = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
         data = replace(data, manifest=data.manifest.assign(overlap=""))
     elif options.dataset == "sample":
-        kind = _SAMPLES[role]
-        folder = ensure_sample(kind, options.cache_dir)
-        data = replace(_LOADERS[kind](folder), name="sample", synthetic=True)
+        data = _sample(role, getattr(options, "reading", "described"), options.cache_dir)
     elif options.dataset in _LOADERS:
         data = _LOADERS[options.dataset](options.data_dir, options.labels_csv, options.mask_dir, skip_missing=options.skip_unreadable)
     else:
         raise UsageError(f"--dataset {options.dataset}: expected sample, folders, {', '.join(_LOADERS)}")
-    if options.limit is not None:
-        data = replace(data, manifest=limit_per_class(data.manifest, options.limit).reset_index(drop=True))
-    data = check_readable(data, options.skip_unreadable, options.cache_dir)
-    if role == "simulation":
-        check_masks(data)
     return data
+
+
+def _sample(role: str, reading: str, cache_dir: Path) -> Dataset:
+    """The drawn data: as in the thesis ISIC 2019 for the base (HAM10000 when `corrected`), and ISIC 2018 for the simulation."""
+    simulation = ensure_sample("isic2018", cache_dir)
+    if role == "simulation":
+        found = isic2018(simulation)
+    elif reading == "corrected":
+        # The ground truth drawn with ISIC 2018 tells this sample's AK and SCC apart, as the real file does.
+        found = ham10000(ensure_sample("ham10000", cache_dir), simulation / "ISIC_2019_Training_GroundTruth.csv")
+    else:
+        found = isic2019(ensure_sample("isic2019", cache_dir))
+    return replace(found, name=f"sample-{found.name}", synthetic=True)
 
 
 def classes_of(data: Dataset) -> tuple[str, ...]:
@@ -151,7 +172,7 @@ def check_masks(data: Dataset) -> None:
     columns = mask_columns(data.manifest)
     if not columns or not any(data.manifest[name].ne("").any() for name in columns):
         raise UsageError(
-            f"{data.data_dir}: no masks found; the simulation needs attribute or lesion masks (official layout, lesion_masks/, or --mask-dir)"
+            f"{data.data_dir}: no masks found; the simulation needs attribute or lesion masks (official layout, or --mask-dir)"
         )
     for row in data.manifest.itertuples():
         names = [getattr(row, column) for column in columns if getattr(row, column)]

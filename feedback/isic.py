@@ -68,7 +68,9 @@ def isic2018(
             rows.append({"image": _relative(path, data_dir), "label": labels[found], "group": name, "overlap": overlap, "id": name})
     if not rows:
         raise UsageError(f"{folder}: none of the {len(images)} images has a diagnosis in the labels file; expected ISIC 2019's ids")
-    manifest = _with_masks(pd.DataFrame(rows), Path(mask_dir) if mask_dir else data_dir, data_dir, set(images))
+    # The official archives lie side by side: masks of the validation and test images are no mistake, they are only not ours.
+    others = {p.stem for part in ("Validation", "Test") for p in data_dir.glob(f"*{part}_Input*/*.jpg")}
+    manifest = _with_masks(pd.DataFrame(rows), Path(mask_dir) if mask_dir else data_dir, data_dir, set(images) | others)
     left_out = {"images without a diagnosis": unlabelled} if unlabelled else {}
     return Dataset("isic2018", data_dir, manifest.drop(columns="id"), False, ISIC2018_COUNTS, left_out)
 
@@ -76,7 +78,7 @@ def isic2018(
 def isic2019(
     data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False
 ) -> Dataset:
-    """ISIC 2019 training images (25,331; `ISIC_2019_Training_Input/` or `images/`) with the ground-truth CSV; groups are lesions where known.
+    """ISIC 2019 training images (25,331; `ISIC_2019_Training_Input/` or `images/`) with its ground truth; groups are lesions where known.
 
     Raises:
         UsageError: labels without images (unless `skip_missing`: then those are left out and counted), or no image at all.
@@ -89,7 +91,7 @@ def isic2019(
     missing = [name for name in labels if name not in images]
     if missing and not skip_missing:
         raise UsageError(
-            f"{folder}: {len(missing)} of {len(labels)} labelled images are missing (first: {missing[0]}); --skip-unreadable goes on without"
+            f"{folder}: {len(missing)} of {len(labels)} labelled images are missing (first: {missing[0]}); --skip-unreadable: go on"
         )
     lesions = _lesions(labels_file)
     rows = [
@@ -111,9 +113,9 @@ def isic2019(
 def ham10000(
     data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False
 ) -> Dataset:
-    """HAM10000 (10,015; `HAM10000_metadata.csv`, `images/` or `HAM10000_images_part_*`), groups are lesions, lesion masks where present.
+    """HAM10000 (10,015; `HAM10000_metadata.csv`, `images/` or `HAM10000_images_part_*`), groups are lesions, masks where present.
 
-    Its `akiec` becomes AK, and SCC stays empty, unless the ISIC 2019 ground truth is given (`labels_csv`): that file tells AK and SCC apart.
+    Its `akiec` becomes AK, and SCC stays empty, unless the ISIC 2019 ground truth is given (`labels_csv`): it tells AK and SCC apart.
     """
     data_dir = Path(data_dir)
     table_file = next(iter(sorted([*data_dir.glob("HAM10000_metadata*"), *data_dir.glob("*etadata*.csv")])), None)

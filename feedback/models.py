@@ -7,11 +7,13 @@ import numpy as np
 from keras import ops
 
 from common.backbones import build_backbone, keep_batchnorm_frozen, preprocess_layer
+from common.errors import UsageError
 from common.explanation.gradcam import class_gradients, layer_gradients, map_from_gradients, normalise_map, split_model, tapped_model
 from common.explanation.graph import flatten
 from feedback.losses import combined_loss, explanation_loss_for
 
 IMAGE_SIZE = 227
+_NO_FEATURES = (keras.layers.InputLayer, keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 CASES = ("both_right", "region_wrong", "class_wrong", "both_wrong")
 
 
@@ -53,6 +55,34 @@ def skincare_vgg16(weights: str | None = None) -> keras.Model:
     return build_classifier(weights=weights)
 
 
+def map_layers(classifier: keras.Model, layer: str = "stride16", stages: int = 1) -> tuple[str | None, ...]:
+    """Names of the layers whose maps are shown, late to early.
+
+    Args:
+        layer: "stride16": the last feature map at a sixteenth of the image, which is block5_conv3 (14 x 14 of 227) of the thesis's VGG16;
+            other networks halve once more, and 4 x 4 pixels show no region. "last": the last feature map. Else a layer's name.
+        stages: above 1, the last map of each of the network's last `stages` stages (a stage ends where the map is halved), to be fused.
+
+    Raises:
+        UsageError: no such layer, or fewer stages than asked for.
+    """
+    if stages == 1 and layer == "last":
+        return (None,)
+    last: dict[int, str] = {}
+    for one in classifier.layers:
+        shape = getattr(one.output, "shape", ())
+        if len(shape) == 4 and not isinstance(one, _NO_FEATURES):
+            last[int(shape[1])] = one.name
+    sides = sorted(side for side in last if 1 < side < classifier.input_shape[1])
+    if stages > 1:
+        if len(sides) < stages:
+            raise UsageError(f"--fuse-stages {stages}: the network has only {len(sides)} stages with a map of more than one pixel")
+        return tuple(last[side] for side in sides[:stages])
+    if layer == "stride16":
+        return (last[min(sides, key=lambda side: abs(side - classifier.input_shape[1] / 16))],)
+    return (layer,)
+
+
 @cache
 def _interpolation(small: int, large: int) -> np.ndarray:
     """`(large, small)` float32: the bilinear interpolation of a row as a matrix (half-pixel centres, edges repeated)."""
@@ -88,7 +118,8 @@ class SelfExplaining(keras.Model):
         differentiate_weights: False takes the a_k as constants, as the thesis's copy of the model does; True differentiates them too.
         layers: names of the layers whose maps are fused by their mean; (None,) is the last feature map alone.
         feedback: "binary", "graded" or "distance" (see `feedback.losses.explanation_loss_for`).
-        threshold: of the region, in the loss (soft) and in the reported Jaccard index (hard). None: the loss takes the map uncut.
+        threshold: of the region, in the reported Jaccard index (hard) and, when `soft`, in the loss (made soft).
+        soft: False: the loss takes the map uncut.
         only_wrong: learn only from images whose class or region is wrong (figure 4.1); otherwise from all.
         region_threshold: Jaccard index from which a region counts as right.
     """
@@ -101,7 +132,8 @@ class SelfExplaining(keras.Model):
         differentiate_weights: bool = False,
         layers: tuple[str | None, ...] = (None,),
         feedback: str = "binary",
-        threshold: float | None = 0.5,
+        threshold: float = 0.5,
+        soft: bool = True,
         only_wrong: bool = False,
         region_threshold: float = 0.5,
     ) -> None:
@@ -117,8 +149,8 @@ class SelfExplaining(keras.Model):
         self.differentiate_weights = differentiate_weights
         self.only_wrong = only_wrong
         self.region_threshold = region_threshold
-        self.cut = 0.5 if threshold is None else threshold
-        self.explanation_loss = explanation_loss_for(feedback, threshold)
+        self.cut = threshold
+        self.explanation_loss = explanation_loss_for(feedback, threshold if soft else None)
         self.trackers = {
             name: keras.metrics.Mean(name=name) for name in ("classification", "explanation", "accuracy", "jaccard", "jaccard_truth")
         } | {name: keras.metrics.Sum(name=name) for name in CASES}
@@ -137,7 +169,8 @@ class SelfExplaining(keras.Model):
             first = activations[0] if isinstance(activations, (list, tuple)) else activations
             return map_from_gradients(first, gradients, differentiate_weights=self.differentiate_weights), logits
         activations, gradients, logits = layer_gradients(self.taps, images, class_weights)
-        maps = [map_from_gradients(a, g, differentiate_weights=self.differentiate_weights) for a, g in zip(activations, gradients, strict=True)]
+        pairs = zip(activations, gradients, strict=True)
+        maps = [map_from_gradients(a, g, differentiate_weights=self.differentiate_weights) for a, g in pairs]
         size = max(one.shape[1] for one in maps), max(one.shape[2] for one in maps)
         # Shinde et al. fuse the maps of every convolution; the mean of maps that are each 0..1 lets no layer drown the others.
         return normalise_map(sum(upsample(one, size) for one in maps) / len(maps)), logits

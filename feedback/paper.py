@@ -1,4 +1,4 @@
-"""The thesis's tables as printed (`paper_tables.json` beside this file); numbers stay the strings of the print until `number` reads them."""
+"""The thesis's tables as printed (`paper_tables.json` beside this file); numbers stay strings until `number` reads them."""
 
 import json
 from functools import cache
@@ -36,7 +36,7 @@ def printed_class_weights() -> dict[str, float]:
 
 
 def simulation_row(balance: str, objective: str | None) -> dict[str, float]:
-    """A row of Tables 5.1 to 5.3: `accuracy`, `jaccard`, and where printed `jaccard_deviation`, `average_sensitivity`, `sensitivity_<class>`.
+    """A row of Tables 5.1 to 5.3: `accuracy`, `jaccard`, where printed `jaccard_deviation`, `average_sensitivity`, `sensitivity_<class>`.
 
     Args:
         balance: "none" (Table 5.1), "reduced" (5.2) or "upsampled" (5.3).

@@ -1,0 +1,176 @@
+"""The thesis's figures from finished runs: curves over epochs and slices, maps before and after, masks, samples, class distributions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from common.evaluation.plots import COLOURS, bars, curves, panels, save, styled
+
+MAP = "inferno"
+
+
+def simulation_figures(run, stage, explainer, base, settings) -> None:
+    """Curves (figures 5.4 to 5.13), before/after maps, Jaccard histogram of a simulation run that has its model at hand."""
+    from feedback.assessment import Explainer
+    from feedback.training.online import self_explaining
+
+    synthetic = bool(run.config.get("synthetic"))
+    folder = run.path / "figures"
+    history = pd.read_csv(run.path / "history.csv")
+    table = pd.read_csv(run.path / "jaccard.csv")
+    save(learning_curves({settings.objective: history}, synthetic=synthetic), folder / "curves.png")
+    if table["jaccard_after"].notna().any():
+        save(jaccard_histogram(table, synthetic=synthetic), folder / "jaccard.png")
+    chosen = before_after_rows(table)
+    rows = stage.part("test")[chosen]
+    size = stage.masks.shape[1]
+    _, before, _ = Explainer(self_explaining(base, settings), explainer.batch_size)(stage.images[rows], size=size)
+    _, after, _ = explainer(stage.images[rows], size=size)
+    captions = [
+        (f"{line.label}: {line.predicted_before}, J {line.jaccard_before:.2f}", f"{line.predicted_after}, J {line.jaccard_after:.2f}")
+        for line in table.iloc[chosen].itertuples()
+    ]
+    drawn = before_after(stage.images[rows], stage.masks[rows], before, after, captions, settings.threshold, synthetic=synthetic)
+    save(drawn, folder / "before_after.png")
+
+
+def before_after_rows(table: pd.DataFrame, count: int = 6) -> np.ndarray:
+    """Row numbers spread over the change of the Jaccard index, from the largest loss to the largest gain: no choice by looks."""
+    change = (table["jaccard_after"] - table["jaccard_before"]).fillna(-9.0).to_numpy()
+    order = np.argsort(change, kind="stable")
+    order = order[change[order] > -9.0] if (change > -9.0).any() else order
+    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+
+
+@styled
+def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss, accuracy and average Jaccard index over the epochs, training solid, validation dashed; one colour an objective."""
+    figure, axes = panels(1, 3, width=3.6, height=3.0)
+    titles = {"loss": "loss", "accuracy": "accuracy", "jaccard": "average Jaccard index"}
+    for axis, (column, title) in zip(axes[0], titles.items(), strict=True):
+        for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
+            axis.plot(history["epoch"], history[column], color=colour, label=f"{name}, training")
+            axis.plot(history["epoch"], history[f"val_{column}"], "--", color=colour, label=f"{name}, validation")
+        axis.set(xlabel="epoch", title=title)
+        axis.grid(True)
+    axes[0, 0].legend()
+    return figure
+
+
+@styled
+def jaccard_histogram(table: pd.DataFrame) -> Figure:
+    """How the test images' Jaccard indices lie, before and after."""
+    figure, axes = panels(width=4.6)
+    axis = axes[0, 0]
+    edges = np.linspace(0, 1, 21)
+    for column, label, colour in (("jaccard_before", "before", COLOURS[1]), ("jaccard_after", "after", COLOURS[0])):
+        values = table[column].dropna()
+        axis.hist(values, edges, histtype="step", linewidth=1.6, color=colour, label=f"{label}: mean {values.mean():.3f}")
+    axis.set(xlabel="Jaccard index", ylabel="test images")
+    axis.legend()
+    return figure
+
+
+@styled
+def before_after(
+    images: np.ndarray, masks: np.ndarray, before: np.ndarray, after: np.ndarray, captions: Sequence[tuple[str, str]], threshold: float
+) -> Figure:
+    """One row an image: image with the mask's outline, map before, map after; the dashed line is the map's cut, the solid one the mask.
+
+    Images `(n, h, w, 3)` uint8, masks `(n, h, w)` 0..255, maps `(n, h, w)` 0..1.
+    """
+    figure, axes = panels(len(images), 3, width=2.1, height=2.2)
+    for index, row in enumerate(axes):
+        titles = ("image and marked region", f"before — {captions[index][0]}", f"after — {captions[index][1]}")
+        for axis, content, title in zip(row, (None, before[index], after[index]), titles, strict=True):
+            axis.imshow(images[index])
+            if content is not None:
+                axis.imshow(content, cmap=MAP, alpha=0.5, vmin=0, vmax=1)
+                _outline(axis, content >= threshold, "white", "--")
+            _outline(axis, masks[index] >= 128, COLOURS[4], "-")
+            axis.set_title(title, fontsize=7)
+            axis.axis("off")
+    return figure
+
+
+def _outline(axis, inside: np.ndarray, colour: str, line: str) -> None:
+    if inside.any() and not inside.all():
+        axis.contour(inside.astype(float), levels=[0.5], colors=[colour], linestyles=line, linewidths=1.0)
+
+
+@styled
+def threshold_strip(image: np.ndarray, saliency: np.ndarray, mask: np.ndarray) -> Figure:
+    """Figure 3.3: image, map, and the map cut at 0 %, 10 %, … 100 % of its maximum, beside the mask."""
+    figure, axes = panels(2, 7, width=1.5, height=1.7)
+    cells = [("image", image), ("map", saliency), ("marked", mask >= 128)]
+    cells += [(f"{percent} %", saliency >= percent / 100) for percent in range(0, 101, 10)]
+    for axis, (title, content) in zip(axes.ravel(), cells, strict=True):
+        axis.imshow(content, cmap=MAP if title == "map" else "gray", vmin=0, vmax=None if title == "image" else 1)
+        axis.set_title(title, fontsize=8)
+        axis.axis("off")
+    return figure
+
+
+def threshold_curve(thresholds: Sequence[float], lines: Mapping[str, Sequence[float]], ellipse: float | None, synthetic: bool) -> Figure:
+    """Average Jaccard index against the threshold."""
+    levels = {} if ellipse is None else {"centred ellipse": ellipse}
+    drawn = {name: (thresholds, values) for name, values in lines.items()}
+    return curves(drawn, "threshold (share of the map's maximum)", "average Jaccard index", levels=levels, synthetic=synthetic)
+
+
+@styled
+def slice_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Figures 5.14 and 5.15: test accuracy and average Jaccard index after each slice."""
+    figure, axes = panels(1, 2, width=4.2)
+    for axis, column, title in zip(axes[0], ("accuracy", "jaccard"), ("test accuracy", "average Jaccard index"), strict=True):
+        for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+            axis.plot(table["slice"], table[column], marker="o", markersize=3, color=colour, label=name)
+        axis.set(xlabel="slice (−1: before tuning)", title=title)
+        axis.grid(True)
+    axes[0, 0].legend()
+    return figure
+
+
+def class_distribution(manifest: pd.DataFrame, synthetic: bool) -> Figure:
+    """Figures 5.3 and 5.7: images of each class in each split."""
+    names = sorted(set(manifest["label"]))
+    splits = ("train", "validation", "test")
+    counts = {split: [int(((manifest["label"] == name) & (manifest["split"] == split)).sum()) for name in names] for split in splits}
+    return bars(names, counts, ylabel="images", title="Images by class and split", synthetic=synthetic)
+
+
+@styled
+def sample_sheet(rows: Sequence[tuple[str, np.ndarray, Mapping[str, np.ndarray]]]) -> Figure:
+    """Figures 5.1 and 5.2: one row a class: image, each mask, and their union."""
+    names = list(rows[0][2])
+    figure, axes = panels(len(rows), len(names) + 2, width=1.7, height=1.6)
+    for line, (label, image, masks) in zip(axes, rows, strict=True):
+        union = np.any(list(masks.values()), axis=0)
+        cells = [(label, image), *((name.replace("_", " "), masks[name]) for name in names), ("union", union)]
+        for axis, (title, content) in zip(line, cells, strict=True):
+            axis.imshow(content, cmap="gray", vmin=0, vmax=None if content.ndim == 3 else 1)
+            axis.set_title(title, fontsize=8)
+            axis.axis("off")
+    return figure
+
+
+@styled
+def divergence(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss and Jaccard index over the epochs with and without a limit to the gradient's norm."""
+    figure, axes = panels(1, 2, width=4.4)
+    for axis, column, title in zip(axes[0], ("loss", "val_jaccard"), ("training loss", "validation Jaccard index"), strict=True):
+        for index, (name, table) in enumerate(tables.items()):
+            line = "--" if "not clipped" in name else "-"
+            axis.plot(table["epoch"], table[column], line, marker="o", markersize=3, color=COLOURS[index // 2 % len(COLOURS)], label=name)
+        axis.set(xlabel="epoch", title=title)
+        axis.grid(True)
+    axes[0, 0].legend()
+    return figure
+
+
+def save_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Save figures under their names."""
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]

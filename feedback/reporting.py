@@ -1,0 +1,174 @@
+"""report.md of a base classifier and of a simulation: measured beside printed, leakage, and what needs no network at all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.evaluation.report import Printed, write_model_card, write_report
+from common.evaluation.tables import interval_text, markdown, number
+from common.runs import Run, atomic, read_json
+from feedback import paper
+from feedback.config import BaseSettings, Simulation
+from feedback.isic import CLASSES
+
+CASE_TITLES = {
+    "both_right": "class and region right", "region_wrong": "class right, region wrong", "class_wrong": "class wrong, region right",
+    "both_wrong": "both wrong",
+}  # fmt: skip
+
+
+def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) -> None:
+    """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set."""
+    metrics = read_json(run.path / "metrics.json")
+    printed = {}
+    if classes == CLASSES:
+        present = [name for name in classes if metrics["per_class"][name]["support"]]
+        for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
+            values = paper.skin_care(measure)
+            for name in present:
+                printed[f"one_vs_rest.{name}.{measure}"] = Printed(values[name], "thesis, Table 4.1")
+        whole = paper.base_on_isic2019()
+        printed["accuracy"] = Printed(whole["accuracy"], "thesis, Table 5.3, row 1")
+        printed["sensitivity.average"] = Printed(whole["average_sensitivity"], "thesis, Table 5.3, row 1")
+    notes = [
+        "The thesis trained on ISIC 2019 with ImageNet weights; it does not state optimiser, learning rate, batch size and dropout rate.",
+        f"{100 * metrics['shared_lesions']['test']:.1f} % of the test images show a lesion that is also in the training set "
+        "(of the lesions that are known).",
+    ]
+    empty = [name for name in classes if not metrics["per_class"][name]["support"]]
+    if empty:
+        notes.append(f"No image of {', '.join(empty)}: weight 0 in the loss, left out of the averages.")
+    if settings.class_weights == "printed":
+        notes.append("**Class weights as printed in Table 3.1: they are the class frequencies, so frequent classes were weighted up.**")
+    title = f"Base classifier ({settings.backbone}) on {run.config['dataset']}"
+    write_report(run, title, printed, notes)
+    write_model_card(run, title, intended="Starting point for tuning from feedback.", limits=notes[1:])
+
+
+def simulation_report(run: Run, settings: Simulation) -> None:
+    """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, the ellipse, the printed numbers."""
+    metrics = read_json(run.path / "metrics.json")
+    source = f"thesis, {paper.table_title(settings.balance)}"
+    printed = {name: Printed(value, source) for name, value in printed_cells(settings, metrics).items()}
+    title = f"Tuning from feedback: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
+    notes = [*leakage_notes(run.config, metrics), *method_notes(settings, metrics)]
+    write_report(run, title, printed, notes)
+    insert_section(run.path / "report.md", simulation_section(metrics))
+    write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:2])
+
+
+def printed_cells(settings: Simulation, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Printed numbers of this cell under the names of metrics.json; none for another lambda than the objective's."""
+    from feedback.config import WEIGHTS
+
+    if settings.explanation_weight != WEIGHTS[settings.objective] or set(metrics["after"]["sensitivity"]) - set(paper.SENSITIVITY_ORDER):
+        return {}
+    row = paper.simulation_row(settings.balance, settings.objective)
+    found = {"accuracy": row["accuracy"], "jaccard": row["jaccard"]}
+    for name in metrics["after"]["sensitivity"]:
+        if f"sensitivity_{name}" in row:
+            found[f"sensitivity.{name}"] = row[f"sensitivity_{name}"]
+    if "average_sensitivity" in row:
+        found["sensitivity.average"] = row["average_sensitivity"]
+    return found
+
+
+def simulation_section(metrics: Mapping[str, Any]) -> str:
+    """Before and after on the test images, the four cases, and the maps that need no network."""
+    before, after, change = metrics["before"], metrics["after"], metrics["change"]
+    lines = []
+    for name in ("accuracy", "jaccard"):
+        values = [part[name] if name == "accuracy" else part[name]["mean"] for part in (before, after)]
+        gap = change.get(name)
+        lines.append([
+            "average Jaccard index" if name == "jaccard" else name, number(values[0]), number(values[1]),
+            number(gap["value"], sign=True) if gap else "–", interval_text(gap["interval"]) if gap else "–",
+        ])  # fmt: skip
+    further = {
+        "accuracy, choosing among the classes that occur": [part["accuracy_among_present"] for part in (before, after)],
+        "average sensitivity": [part["average_sensitivity"] for part in (before, after)],
+        "Jaccard index, map of the true class": [part["jaccard_truth"]["mean"] for part in (before, after)],
+        "deviation of the Jaccard index over images": [part["jaccard"]["deviation"] for part in (before, after)],
+    }
+    for name, (first, second) in further.items():
+        gap = None if first is None or second is None else second - first
+        lines.append([name, number(first), number(second), number(gap, sign=True), "–"])
+    table = markdown(("test set", "before", "after", "change", "95 % interval (paired bootstrap)"), lines)
+    counted = markdown(
+        ("test images", "before", "after"), [[title, before["cases"][name], after["cases"][name]] for name, title in CASE_TITLES.items()]
+    )
+    ellipse, whole, all_images = metrics["ellipse"], metrics["whole_image"], metrics["baseline_whole_set"]
+    text = (
+        f"## Before and after\n\n{table}\n{counted}\n"
+        f"Average Jaccard index of a centred ellipse with each mask's own area: **{number(ellipse['mean'])}** "
+        f"{interval_text(ellipse['interval'])}; of the whole image: {number(whole['mean'])}. "
+        f"{after['unmarked']} of {after['images']} test images have no mask and do not count.\n\n"
+        f"The untuned model on the whole simulation set ({all_images['images']} images): accuracy {number(all_images['accuracy'])}, average "
+        f"Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])} (thesis: 0.73, 0.10).\n"
+    )
+    if "faithfulness" in metrics:
+        rows = [
+            [name, *(number(metrics["faithfulness"][when][name]) for when in ("before", "after"))]
+            for name in ("deletion", "insertion")
+        ]  # fmt: skip
+        text += f"\nFaithfulness of the maps, {metrics['faithfulness']['after']['images']} test images (areas under RISE's curves; "
+        text += "low deletion and high insertion are better):\n\n" + markdown(("", "before", "after"), rows)
+    return text
+
+
+def leakage_notes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    """Stated in every report: which simulation images ISIC 2019 holds, and what the base has seen."""
+    overlap = metrics["overlap"]
+    parts = ", ".join(f"{name} {found['same_id']} + {found['renamed']} of {found['images']}" for name, found in overlap.items())
+    base = str(config["settings"]["base_dataset"])
+    if "isic2019" in base:
+        seen = "The base was trained on ISIC 2019, so it may have seen them."
+    elif "ham10000" in base:
+        seen = "The base was trained on HAM10000, which holds none of them."
+    else:
+        seen = f"The base was trained on {base}."
+    counted = metrics["training_images"]
+    return [
+        f"Simulation images that ISIC 2019 holds too (same id + renamed `_downsampled`): {parts}. {seen} The thesis found 627.",
+        f"Training images by class: {', '.join(f'{name} {count}' for name, count in counted.items() if count)}; "
+        f"left out: {', '.join(f'{count} {name}' for name, count in metrics['left_out'].items()) or 'none'}.",
+    ]
+
+
+def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
+    """How this run differs from, or settles, what the thesis says."""
+    notes = [
+        f"Reported maps: predicted class, cut at {settings.threshold:g} of their maximum; training looks at the true class's map.",
+        f"Channel weights of the map in the loss: {settings.gradients}. Gradient norm: "
+        + (f"clipped at {settings.clip_norm:g}." if settings.clip_norm else "not clipped."),
+        f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index); "
+        f"{metrics['minutes_per_epoch']:.2f} minutes an epoch (thesis, section 5.10: 262 to 554 on a GTX Titan).",
+    ]
+    if settings.feedback == "wrong":
+        notes.append("Feedback only where class or region is wrong; both_right, region_wrong, … in history.csv count the cases.")
+    if settings.balance == "reduced":
+        notes.append("Test and validation hold the two kept classes only, as in Table 5.2; an answer outside them counts as wrong.")
+    return notes
+
+
+def report_command(options: Any) -> None:
+    """`report RUN`: the common report again, with this study's own section under its first table."""
+    from common.evaluation.report import report_command as common_report
+
+    common_report(options)
+    metrics = read_json(options.run / "metrics.json")
+    if "before" in metrics and "change" in metrics:
+        insert_section(options.run / "report.md", simulation_section(metrics))
+
+
+def insert_section(path: Path, section: str) -> None:
+    """Put `section` before "Per class": the standard report is about the class, and what the feedback changed belongs first."""
+    text = path.read_text(encoding="utf-8")
+    cut = text.index("## Per class")
+    with atomic(path) as temporary:
+        temporary.write_text(text[:cut] + section + "\n" + text[cut:], encoding="utf-8")
+
+
+def balance_title(balance: str) -> str:
+    """Plain words for a balance."""
+    return {"none": "unbalanced data", "reduced": "reduced balanced data", "upsampled": "up-sampled data"}[balance]

@@ -1,0 +1,84 @@
+"""The divergence that the thesis saw with the explanation loss (section 5.6: "gradient overflow"), with and without gradient clipping."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UsageError
+from common.evaluation.plots import save
+from common.evaluation.tables import markdown, number
+from common.runs import Run, read_json
+from feedback import figures
+from feedback.config import ClippingOptions, simulation_settings
+
+log = logging.getLogger(__name__)
+
+
+def run_clipping(options: ClippingOptions) -> Path:
+    """`feedback clipping`: every rate with and without clipping, in run folders of their own, then one table and figure.
+
+    A run whose loss is no longer finite is a result here, not an error: it is recorded as "diverged" with the epochs it finished.
+    """
+    from feedback.training.simulate import run_simulate
+
+    settings = simulation_settings(options)
+    rates = options.rates or tuple(settings.learning_rate * factor for factor in (1, 10, 100))
+    clip = settings.clip_norm or 1.0
+    own = {"rates": list(rates), "clip_norm": clip, "objective": options.objective, "balance": options.balance, "epochs": settings.epochs,
+           "seed": options.seed, "dataset": options.dataset, "batch_size": settings.batch_size, "limit": options.limit,
+           "base": options.base, "reading": options.reading}  # fmt: skip
+    run = Run.open("feedback", "clipping", own, run_dir=options.run_dir, name_parts=(options.dataset, options.objective, f"seed{options.seed}"))
+    if run.finished:
+        return run.path
+    rows, histories, synthetic = [], {}, False
+    for rate in rates:
+        for norm in (clip, 0.0):
+            name = f"rate {rate:g}, " + (f"clipped at {norm:g}" if norm else "not clipped")
+            folder = run.path / f"rate{rate:g}-clip{norm:g}"
+            cell = replace(options, learning_rate=rate, clip_norm=norm, run_dir=folder, rates=())
+            stopped = ""
+            try:
+                run_simulate(cell)
+            except UsageError as error:
+                if "loss is" not in str(error):
+                    raise
+                stopped = str(error)
+                log.info("%s: diverged: %s", name, stopped)
+            synthetic = synthetic or bool(read_json(folder / "config.json").get("synthetic"))
+            rows.append(_row(name, rate, norm, folder, stopped))
+            if (folder / "history.csv").is_file():
+                histories[name] = pd.read_csv(folder / "history.csv")
+    table = pd.DataFrame(rows)
+    run.write_csv("clipping.csv", table)
+    if histories:
+        save(figures.divergence(histories, synthetic=synthetic), run.path / "figures" / "divergence.png")
+    shown = [
+        [line["run"], line["outcome"], *(number(line[key]) for key in ("first_loss", "highest_loss", "last_loss", "jaccard", "accuracy"))]
+        for line in table.replace({np.nan: None}).to_dict("records")
+    ]
+    run.write_text(
+        "report.md",
+        f"# Gradient clipping\n\n{'Synthetic data. ' if synthetic else ''}Objective {options.objective}, {settings.epochs} epochs, batch "
+        f"{settings.batch_size}. The loss is the training loss at the end of an epoch; test scores are of the kept epoch.\n\n"
+        + markdown(("run", "outcome", "first loss", "highest loss", "last loss", "test Jaccard index", "test accuracy"), shown)
+        + ("\n![divergence](figures/divergence.png)\n" if histories else ""),
+    )
+    run.write_json("metrics.json", {"synthetic": synthetic, "rows": table.replace({np.nan: None}).to_dict("records")})
+    run.finish()
+    return run.path
+
+
+def _row(name: str, rate: float, norm: float, folder: Path, stopped: str) -> dict:
+    history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else pd.DataFrame({"loss": [], "epoch": []})
+    losses = history["loss"].to_numpy()
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    # Loss that ends above where it began is divergence too, though every number is finite.
+    outcome = "not finite" if stopped else "rose" if len(losses) > 1 and losses[-1] > losses[0] else "fell"
+    return {
+        "run": name, "rate": rate, "clip_norm": norm, "outcome": outcome, "epochs": len(losses),
+        "first_loss": losses[0] if len(losses) else None, "highest_loss": losses.max() if len(losses) else None,
+        "last_loss": losses[-1] if len(losses) else None, "jaccard": metrics.get("jaccard"), "accuracy": metrics.get("accuracy"),
+    }  # fmt: skip

@@ -1,0 +1,95 @@
+"""What a simulation works on: base classifier, images, masks, split and balance, as arrays."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from common.data.images import cached_images
+from common.data.manifest import Dataset
+from common.errors import UsageError
+from common.runs import read_json
+from feedback import data
+from feedback.config import BaselineOptions, SimulateOptions, Simulation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything a simulation works on; arrays have one row a manifest row, copies of up-sampled images included.
+
+    Attributes:
+        base: run folder of the base classifier.
+        manifest: with `split`, `overlap`, `copy`.
+        images: `(N, size, size, 3)` uint8, labels `(N,)` int32, masks `(N, size, size)` uint8 0..255, each over the data set's own rows.
+        rows: manifest row -> row of the arrays.
+    """
+
+    base: Path
+    dataset: Dataset
+    manifest: pd.DataFrame
+    classes: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    rows: np.ndarray
+
+    def part(self, split: str) -> np.ndarray:
+        """Rows of the arrays that belong to a split, in the manifest's order."""
+        return self.rows[self.manifest["split"].eq(split).to_numpy()]
+
+
+def prepare(options: SimulateOptions, settings: Simulation) -> Stage:
+    """Base, images, masks, split and balance of a simulation.
+
+    Raises:
+        UsageError: a label that is none of the base's classes, a base without model, bad data (see `feedback.data.load`).
+    """
+    dataset = data.load(options, "simulation")
+    base = options.base or sample_base(options)
+    config = read_json(base / "config.json")
+    classes = tuple(config["classes"])
+    unknown = sorted(set(dataset.manifest["label"]) - set(classes))
+    if unknown:
+        raise UsageError(f"--base {base}: the label {unknown[0]} is outside its classes {', '.join(classes)}")
+    size = int(config["image_size"])
+    images = cached_images(dataset, size, config["resize_filter"], options.cache_dir, progress=True)
+    masks = data.feedback_masks(dataset, size, options.cache_dir, settings.feedback_form)
+    split = data.split_rows(dataset.manifest, settings.split, options.seed, settings.keep_overlap_in_training)
+    manifest = data.balanced(split, settings.balance, options.seed)
+    number_of = {name: index for index, name in enumerate(dataset.manifest["image"])}
+    rows = manifest["image"].map(number_of).to_numpy(dtype=np.int64)
+    return Stage(base, dataset, manifest, classes, images, numbers(dataset.manifest["label"], classes), masks, rows)
+
+
+def sample_base(options: SimulateOptions) -> Path:
+    """The sample's own base classifier, trained now when it is missing."""
+    from feedback.training.base import run_baseline  # base.py imports this room
+
+    log.info("no --base: the sample's base classifier is used")
+    given = {"reading": options.reading, "seed": 0, "cache_dir": options.cache_dir, "image_size": options.image_size}
+    backbone = {} if options.backbone is None else {"backbone": options.backbone}
+    return run_baseline(BaselineOptions(dataset="sample", **given, **backbone))
+
+
+def load_classifier(run: Path) -> keras.Model:
+    """The classifier of a run folder, loaded in safe mode. UsageError when the file is broken."""
+    try:
+        return keras.models.load_model(run / "model.keras", compile=False, safe_mode=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{run / 'model.keras'}: cannot be loaded ({str(error).splitlines()[0][:160]})") from None
+
+
+def numbers(labels: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
+    """Class names to int32 class numbers."""
+    return pd.Series(labels).map({name: index for index, name in enumerate(classes)}).to_numpy(dtype="int32")
+
+
+def rows_of(manifest: pd.DataFrame, split: str) -> np.ndarray:
+    """Row numbers of a split."""
+    return np.flatnonzero(manifest["split"].eq(split))

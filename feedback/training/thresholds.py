@@ -1,0 +1,112 @@
+"""The threshold of the map (section 3.4, figure 3.3): the average Jaccard index at 0 to 100 % of the maximum."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common import device
+from common.data.images import cached_images
+from common.data.manifest import Dataset
+from common.errors import UsageError
+from common.evaluation.metrics import jaccard_index
+from common.evaluation.plots import save
+from common.evaluation.tables import markdown, number
+from common.runs import Run, atomic, read_json
+from feedback import data, figures
+from feedback.assessment import Explainer, ellipse_baseline
+from feedback.config import Simulation, ThresholdsOptions
+from feedback.training.online import self_explaining
+from feedback.training.stage import load_classifier, numbers
+
+THRESHOLDS = tuple(np.round(np.linspace(0, 1, 21), 2))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished simulation with its images: `images` and `masks` `(N, size, size, …)` uint8, aligned with `manifest` (copies left out)."""
+
+    config: dict
+    settings: Simulation
+    manifest: pd.DataFrame
+    images: np.ndarray
+    masks: np.ndarray
+    labels: np.ndarray
+
+
+def reopen(run: Path, data_dir: Path | None, cache_dir: Path) -> Finished:
+    """The images, masks and settings of a finished simulation. UsageError when its images are not where they were."""
+    config = read_json(run / "config.json")
+    stored = config["settings"]
+    if "explanation_weight" not in stored:
+        raise UsageError(f"{run}: not a run of simulate or slices")
+    settings = Simulation(**{name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored})
+    manifest = pd.read_csv(run / "manifest.csv", keep_default_na=False, dtype={"label": str, "group": str})
+    manifest = manifest[manifest["copy"] == 0].reset_index(drop=True)
+    folder = data_dir or Run(run, config).data_dir
+    if folder is None or not (folder / manifest["image"].iloc[0]).is_file():
+        raise UsageError(f"{run}: its images are not at {folder}; give their folder with --data-dir")
+    dataset = Dataset(str(config["dataset"]), folder, manifest, bool(config["synthetic"]))
+    size = int(config["image_size"])
+    images = cached_images(dataset, size, config["resize_filter"], cache_dir)
+    masks = data.feedback_masks(dataset, size, cache_dir, settings.feedback_form)
+    return Finished(config, settings, manifest, images, masks, numbers(manifest["label"], tuple(config["classes"])))
+
+
+def run_thresholds(options: ThresholdsOptions) -> Path:
+    """`feedback thresholds RUN`: thresholds.csv, thresholds.md and two figures in the run folder; returns it."""
+    found = reopen(options.run, options.data_dir, options.cache_dir)
+    device.configure(int(found.config["seed"]))
+    explainer = Explainer(self_explaining(load_classifier(options.run), found.settings), options.batch_size)
+    table = pd.DataFrame({"threshold": THRESHOLDS})
+    baselines = {}
+    for split in ("validation", "test"):
+        rows = np.flatnonzero(found.manifest["split"].eq(split) & found.masks.any(axis=(1, 2)))
+        if not len(rows):
+            raise UsageError(f"{options.run}: no {split} image has a mask")
+        table[split] = jaccard_by_threshold(explainer, found.images, found.masks, rows, THRESHOLDS)
+        baselines[split] = ellipse_baseline(found.masks[rows])
+    best = table.loc[table["validation"].idxmax()]
+    half = table.loc[(table["threshold"] - 0.5).abs().idxmin()]
+    text = (
+        f"# Threshold of the map\n\n{'Synthetic data. ' if found.config['synthetic'] else ''}Best on validation: **{best['threshold']:.2f}** "
+        f"(validation {number(best['validation'])}, test {number(best['test'])}); at the thesis's 0.50: validation "
+        f"{number(half['validation'])}, test {number(half['test'])}. A centred ellipse of each mask's area: test "
+        f"{number(baselines['test']['mean'])}.\n\n"
+        + markdown(("threshold", "validation", "test"), [[f"{r.threshold:.2f}", number(r.validation), number(r.test)] for r in table.itertuples()])
+        + "\n![curve](figures/thresholds.png)\n\n![strip](figures/threshold_strip.png)\n"
+    )
+    with atomic(options.run / "thresholds.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic(options.run / "thresholds.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    _draw(options.run, explainer, found, table, baselines["test"]["mean"])
+    return options.run
+
+
+def jaccard_by_threshold(
+    explainer: Explainer, images: np.ndarray, masks: np.ndarray, rows: np.ndarray, thresholds: tuple[float, ...]
+) -> np.ndarray:
+    """Average Jaccard index `(thresholds,)` of the predicted class's maps over the images `rows`, all of them marked.
+
+    Threshold 0 covers the whole image; a map without any positive weight is empty at every other one.
+    """
+    totals, step = np.zeros(len(thresholds)), 8 * explainer.batch_size
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        _, maps, _ = explainer(images[part], size=masks.shape[1])
+        totals += [float(np.sum(jaccard_index(masks[part] >= 128, maps, cut))) for cut in thresholds]
+    return totals / len(rows)
+
+
+def _draw(run: Path, explainer: Explainer, found: Finished, table: pd.DataFrame, ellipse: float | None) -> None:
+    synthetic = bool(found.config["synthetic"])
+    lines = {name: table[name].tolist() for name in ("validation", "test")}
+    save(figures.threshold_curve(table["threshold"].tolist(), lines, ellipse, synthetic), run / "figures" / "thresholds.png")
+    # The marked test image with the median area: typical, and not chosen by its map.
+    rows = np.flatnonzero(found.manifest["split"].eq("test") & found.masks.any(axis=(1, 2)))
+    areas = (found.masks[rows] >= 128).sum(axis=(1, 2))
+    row = rows[np.argsort(areas, kind="stable")[len(rows) // 2]]
+    _, maps, _ = explainer(found.images[row : row + 1], size=found.masks.shape[1])
+    save(figures.threshold_strip(found.images[row], maps[0], found.masks[row], synthetic=synthetic), run / "figures" / "threshold_strip.png")
