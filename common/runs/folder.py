@@ -184,6 +184,13 @@ def _difference(config: dict[str, Any], identity: dict[str, Any]) -> str:
 
 def _command() -> str:
     """The command as typed, with folders shortened to their last part."""
-    words = [Path(word).name if before in _PATH_OPTIONS else word for before, word in zip(["", *sys.argv], sys.argv[1:], strict=False)]
+    words = [_shortened(before, word) for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
     program = Path(sys.argv[0]).parent.name if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
     return shlex.join(["python", "-m", program, *words])
+
+
+def _shortened(before: str, word: str) -> str:
+    option, equals, value = word.partition("=")
+    if equals and option in _PATH_OPTIONS:
+        return f"{option}={Path(value).name}"
+    return Path(word).name if before in _PATH_OPTIONS or Path(word).is_absolute() else word

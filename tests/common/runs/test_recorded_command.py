@@ -1,0 +1,19 @@
+import sys
+
+import pytest
+
+from common.runs import folder
+
+
+@pytest.mark.parametrize(
+    ("typed", "recorded"),
+    [
+        ("train --data-dir /home/somebody/ham --seed 1", "train --data-dir ham --seed 1"),
+        ("train --run-dir=/home/somebody/run", "train --run-dir=run"),
+        ("train --weights imagenet --cache-dir ../cache", "train --weights imagenet --cache-dir cache"),
+        ("report /home/somebody/run", "report run"),
+    ],
+)
+def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch, typed, recorded):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/cervical/__main__.py", *typed.split()])
+    assert folder._command() == f"python -m cervical {recorded}"
