@@ -116,7 +116,9 @@ def training_curves(history: pd.DataFrame, title: str = "Training") -> Figure:
                     mark = "o" if len(part) < 3 else None
                     axis.plot(part["epoch"], part[name], LINES[index], color=COLOURS[index], marker=mark, label=label)
             axis.set(xlabel="epoch", ylabel=score.replace("_", " "), title=f"{stage} {score}".strip().replace("_", " "))
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            if len(part) < 3:
+                axis.set_xlim(part["epoch"].min() - 0.5, part["epoch"].max() + 0.5)
             axis.grid(True)
             axis.legend()
         for axis in line[len(shown[stage]) :]:
