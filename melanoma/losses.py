@@ -111,3 +111,33 @@ class SoftDiceLoss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
+
+
+@keras.saving.register_keras_serializable(package="melanoma")
+class WeightedBinaryCrossentropy(keras.losses.Loss):
+    """L_BCE on logits with the positives of each output weighted: for the rare indicators of Table 1 (reading `corrected`).
+
+    L = mean over images and outputs of w_k y log(1 + e^-z) + (1 - y) log(1 + e^z); all w_k = 1 is `BinaryCrossentropy(from_logits=True)`.
+
+    Args:
+        positive_weights: one w_k > 0 an output, as a rule negatives / positives of the training images.
+    """
+
+    def __init__(self, positive_weights: tuple[float, ...], name: str = "weighted_bce") -> None:
+        super().__init__(name=name)
+        if not positive_weights or min(positive_weights) <= 0:
+            raise ValueError(f"positive_weights must be positive, not {positive_weights}")
+        self.positive_weights = tuple(float(weight) for weight in positive_weights)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        labels, logits = _shape(y_true), _shape(y_pred)
+        if labels != logits or logits[-1] != len(self.positive_weights):
+            raise ValueError(
+                f"WeightedBinaryCrossentropy needs labels and logits (batch, {len(self.positive_weights)}), not {labels} and {logits}"
+            )
+        y, z = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        weights = ops.convert_to_tensor(self.positive_weights, "float32")
+        return ops.mean(weights * y * ops.softplus(-z) + (1.0 - y) * ops.softplus(z), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"positive_weights": self.positive_weights, "name": self.name}

@@ -47,7 +47,7 @@ class Standardise(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="melanoma")
 class RandomView(keras.layers.Layer):
-    """SimCLR's transformations T1, T2 (§4.2, A.3) of `(batch, h, w, 3)` 0..255: rotation, scaling, crop, flips, brightness, contrast, saturation.
+    """SimCLR's T1 and T2 (§4.2, A.3) on `(batch, h, w, 3)` 0..255: rotation, scaling, crop, flips, brightness, contrast, saturation.
 
     One affine map an image does the first four with a single interpolation, on the device; ranges are not stated. Random numbers come from
     a seed generator, which checkpoints keep.

@@ -1,0 +1,99 @@
+"""One complete run: training, figures, report. `melanoma train` and every cell of the grids."""
+
+from pathlib import Path
+
+from common.evaluation.folder import RunFolder
+from common.evaluation.report import Printed, write_model_card, write_report
+from common.evaluation.tables import MISSING, interval_text, markdown, number
+from common.runs import Run
+from melanoma import data, figures, paper
+from melanoma.config import BioUNetOptions, PretrainOptions
+from melanoma.training.inputs import Inputs, load_inputs
+from melanoma.training.pipeline import train
+from melanoma.training.pretraining import pretrain
+
+
+def pretrain_command(options: PretrainOptions) -> None:
+    """`melanoma pretrain`."""
+    pretrain(load_inputs(options), options.run_dir)
+
+
+def train_command(options: BioUNetOptions) -> None:
+    """`melanoma train`."""
+    complete(load_inputs(options), options.run_dir)
+
+
+def complete(inputs: Inputs, run_dir: Path | None = None) -> Run:
+    """Train and test what the settings say, draw it and report it; a finished run is returned as it is."""
+    run = train(inputs, run_dir)
+    if not run.finished:
+        figures.draw_run(run.path)
+        report(run, inputs)
+        run.finish()
+    return run
+
+
+def variant(settings: dict) -> str:
+    """Row of Table 3."""
+    return {(False, False): "f_res", (True, False): "f_res_seg", (False, True): "f_res_clr", (True, True): "bio_u_net"}[
+        settings["segmentation"], settings["simclr"]
+    ]
+
+
+def printed_numbers(settings: dict, localisation: dict) -> dict[str, Printed]:
+    """Table 3's row of this run where the paper has one; nothing for lesion masks."""
+    row, found = variant(settings), {}
+    if not set(settings["indicators"]) & set(paper.tables()["table_2"]["bio_u_net"]):
+        return found
+    melanoma = paper.melanoma(3, row)
+    if melanoma is not None:
+        found["accuracy"] = Printed(melanoma, "paper, Table 3 and §5.2")
+        found["melanoma_auc"] = Printed(melanoma, "paper, Table 3 (§5.3 calls it AUC)")
+    for name in settings["indicators"]:
+        value = paper.dice(3, row, name)
+        if value is not None and localisation.get("gradcam", {}).get(name, {}).get("t00", {}).get("dice") is not None:
+            found[f"localisation.gradcam.{name}.t00.dice"] = Printed(value, "paper, Table 3")
+    return found
+
+
+def localisation_table(localisation: dict, threshold: str = "t00") -> str:
+    """Markdown: continuous Dice with interval and n, over images with the indicator and over all."""
+    rows = [
+        [
+            paper.ROW_TITLES.get(method, method), paper.TITLES.get(name, name), number(entry["dice"]),
+            interval_text(entry["dice_interval"]), entry["n"], number(entry["dice_all"]), entry["n_all"],
+        ]
+        for method, indicators in localisation.items()
+        for name, thresholds in indicators.items()
+        for entry in [thresholds[threshold]]
+    ]  # fmt: skip
+    header = ("map", "indicator", "continuous Dice", "95 % interval", "images with it", "over all images", "images")
+    return markdown(header, rows, left=2) if rows else f"{MISSING}\n"
+
+
+def report(run: Run, inputs: Inputs) -> None:
+    """report.md with Table 3's row, the localisation tables, the figures and the notes; model_card.md."""
+    metrics = RunFolder.of(run).read_json("metrics.json")
+    settings, localisation = run.settings, metrics["localisation"]
+    smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
+    counts = {name: values["t00"]["n"] for name, values in localisation["gradcam"].items()}
+    notes = [
+        data.split_note(inputs.manifest, settings["split"]),
+        "Continuous Dice over test images that have the indicator: "
+        + ", ".join(f"{name} {count}" for name, count in counts.items())
+        + f". The printed numbers rest on a few images too ({', '.join(smallest)}; facts §3.2, row 24): differences inside the intervals mean nothing.",
+        "Scored is the Grad-CAM map of the encoder's last block at threshold 0, the continuous map; `unet_mask` is the decoder's drawing. "
+        "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json.",
+        f"Score behind the maps: {_target_note(metrics['outputs'], settings)}.",
+    ]
+    for name, label in (("t00", "0 (continuous)"), ("t06", "0.6")):
+        run.write_text(f"localisation_{name}.md", f"# Localisation at threshold {label}\n\n{localisation_table(localisation, name)}")
+    title = f"{paper.ROW_TITLES[variant(settings)]}, {settings['backbone']} at {settings['image_size']} px"
+    write_report(run, title, printed_numbers(settings, localisation), notes)
+    write_model_card(run, title)
+
+
+def _target_note(outputs: dict[str, list[str]], settings: dict) -> str:
+    known = {name for names in outputs.values() for name in names}
+    indicator = settings["target"] == "indicator" or (settings["target"] == "auto" and bool(known & set(settings["indicators"])))
+    return "the indicator's logit" if indicator else "the predicted diagnosis (no output for the indicator: every image has it, or f_Res)"

@@ -1,0 +1,109 @@
+"""Subnetwork 2's Grad-CAM maps: the twelve that subnetwork 3 reads, and the last one, which is scored (§4.3, A.3)."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from common.explanation.gradcam import compiled, layer_gradients, map_from_gradients, tapped_model
+from melanoma.config import Settings
+from melanoma.models import STRIDES, heatmap_layers
+from melanoma.training.inputs import Inputs
+
+BATCH = 32
+
+
+def outputs_of(group: Sequence[str], settings: Settings, present: Sequence[str]) -> tuple[str, ...]:
+    """What a group's encoder predicts (Table 5): its indicators, melanoma, or both.
+
+    An indicator that every image has teaches nothing (lesion masks do), so only those of `present`, which vary, are outputs; then
+    melanoma is always one.
+    """
+    indicators = tuple(name for name in group if name in present)
+    return indicators if indicators and settings.tasks in ("one", "five") else (*indicators, "melanoma")
+
+
+def groups_of(settings: Settings) -> list[tuple[str, ...]]:
+    """Indicators that share an encoder: one each, or all together in the multi-task rows; none without subnetwork 3 (f_Res)."""
+    if not settings.segmentation:
+        return [()]
+    return [settings.indicators] if settings.tasks in ("five", "six") else [(name,) for name in settings.indicators]
+
+
+def target_weights(outputs: Sequence[str], indicators: Sequence[str], target: str) -> tuple[np.ndarray, bool]:
+    """Weights `(outputs,)` of the score behind a map, and whether its sign follows the prediction.
+
+    "indicator": the mean of the indicators' logits; "melanoma": its logit; "predicted": the logit of the predicted diagnosis, which is the
+    negative of melanoma's where that is below zero; "auto": the indicators where they are outputs, else "predicted".
+    """
+    wanted = [name for name in indicators if name in outputs]
+    if target == "indicator" or (target == "auto" and wanted):
+        if not wanted:
+            raise ValueError(f"none of {tuple(indicators)} is an output of {tuple(outputs)}")
+        return np.array([(name in wanted) / len(wanted) for name in outputs], "float32"), False
+    if "melanoma" not in outputs:
+        raise ValueError(f"melanoma is no output of {tuple(outputs)}")
+    return np.array([name == "melanoma" for name in outputs], "float32"), target != "melanoma"
+
+
+class HeatmapMaker:
+    """Grad-CAM maps of a classifier, all layers in one pass, compiled once; the classifier's weights are read at every call.
+
+    Args:
+        classifier: raw images -> logits `(batch, outputs)`.
+        layers: names of the layers to map.
+    """
+
+    def __init__(self, classifier: keras.Model, layers: Sequence[str]) -> None:
+        taps = tapped_model(classifier, list(layers))
+        taps = taps[0] if isinstance(taps, tuple) else taps
+
+        def maps(images, weights, follow):
+            activations, gradients, logits = layer_gradients(taps, images, weights)
+            score = ops.sum(ops.cast(logits, "float32") * weights, axis=-1)
+            # The gradient is linear in the score, so the predicted side costs no second pass.
+            sign = ops.reshape(ops.where(ops.logical_and(follow > 0, score < 0), -1.0, 1.0), (-1, 1, 1, 1))
+            return [map_from_gradients(a, g * sign) for a, g in zip(activations, gradients, strict=True)]
+
+        self._maps = compiled(maps, taps)
+
+    def __call__(self, images: np.ndarray, weights: np.ndarray, follow: bool = False) -> list[np.ndarray]:
+        """Maps [(n, h, w) float32 in 0..1 …], one a layer. images `(n, size, size, 3)` 0..255, weights `(outputs,)`."""
+        parts: list[list[np.ndarray]] = []
+        for start in range(0, len(images), BATCH):
+            batch = np.asarray(images[start : start + BATCH], dtype="float32")
+            count = len(batch)
+            # A short last batch is filled up: another shape would be compiled anew.
+            batch = np.concatenate([batch, np.zeros((min(BATCH, len(images)) - count, *batch.shape[1:]), "float32")])
+            repeated = np.repeat(weights[None], len(batch), axis=0)
+            found = self._maps(ops.convert_to_tensor(batch), ops.convert_to_tensor(repeated), ops.convert_to_tensor(float(follow)))
+            parts.append([ops.convert_to_numpy(each)[:count] for each in found])
+        return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
+
+
+def twelve(maker: HeatmapMaker, inputs: Inputs, rows: np.ndarray, weights: np.ndarray, follow: bool) -> list[np.ndarray]:
+    """H = (h_1 … h_12) of the images `rows`, by stage: four arrays `(len(rows), size/stride, size/stride, 3)` float16 in 0..1.
+
+    They stay at each stage's own resolution (26 kB an image at 224 px, twelve full-size maps would be 2.4 MB).
+    """
+    blocks = []
+    for start in range(0, len(rows), 8 * BATCH):
+        maps = maker(inputs.images[rows[start : start + 8 * BATCH]], weights, follow)
+        blocks.append([np.stack(maps[3 * s : 3 * s + 3], axis=-1).astype("float16") for s in range(len(STRIDES))])
+    return [np.concatenate(stage) for stage in zip(*blocks, strict=True)]
+
+
+def twelve_maker(classifier: keras.Model, settings: Settings) -> HeatmapMaker:
+    return HeatmapMaker(classifier, heatmap_layers(settings.backbone))
+
+
+def last_maker(classifier: keras.Model, settings: Settings) -> HeatmapMaker:
+    """The map of the last block alone, "the heatmap associated with the last block" (A.3), which is what is scored."""
+    return HeatmapMaker(classifier, heatmap_layers(settings.backbone)[-1:])
+
+
+def enlarge(maps: np.ndarray, size: int) -> np.ndarray:
+    """`(n, h, w)` to `(n, size, size)` float32, bilinear, 0..1."""
+    grown = ops.image.resize(ops.convert_to_tensor(maps[..., None].astype("float32")), (size, size), data_format="channels_last")
+    return np.clip(ops.convert_to_numpy(grown)[..., 0], 0.0, 1.0)

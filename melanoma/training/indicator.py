@@ -1,0 +1,301 @@
+"""One indicator's encoder: classifier, heatmaps of a frozen snapshot, segmentation (§4.3, A.3, Algorithm 1, lines 8 to 17).
+
+The same three networks serve one indicator after the other: their variables go back to the start instead of being built and compiled anew.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from common import device
+from common.data.pipeline import Batches
+from common.errors import UsageError
+from common.runs import Checkpoint, Run, fit
+from melanoma import models
+from melanoma.losses import EPSILON, PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy
+from melanoma.training.heatmaps import outputs_of, target_weights, twelve, twelve_maker
+from melanoma.training.inputs import Inputs
+from melanoma.training.pretraining import adam, settle_batchnorm, simclr_batches
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SHARE = 0.05  # of the time; a ResNet50's whole state is 0.7 GB, and a resumed run repeats the epochs since the last one exactly
+
+
+@dataclass(frozen=True)
+class Task:
+    """One encoder's work: the indicators it draws, the outputs it predicts, their labels `(n, outputs)` float32."""
+
+    name: str
+    indicators: tuple[str, ...]
+    outputs: tuple[str, ...]
+    labels: np.ndarray
+
+
+def make_task(inputs: Inputs, group: tuple[str, ...]) -> Task:
+    """The task of a group of indicators; the empty group is the plain classifier f_Res."""
+    train = inputs.rows("train")
+    varying = [name for name in group if 0 < inputs.present[name].to_numpy()[train].mean() < 1]
+    outputs = outputs_of(group, inputs.settings, varying)
+    columns = [inputs.melanoma if name == "melanoma" else inputs.present[name].to_numpy("float32") for name in outputs]
+    name = "classifier" if not group else group[0] if len(group) == 1 else "all"
+    return Task(name, group, outputs, np.stack(columns, axis=1))
+
+
+class Networks:
+    """E1 with its classifier, its U-Net and (interleaved only) its SimCLR head, and the snapshot E3, for tasks of one shape."""
+
+    def __init__(self, inputs: Inputs, task: Task, encoder_weights: Path | None) -> None:
+        s = inputs.settings
+        self.inputs, self.settings = inputs, s
+        self.normalise = models.normalisation(s.normalise, s.backbone)
+        start = None if encoder_weights is not None else s.weights
+        self.encoder = models.build_encoder(s.backbone, s.image_size, start)
+        if encoder_weights is not None:
+            self.encoder.load_weights(encoder_weights)
+            self._keep_folded()
+        self.classifier = models.build_classifier(self.encoder, self.normalise, len(task.outputs))
+        self.classifier.compile(adam(s), self._bce(task), jit_compile=device.jit_compile())
+        trained = [self.classifier]
+        self.segmenter = self.snapshot = self.simclr = None
+        if s.segmentation:
+            self.segmenter = models.build_segmenter(self.encoder, s.backbone, len(task.indicators))
+            self.segmenter.compile(adam(s), SoftDiceLoss(), jit_compile=device.jit_compile())
+            self.snapshot = models.build_classifier(models.build_encoder(s.backbone, s.image_size), self.normalise, len(task.outputs))
+            self.maker = twelve_maker(self.snapshot, s)
+            trained.append(self.segmenter)
+        if s.order == "interleaved" and s.simclr:
+            self.simclr = models.build_simclr(self.encoder, self.normalise, s.projection, s.seed)
+            self.simclr.compile(adam(s), PairedViewsLoss(s.temperature), jit_compile=device.jit_compile())
+            trained.append(self.simclr)
+        self.trained = trained
+        for model in trained:
+            model.optimizer.build(model.trainable_variables)
+        self._start = [ops.convert_to_numpy(v) for v in self.state()]
+
+    def _keep_folded(self) -> None:
+        from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen
+
+        if batchnorm_is_folded(self.encoder):
+            keep_batchnorm_frozen(self.encoder)
+
+    def _bce(self, task: Task) -> keras.losses.Loss:
+        if not self.settings.class_weights:
+            return keras.losses.BinaryCrossentropy(from_logits=True)
+        share = np.clip(task.labels[self.inputs.rows("train")].mean(axis=0), 1e-3, 1 - 1e-3)
+        return WeightedBinaryCrossentropy(tuple((1 - share) / share))
+
+    def weights(self) -> list[keras.Variable]:
+        """The variables of all networks that are trained, each once (they share the encoder)."""
+        return unique(v for model in self.trained for v in model.variables)
+
+    def state(self) -> list[keras.Variable]:
+        """Everything that training changes: weights, optimizers, seed generators, and the snapshot."""
+        snapshot = self.snapshot.variables if self.snapshot is not None else []
+        return unique([*self.weights(), *(v for model in self.trained for v in model.optimizer.variables), *snapshot])
+
+    def reset(self, task: Task) -> None:
+        """Back to where the first task began."""
+        assign(self.state(), self._start)
+        if self.settings.class_weights:
+            self.classifier.compile(adam(self.settings), self._bce(task), jit_compile=device.jit_compile())
+            self.classifier.optimizer.build(self.classifier.trainable_variables)
+
+    def take_snapshot(self) -> None:
+        """E3: the classifier as it is now."""
+        assert self.snapshot is not None
+        assign(self.snapshot.variables, [ops.convert_to_numpy(v) for v in self.classifier.variables])
+
+
+def unique(variables: Any) -> list[keras.Variable]:
+    """Each variable once, in the order of first appearance."""
+    return list({id(v): v for v in variables}.values())
+
+
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray | None) -> None:
+    """Train one encoder; afterwards `networks` holds its best state, also when it was trained by an earlier process."""
+    inputs, s = networks.inputs, networks.settings
+    done = Checkpoint(run.path / "checkpoints" / f"done-{task.name}", networks.state())
+    if done.restore() is not None:
+        log.info("%s: complete already", task.name)
+        return
+    networks.reset(task)
+    batches = full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
+    validation = Batches(inputs.images, task.labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
+    if s.order == "phases":
+        fit(
+            networks.classifier, batches, run=run, stage=f"classifier-{task.name}", epochs=s.classifier_epochs, validation=validation,
+            select="best", patience=s.patience,
+        )  # fmt: skip
+        settle_batchnorm(networks.encoder, networks.normalise, batches, s.classifier_epochs * len(batches))
+        if s.segmentation:
+            networks.take_snapshot()
+    if s.segmentation or s.order == "interleaved":
+        Alternation(run, networks, task, batches, validation, dataset_b).train()
+    done.save(0)
+
+
+class Alternation:
+    """One classifier step, `repeats` segmentation steps and, interleaved, one SimCLR step before them, over and over.
+
+    An epoch is one pass of the classifier's batches. The epoch with the lowest validation loss (cross-entropy + soft Dice) is kept.
+    Phase by phase the snapshot behind the heatmaps stays the finished classifier; interleaved it is the best epoch so far (Algorithm 1,
+    line 14), so its maps are made again when there is a better one.
+    """
+
+    def __init__(
+        self, run: Run, networks: Networks, task: Task, batches: Batches, validation: Batches, dataset_b: np.ndarray | None
+    ) -> None:
+        self.run, self.networks, self.task, self.batches, self.validation = run, networks, task, batches, validation
+        self.settings, self.inputs = networks.settings, networks.inputs
+        self.stage = f"{'segmentation' if self.settings.segmentation else 'alternation'}-{task.name}"
+        self.pairs = None
+        if networks.simclr is not None:
+            assert dataset_b is not None
+            self.pairs = simclr_batches(dataset_b, min(self.settings.pretrain_batch, len(dataset_b)), self.settings.seed)
+        if self.settings.segmentation:
+            train = self.inputs.rows("train")
+            if self.settings.segment_on == "nonempty":
+                train = train[self.inputs.present[list(task.indicators)].to_numpy()[train].any(axis=1)]
+                if not len(train):
+                    raise UsageError(f"{task.name}: no training image has this indicator; leave it out with --indicators")
+            self.drawn = {"train": train, "validation": self.inputs.rows("validation")}
+            positions = np.arange(len(train))
+            self.drawings = full_batches(positions, rows=positions, batch_size=self.settings.segmentation_batch, seed=self.settings.seed)
+            self.weights, self.follow = target_weights(task.outputs, task.indicators, self.settings.target)
+
+    def train(self) -> None:
+        networks, s = self.networks, self.settings
+        checkpoint = Checkpoint(self.run.path / "checkpoints" / self.stage, networks.state())
+        facts = checkpoint.restore()
+        first, rows, best, wait, improved = 0, [], math.inf, 0, True
+        best_values = [ops.convert_to_numpy(v) for v in networks.weights()]
+        if facts is not None:
+            first, extra = facts["epoch"], facts["extra"]
+            rows, best, wait, improved = extra["rows"], extra["best"], extra["wait"], extra["improved"]
+            best_values = [facts["arrays"][f"best_{index}"] for index in range(len(best_values))]
+            log.info("%s: taken up after epoch %d of %d", self.stage, first, s.segmentation_epochs)
+        made, saved, cost = False, time.monotonic(), 0.0
+        for epoch in range(first, s.segmentation_epochs):
+            if wait >= s.patience:
+                break
+            began = time.monotonic()
+            if s.segmentation:
+                if s.order == "interleaved" and improved:
+                    self._snapshot(best_values)
+                if not made or (s.order == "interleaved" and improved):
+                    self._make_heatmaps()
+                    made = True
+            row = self._epoch(epoch) | self._validate()
+            if not all(math.isfinite(value) for value in row.values()):
+                raise UsageError(f"{self.stage}: a loss is not finite in epoch {epoch + 1}; try a smaller --learning-rate")
+            improved = row["val_loss"] < best
+            wait = 0 if improved else wait + 1
+            if improved:
+                best, best_values = row["val_loss"], [ops.convert_to_numpy(v) for v in networks.weights()]
+            seconds = time.monotonic() - began
+            rows.append({"stage": self.stage, "epoch": epoch + 1, "seconds": round(seconds, 3), **row})
+            merge_history(self.run, self.stage, rows)
+            if epoch == first or cost <= CHECKPOINT_SHARE * (time.monotonic() - saved):
+                start = time.monotonic()
+                arrays = {f"best_{index}": value for index, value in enumerate(best_values)}
+                checkpoint.save(epoch + 1, {"rows": rows, "best": best, "wait": wait, "improved": improved}, arrays)
+                saved, cost = time.monotonic(), time.monotonic() - start
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items())
+            log.info("%s %d/%d  %s  %.1f s", self.stage, epoch + 1, s.segmentation_epochs, shown, seconds)
+        assign(networks.weights(), best_values)
+        checkpoint.path.unlink(missing_ok=True)
+
+    def _snapshot(self, best_values: list[np.ndarray]) -> None:
+        """E3 <- the best epoch's classifier (before the first epoch: the starting weights)."""
+        networks = self.networks
+        present = [ops.convert_to_numpy(v) for v in networks.weights()]
+        assign(networks.weights(), best_values)
+        networks.take_snapshot()
+        assign(networks.weights(), present)
+
+    def _make_heatmaps(self) -> None:
+        self.heatmaps = {
+            part: twelve(self.networks.maker, self.inputs, rows, self.weights, self.follow) for part, rows in self.drawn.items()
+        }
+
+    def masks(self, rows: np.ndarray) -> np.ndarray:
+        """`(len(rows), size, size, indicators)` float32 in {0, 1}."""
+        return np.stack([self.inputs.masks(name)[rows] for name in self.task.indicators], axis=-1).astype("float32")
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """One pass of the classifier's batches with their segmentation and SimCLR steps; mean losses."""
+        networks, sums = self.networks, {"loss": 0.0}
+        self.batches.epoch = epoch
+        for index in range(len(self.batches)):
+            step = epoch * len(self.batches) + index
+            if networks.simclr is not None and self.pairs is not None:
+                images, targets = at(self.pairs, step)
+                sums["simclr"] = sums.get("simclr", 0.0) + scalar(networks.simclr.train_on_batch(images, targets))
+            sums["loss"] += scalar(networks.classifier.train_on_batch(*self.batches[index]))
+            if networks.segmenter is not None:
+                for repeat in range(self.settings.repeats):
+                    positions = at(self.drawings, step * self.settings.repeats + repeat)
+                    maps = [stage[positions].astype("float32") for stage in self.heatmaps["train"]]
+                    loss = networks.segmenter.train_on_batch(maps, self.masks(self.drawn["train"][positions]))
+                    sums["dice_loss"] = sums.get("dice_loss", 0.0) + scalar(loss) / self.settings.repeats
+        return {name: value / len(self.batches) for name, value in sums.items()}
+
+    def _validate(self) -> dict[str, float]:
+        found = {"val_bce": scalar(self.networks.classifier.evaluate(self.validation, verbose=0))}
+        if self.networks.segmenter is not None:
+            rows, losses = self.drawn["validation"], []
+            for start in range(0, len(rows), 64):
+                maps = [stage[start : start + 64].astype("float32") for stage in self.heatmaps["validation"]]
+                drawn = self.networks.segmenter.predict(maps, batch_size=self.settings.segmentation_batch, verbose=0)
+                losses.append(dice_losses(self.masks(rows[start : start + 64]), drawn))
+            found["val_dice_loss"] = float(np.concatenate(losses).mean())
+        return {**found, "val_loss": sum(found.values())}
+
+
+def dice_losses(masks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """`melanoma.losses.soft_dice` in NumPy: `(n, h, w, c)` twice -> `(n, c)`."""
+    overlap = 2 * np.sum(masks * drawn, axis=(1, 2))
+    return 1 - (overlap + EPSILON) / (np.sum(masks**2, axis=(1, 2)) + np.sum(drawn**2, axis=(1, 2)) + EPSILON)
+
+
+def full_batches(images: np.ndarray, targets: Any = None, *, rows: np.ndarray, batch_size: int, seed: int) -> Batches:
+    """Shuffled training batches without a smaller last one, for which a compiled step would be compiled once more."""
+    size = min(batch_size, len(rows))
+    return Batches(images, targets, rows=rows, batch_size=size, seed=seed, shuffle=True, drop_remainder=True)
+
+
+def at(batches: Batches, step: int) -> Any:
+    """Batch number `step` of an endless stream of epochs."""
+    epoch, index = divmod(step, len(batches))
+    if batches.epoch != epoch:
+        batches.epoch = epoch
+    return batches[index]
+
+
+def scalar(logs: Any) -> float:
+    """The loss in what `train_on_batch` or `evaluate` returns."""
+    return float(logs[0] if isinstance(logs, list | tuple) else logs)
+
+
+def merge_history(run: Run, stage: str, rows: list[dict]) -> None:
+    """Replace a stage's rows in history.csv."""
+    path, table = run.path / "history.csv", pd.DataFrame(rows)
+    if path.is_file():
+        before = pd.read_csv(path)
+        table = pd.concat([before[before["stage"] != stage], table], ignore_index=True)
+    run.write_csv("history.csv", table)

@@ -1,0 +1,89 @@
+"""What every stage reads: Dataset A as aligned arrays, its split, and the settings they belong to."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from common.data.images import cached_images, cached_masks
+from common.data.manifest import Dataset, fingerprint
+from common.errors import UsageError
+from melanoma import data
+from melanoma.config import CLASSES, MelanomaOptions, Settings, resolve
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Dataset A, row by row.
+
+    Attributes:
+        options, settings: what was asked for and what it means.
+        dataset: the manifest has the column `split`.
+        present: bool, one column an indicator.
+    """
+
+    options: MelanomaOptions
+    settings: Settings
+    dataset: Dataset
+    present: pd.DataFrame
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        return self.dataset.manifest
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.dataset)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """`(n, size, size, 3)` uint8 RGB, memory-mapped."""
+        s = self.settings
+        return cached_images(self.dataset, s.image_size, s.resize_filter, self.options.cache_dir, progress=True)
+
+    def masks(self, indicator: str) -> np.ndarray:
+        """`(n, size, size)` uint8 in {0, 1}, memory-mapped."""
+        return cached_masks(self.dataset, f"mask_{indicator}", self.settings.image_size, self.options.cache_dir, progress=True)
+
+    @cached_property
+    def melanoma(self) -> np.ndarray:
+        """`(n,)` float32: 1 melanoma, 0 other, also 0 where there is no diagnosis (such images are in no training part)."""
+        return (self.manifest["label"] == CLASSES[0]).to_numpy(dtype="float32")
+
+    def rows(self, part: str, diagnosed: bool = False) -> np.ndarray:
+        """Row numbers of train, validation or test; `diagnosed` leaves out images without a diagnosis."""
+        chosen = self.manifest["split"] == part
+        if diagnosed:
+            chosen &= self.manifest["label"] != ""
+        return np.flatnonzero(chosen)
+
+    def name_parts(self) -> tuple[str, ...]:
+        s = self.settings
+        return (s.dataset, s.backbone, f"{s.image_size}px", s.reading, f"seed{s.seed}")
+
+
+def load_inputs(options: MelanomaOptions) -> Inputs:
+    """Read Dataset A, check it, split it, and settle the settings. UsageError for whatever is wrong with the data."""
+    dataset = data.load(options)
+    indicators = data.indicators_of(dataset, options.indicators)
+    settings = resolve(options, indicators)
+    manifest = data.split(dataset.manifest, settings.split, settings.seed).reset_index(drop=True)
+    for part in ("train", "validation", "test"):
+        labels = set(manifest.loc[manifest["split"] == part, "label"]) - {""}
+        if not labels:
+            raise UsageError(
+                f"{dataset.name}: no {part} image has a diagnosis; expected a --labels-csv that names them, or --split grouped, which makes "
+                "its own test set"
+            )
+    if "" in set(manifest.loc[manifest["split"] == "train", "label"]):
+        raise UsageError(f"{dataset.name}: a training image has no diagnosis; expected a --labels-csv that names all")
+    dataset = Dataset(dataset.name, dataset.data_dir, manifest, dataset.synthetic, dataset.official_counts, dataset.left_out)
+    return Inputs(options, settings, dataset, data.presence(dataset, options.cache_dir))
+
+
+def keep(inputs: Inputs, **changes: object) -> Inputs:
+    """The same data under other settings (another stage's class outputs, a baseline's)."""
+    from dataclasses import replace
+
+    return replace(inputs, settings=replace(inputs.settings, **changes))  # type: ignore[arg-type]

@@ -1,0 +1,33 @@
+"""The arrays that the sheets show: a few test images with their masks and maps, kept in the run folder."""
+
+from typing import Any
+
+import numpy as np
+
+from common.evaluation.folder import RunFolder
+from common.runs import Run, atomic
+from melanoma.training.inputs import Inputs
+
+FILE = "shown.npz"
+
+
+def write_arrays(run: Run, arrays: dict[str, np.ndarray]) -> None:
+    """Several arrays in one compressed file, whole or not at all."""
+    with atomic(run.path / FILE) as temporary:
+        np.savez_compressed(temporary, **{key.replace("/", "__"): value for key, value in arrays.items()})
+
+
+def read_arrays(run: Any) -> dict[str, np.ndarray]:
+    """Back from `write_arrays`; empty when the file is not there (published runs hold no images)."""
+    path = RunFolder.of(run).path / FILE
+    if not path.is_file():
+        return {}
+    with np.load(path) as stored:
+        return {key.replace("__", "/"): stored[key] for key in stored.files}
+
+
+def shown_rows(inputs: Inputs, indicator: str, count: int) -> np.ndarray:
+    """The test images whose masks of this indicator are largest, by row: the same in every run of a split."""
+    test = inputs.rows("test")
+    area = inputs.masks(indicator)[test].sum(axis=(1, 2), dtype="int64")
+    return np.sort(test[np.argsort(-area, kind="stable")[:count]])
