@@ -3,6 +3,7 @@
 import sys
 
 from common.cli import Command, PredictOptions, ReportOptions, main
+from common.explanation.options import ExplainOptions
 from feedback.config import (
     AuditOptions,
     BaselineOptions,
@@ -60,6 +61,11 @@ COMMANDS = {
         "feedback.training.audit:run_audit",
         "What is on disk: counts, unreadable files, copies, overlap with ISIC 2019, leakage of each split; class distribution and a sheet "
         "of samples with their masks (figures 5.1 to 5.3).",
+    ),
+    "explain": Command(
+        ExplainOptions,
+        "common.explanation.sheet:explain_command",
+        "Sheet of explanations of a finished run: images as rows, methods as columns, with how faithful each map is.",
     ),
     "report": Command(
         ReportOptions, "feedback.reporting:report_command", "Make a run's report and figures again from its predictions.csv."

@@ -148,7 +148,7 @@ class SimulateOptions(TrainOptions):
     gradients: Literal["constant", "differentiated"] | None = None
     """The map's channel weights inside the loss: constants (thesis), or differentiated as well."""
     layer: str | None = None
-    """Layer of the map: `stride16` (default: the last one at a sixteenth of the image; VGG16's last convolution), `last`, or a layer's name."""
+    """Layer of the map: `stride16` (default: the last at a sixteenth of the image, VGG16's last convolution), `last`, or a name."""
     fuse_stages: int | None = None
     """Fuse the maps of the last N stages of the network (thesis, future work); 1: one layer."""
     feedback_form: Literal["union", "graded"] | None = None

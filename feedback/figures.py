@@ -20,6 +20,9 @@ def simulation_figures(run, stage, explainer, base, settings) -> None:
     synthetic = bool(run.config.get("synthetic"))
     folder = run.path / "figures"
     history = pd.read_csv(run.path / "history.csv")
+    if history["stage"].nunique() > 1:  # slices: their epochs follow one another
+        history["epoch"] = np.arange(1, len(history) + 1)
+        save(slice_curves({settings.objective: pd.read_csv(run.path / "slices.csv")}, synthetic=synthetic), folder / "slices.png")
     table = pd.read_csv(run.path / "jaccard.csv")
     save(learning_curves({settings.objective: history}, synthetic=synthetic), folder / "curves.png")
     if table["jaccard_after"].notna().any():

@@ -48,9 +48,10 @@ def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) 
 def simulation_report(run: Run, settings: Simulation) -> None:
     """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, the ellipse, the printed numbers."""
     metrics = read_json(run.path / "metrics.json")
-    source = f"thesis, {paper.table_title(settings.balance)}"
+    source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
     printed = {name: Printed(value, source) for name, value in printed_cells(settings, metrics).items()}
-    title = f"Tuning from feedback: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
+    how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
+    title = f"Tuning from feedback{how}: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
     notes = [*leakage_notes(run.config, metrics), *method_notes(settings, metrics)]
     write_report(run, title, printed, notes)
     insert_section(run.path / "report.md", simulation_section(metrics))
@@ -63,6 +64,9 @@ def printed_cells(settings: Simulation, metrics: Mapping[str, Any]) -> dict[str,
 
     if settings.explanation_weight != WEIGHTS[settings.objective] or set(metrics["after"]["sensitivity"]) - set(paper.SENSITIVITY_ORDER):
         return {}
+    if metrics.get("slices"):
+        row = paper.slice_rows(settings.objective)[19]
+        return {"accuracy": row["accuracy"], "jaccard": row["jaccard"], "sensitivity.average": row["average_sensitivity"]}
     row = paper.simulation_row(settings.balance, settings.objective)
     found = {"accuracy": row["accuracy"], "jaccard": row["jaccard"]}
     for name in metrics["after"]["sensitivity"]:
@@ -103,13 +107,18 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
         f"Average Jaccard index of a centred ellipse with each mask's own area: **{number(ellipse['mean'])}** "
         f"{interval_text(ellipse['interval'])}; of the whole image: {number(whole['mean'])}. "
         f"{after['unmarked']} of {after['images']} test images have no mask and do not count.\n\n"
-        f"The untuned model on the whole simulation set ({all_images['images']} images): accuracy {number(all_images['accuracy'])}, average "
-        f"Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])} (thesis: 0.73, 0.10).\n"
+        f"The untuned model on the whole simulation set ({all_images['images']} images): accuracy {number(all_images['accuracy'])}, "
+        f"average Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])} "
+        "(thesis: 0.73, 0.10).\n"
     )
+    if metrics.get("slices"):
+        columns = ("slice", "images", "accuracy", "average_sensitivity", "jaccard", "jaccard_deviation", "validation_jaccard", "minutes")
+        shown = [[line[c] if c in ("slice", "images") else number(line[c]) for c in columns] for line in metrics["slices"]]
+        text += "\nTest set after each slice:\n\n" + markdown([c.replace("_", " ") for c in columns], shown)
     if "faithfulness" in metrics:
         rows = [
-            [name, *(number(metrics["faithfulness"][when][name]) for when in ("before", "after"))]
-            for name in ("deletion", "insertion")
+            [name.replace("_", " map, "), *(number(metrics["faithfulness"][when][name]) for when in ("before", "after"))]
+            for name in ("deletion", "insertion", "random_deletion", "random_insertion", "pointing")
         ]  # fmt: skip
         text += f"\nFaithfulness of the maps, {metrics['faithfulness']['after']['images']} test images (areas under RISE's curves; "
         text += "low deletion and high insertion are better):\n\n" + markdown(("", "before", "after"), rows)

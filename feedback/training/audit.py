@@ -1,4 +1,4 @@
-"""`feedback audit`: the common audit with both splits, the overlap with ISIC 2019, class distributions, and a sheet of samples with masks."""
+"""`feedback audit`: the common audit, the overlap with ISIC 2019, class distributions, and a sheet of samples with masks."""
 
 from pathlib import Path
 

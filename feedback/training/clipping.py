@@ -30,7 +30,8 @@ def run_clipping(options: ClippingOptions) -> Path:
     own = {"rates": list(rates), "clip_norm": clip, "objective": options.objective, "balance": options.balance, "epochs": settings.epochs,
            "seed": options.seed, "dataset": options.dataset, "batch_size": settings.batch_size, "limit": options.limit,
            "base": options.base, "reading": options.reading}  # fmt: skip
-    run = Run.open("feedback", "clipping", own, run_dir=options.run_dir, name_parts=(options.dataset, options.objective, f"seed{options.seed}"))
+    name_parts = (options.dataset, options.objective, f"seed{options.seed}")
+    run = Run.open("feedback", "clipping", own, run_dir=options.run_dir, name_parts=name_parts)
     if run.finished:
         return run.path
     rows, histories, synthetic = [], {}, False

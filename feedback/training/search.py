@@ -46,8 +46,8 @@ def run_search(options: SimulateOptions) -> Path:
     shown = [[f"{line['lambda']:g}", *(number(line[name]) for name in table.columns[1:])] for line in table.to_dict("records")]
     run.write_text(
         "report.md",
-        f"# Search over lambda\n\n{'Synthetic data. ' if synthetic else ''}Chosen on validation: **lambda {chosen['lambda']:g}** (highest mean "
-        "of accuracy and average Jaccard index). The test columns play no part in the choice.\n\n"
+        f"# Search over lambda\n\n{'Synthetic data. ' if synthetic else ''}Chosen on validation: **lambda {chosen['lambda']:g}** (highest "
+        "mean of accuracy and average Jaccard index). The test columns play no part in the choice.\n\n"
         + markdown([name.replace("_", " ") for name in table.columns], shown)
         + "\n![search](figures/search.png)\n",
     )

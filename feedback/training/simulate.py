@@ -15,6 +15,7 @@ from feedback import data, figures, reporting
 from feedback.assessment import Assessment, Explainer, assess, difference, ellipse_baseline, summary, whole_image_baseline
 from feedback.config import SimulateOptions, Simulation, as_dict, simulation_settings
 from feedback.models import SelfExplaining
+from feedback.training.faithful import measure_once
 from feedback.training.online import self_explaining, tune
 from feedback.training.stage import Stage, load_classifier, prepare
 
@@ -37,17 +38,17 @@ def run_simulate(options: SimulateOptions) -> Path:
     before = assess_once(run, "before", explainer, stage, "test")
     whole = assess_once(run, "before_all", explainer, stage, None)
     validation = assess_once(run, "before_validation", explainer, stage, "validation")
-    faithful = _faithfulness(run, "before", model, stage, options)
+    faithful = {"before": measure_once(run, "before", explainer, stage, options.faithfulness, options.seed)} if options.faithfulness else {}
     history = tune(model, stage, stage.part("train"), settings, run, "tuning", options.seed, tuple(tensorboard(run, options)))
     after = assess(explainer, stage.images, stage.labels, stage.masks, stage.part("test"))
-    faithful += _faithfulness(run, "after", model, stage, options)
     outcome = outcome_of(stage, settings, options.seed, before, after)
     outcome["baseline_whole_set"] = summary(whole, stage.classes, settings.region_threshold, options.seed)
     outcome["baseline_validation"] = summary(validation, stage.classes, settings.region_threshold, options.seed)
     outcome["validation"] = selected_epoch(history)
     outcome["minutes_per_epoch"] = float(history["seconds"].mean() / 60)
     if faithful:
-        outcome["faithfulness"] = {name: values for part in faithful for name, values in part.items()}
+        faithful["after"] = measure_once(run, "after", explainer, stage, options.faithfulness, options.seed)
+        outcome["faithfulness"] = faithful
     finish(run, model, stage, settings, options.seed, before, after, outcome, explainer)
     return run.path
 
@@ -136,14 +137,6 @@ def finish(
     figures.simulation_figures(run, stage, explainer, load_classifier(stage.base), settings)
     reporting.simulation_report(run, settings)
     run.finish()
-
-
-def _faithfulness(run: Run, name: str, model: SelfExplaining, stage: Stage, options: SimulateOptions) -> list[dict]:
-    if not options.faithfulness:
-        return []
-    from feedback.faithful import measure_once
-
-    return [{name: measure_once(run, name, model, stage, options.faithfulness, options.seed)}]
 
 
 def tensorboard(run: Run, options: Any) -> list[keras.callbacks.Callback]:

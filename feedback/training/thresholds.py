@@ -69,12 +69,13 @@ def run_thresholds(options: ThresholdsOptions) -> Path:
         baselines[split] = ellipse_baseline(found.masks[rows])
     best = table.loc[table["validation"].idxmax()]
     half = table.loc[(table["threshold"] - 0.5).abs().idxmin()]
+    lines = [[f"{line.threshold:.2f}", number(line.validation), number(line.test)] for line in table.itertuples()]
     text = (
-        f"# Threshold of the map\n\n{'Synthetic data. ' if found.config['synthetic'] else ''}Best on validation: **{best['threshold']:.2f}** "
-        f"(validation {number(best['validation'])}, test {number(best['test'])}); at the thesis's 0.50: validation "
-        f"{number(half['validation'])}, test {number(half['test'])}. A centred ellipse of each mask's area: test "
+        f"# Threshold of the map\n\n{'Synthetic data. ' if found.config['synthetic'] else ''}"
+        f"Best on validation: **{best['threshold']:.2f}** (validation {number(best['validation'])}, test {number(best['test'])}); "
+        f"at the thesis's 0.50: validation {number(half['validation'])}, test {number(half['test'])}. A centred ellipse of each mask's area: test "
         f"{number(baselines['test']['mean'])}.\n\n"
-        + markdown(("threshold", "validation", "test"), [[f"{r.threshold:.2f}", number(r.validation), number(r.test)] for r in table.itertuples()])
+        + markdown(("threshold", "validation", "test"), lines)
         + "\n![curve](figures/thresholds.png)\n\n![strip](figures/threshold_strip.png)\n"
     )
     with atomic(options.run / "thresholds.csv") as temporary:
@@ -109,4 +110,5 @@ def _draw(run: Path, explainer: Explainer, found: Finished, table: pd.DataFrame,
     areas = (found.masks[rows] >= 128).sum(axis=(1, 2))
     row = rows[np.argsort(areas, kind="stable")[len(rows) // 2]]
     _, maps, _ = explainer(found.images[row : row + 1], size=found.masks.shape[1])
-    save(figures.threshold_strip(found.images[row], maps[0], found.masks[row], synthetic=synthetic), run / "figures" / "threshold_strip.png")
+    drawn = figures.threshold_strip(found.images[row], maps[0], found.masks[row], synthetic=synthetic)
+    save(drawn, run / "figures" / "threshold_strip.png")
