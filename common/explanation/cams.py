@@ -30,11 +30,8 @@ def resize_matrix(size: int, new_size: int, align: str = "centres") -> np.ndarra
     `align="centres"`: pixel centres, as images are resized; `"corners"`: first on first and last on last, as
     `scipy.ndimage.zoom` and so tf-keras-vis do.
     """
-    if align == "centres":
-        at = (np.arange(new_size) + 0.5) * size / new_size - 0.5
-    else:
-        at = np.linspace(0, size - 1, new_size)
-    at = np.clip(at, 0, size - 1)
+    centres = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+    at = np.clip(centres if align == "centres" else np.linspace(0, size - 1, new_size), 0, size - 1)
     low = np.minimum(at.astype(int), max(size - 2, 0))
     share = at - low
     matrix = np.zeros((new_size, size), "float32")
@@ -60,9 +57,10 @@ def _gradcam_plus_plus(activations, gradients):
     """Eq. 19: alpha = g^2 / (2 g^2 + sum_ab A g^3); eq. 10: w_k = sum_ij alpha relu(g).
 
     The alphas of a channel are divided by their sum, as the authors' code and tf-keras-vis do (the equations do not say so; with
-    alpha = 1/Z the method is then Grad-CAM on positive gradients, as the paper states). The class score is exp(y), whose derivatives are exp(y) times powers of g = dy/dA; the factor exp(y) > 0 cancels when the map
-    is divided by its maximum. Where g is zero its alpha is zero. g is scaled by its largest value first: alpha (with the sum
-    scaled back) does not change, and g^3 stays inside float32.
+    alpha = 1/Z the method is then Grad-CAM on positive gradients, as the paper states). The class score is exp(y), whose
+    derivatives are exp(y) times powers of g = dy/dA; the factor exp(y) > 0 cancels when the map is divided by its maximum. Where g
+    is zero its alpha is zero. g is scaled by its largest value first: alpha (with the sum scaled back) does not change, and g^3
+    stays inside float32.
     """
     largest = ops.max(ops.abs(gradients), axis=(1, 2, 3), keepdims=True)
     scaled = gradients / ops.where(largest > 0, largest, ops.ones_like(largest))

@@ -77,7 +77,14 @@ def explain(model, image, label: int, *, samples: int = 1000, count: int = 0, se
 
     explainer = Explainer(random_state=seed)
     found = explainer.explain_instance(
-        image, None, labels=(label,), hide_color=0, top_labels=None, num_samples=samples, segmentation_fn=lambda _: segments, random_seed=seed
+        image,
+        None,
+        labels=(label,),
+        hide_color=0,
+        top_labels=None,
+        num_samples=samples,
+        segmentation_fn=lambda _: segments,
+        random_seed=seed,
     )
     weights = np.zeros(total)
     for number, weight in found.local_exp[label]:

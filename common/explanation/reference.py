@@ -35,7 +35,8 @@ def reference_maps(method: str, model: keras.Model, images: np.ndarray, class_we
     explainer = {"gradcam": Gradcam, "gradcam++": GradcamPlusPlus, "layercam": Layercam, "scorecam": Scorecam, "faster-scorecam": Scorecam}
 
     def make():
-        # A list of inputs, as the package passes them. Logits: on a softmax output the package would apply softmax once more, and its gradients would be those of the probability.
+        # A list of inputs, as the package passes them. Logits: on a softmax output it would apply softmax once more, and its
+        # gradients would be those of the probability.
         taps = g.tapped_model(model, [layer])
         name, channels = taps.outputs[0]._keras_history.operation.name, taps.outputs[0].shape[-1]
         logits = keras.Model(taps.inputs, taps.outputs[-1])

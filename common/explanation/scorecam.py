@@ -72,11 +72,8 @@ def score_map(
     if not len(channels):
         return np.zeros(activations.shape[:2], "float32")
     logits = channel_logits(model, image, channels, align=align, chunk=chunk)
-    if weights == "probability":
-        share = _softmax(logits) @ class_weights
-    else:
-        # The black image's logit is the same for every k, so softmax over k cancels it.
-        share = _softmax((logits @ class_weights)[None])[0]
+    # Algorithm 1 subtracts the black image's logit, which is the same for every k, so softmax over k cancels it.
+    share = _softmax(logits) @ class_weights if weights == "probability" else _softmax((logits @ class_weights)[None])[0]
     return np.maximum(np.tensordot(share, channels, axes=1), 0)
 
 

@@ -1,0 +1,228 @@
+"""`explain RUN`: the papers' sheet of explanations for a finished run, the raw maps, and how faithful the maps are."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.data.images import read_image, read_mask, resize
+from common.errors import UsageError
+from common.evaluation.folder import RunFolder
+from common.evaluation.outcome import read_predictions
+from common.evaluation.plots import save
+from common.evaluation.predict import image_files, load_model
+from common.explanation import faithfulness, lime
+from common.explanation.cams import METHODS as CAMS
+from common.explanation.cams import cam, gradient_maps, upsample
+from common.explanation.drawing import SheetRow, faithfulness_curves, sheet
+from common.explanation.options import ExplainOptions
+from common.explanation.prepared import check_images, class_weights, probabilities
+from common.runs.files import atomic
+
+log = logging.getLogger(__name__)
+
+# Classes whose example is drawn; a data set of thousands of classes would make no sheet.
+MOST_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Images of a sheet: file, size-of-the-model pixels (h, w, 3) uint8, true class ("" if unknown), mask or None."""
+
+    names: list[str]
+    images: np.ndarray
+    labels: list[str]
+    masks: list[np.ndarray | None]
+
+
+def choose(table: pd.DataFrame, classes: Sequence[str], seed: int) -> pd.DataFrame:
+    """One correctly classified image for each class, then as many misclassified ones, from a predictions table.
+
+    Drawn with `seed` from the images sorted by name, so neither the table's order nor the machine matters. Misclassified images
+    come from different true classes as far as there are any. Fewer rows when a class has no correct image or errors are few.
+    """
+    table = table.sort_values("image", kind="stable")
+    rng = np.random.default_rng(seed)
+    right = table[table["label"] == table["predicted"]]
+    wrong = table[table["label"] != table["predicted"]]
+    correct = [right.index[right["label"] == name] for name in classes]
+    picked = [int(rng.choice(rows)) for rows in correct if len(rows)][:MOST_ROWS]
+    by_class = {name: list(rng.permutation(rows)) for name in classes if len(rows := wrong.index[wrong["label"] == name].to_numpy())}
+    errors: list[int] = []
+    while len(errors) < min(len(classes), MOST_ROWS) and by_class:
+        for name in list(by_class):
+            errors.append(int(by_class[name].pop()))
+            if not by_class[name]:
+                del by_class[name]
+    return table.loc[[*picked, *errors[: min(len(classes), MOST_ROWS)]]].reset_index(drop=True)
+
+
+def _data_dir(folder: RunFolder, given: Path | None) -> Path:
+    path = given or (Path(folder.read_json("local.json")["data_dir"]) if folder.has("local.json") else None)
+    if path is None:
+        raise UsageError(f"{folder.path}: the run does not say where its images lie (no local.json): give --data-dir")
+    if not path.is_dir():
+        raise UsageError(f"{path}: the images of the run are not there any more: give --data-dir")
+    return path
+
+
+def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOptions) -> Chosen:
+    table, classes = read_predictions(folder)
+    rows = choose(table, classes, options.seed)
+    if not len(rows):
+        raise UsageError(f"{folder.path / 'predictions.csv'} holds no image of the run's classes")
+    data_dir = _data_dir(folder, options.data_dir)
+    masks = _mask_files(folder)
+    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
+    names = list(rows["image"])
+    return Chosen(
+        names,
+        np.stack([resize(read_image(data_dir / name), size, method) for name in names]),
+        list(rows["label"]),
+        [_union(data_dir, masks.get(name, []), size) for name in names],
+    )
+
+
+def _mask_files(folder: RunFolder) -> dict[str, list[str]]:
+    """Mask files of each image, from the `mask_…` columns of manifest.csv; none where the data set has no masks."""
+    if not folder.has("manifest.csv"):
+        return {}
+    manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
+    columns = [name for name in manifest.columns if name.startswith("mask")]
+    if not columns:
+        return {}
+    return {row["image"]: [row[c] for c in columns if row[c]] for _, row in manifest.iterrows()}
+
+
+def _union(data_dir: Path, files: Sequence[str], size: int) -> np.ndarray | None:
+    """All masks of an image together (h, w) bool, as the feedback thesis joins the five attributes."""
+    found = [resize(read_mask(data_dir / name).astype(np.uint8), size, "nearest") > 0 for name in files if (data_dir / name).is_file()]
+    return np.any(found, axis=0) if found else None
+
+
+def _from_files(config: Mapping[str, Any], options: ExplainOptions) -> Chosen:
+    files = image_files(options.images)
+    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
+    pixels = np.stack([resize(read_image(path), size, method) for path in files])
+    return Chosen([path.name for path in files], pixels, [""] * len(files), [None] * len(files))
+
+
+def all_maps(
+    model, images: np.ndarray, classes: Sequence[int], options: ExplainOptions
+) -> tuple[dict[str, np.ndarray], list[lime.LimeExplanation]]:
+    """Maps (n, H, W) in 0..1 for each method asked for, and LIME's explanations where it is among them.
+
+    The gradient methods share one forward and one backward pass. `lime` and `lime-pros-cons` share one explanation an image.
+    """
+    maps: dict[str, np.ndarray] = {}
+    images = check_images(model, images)
+    by_gradient = [m for m in options.methods if m in ("gradcam", "gradcam++", "layercam")]
+    if by_gradient and options.engine == "own":
+        weights = class_weights(model, classes, len(images))
+        for name, (found,) in zip(by_gradient, gradient_maps(model, images, weights, [options.layer], by_gradient), strict=True):
+            maps[name] = upsample(found, *images.shape[1:3])
+    for name in options.methods:
+        if name in CAMS and name not in maps:
+            log.info("%s of %d images", name, len(images))
+            maps[name] = cam(name, model, images, classes, options.layer, engine=options.engine)
+    explanations = []
+    if "lime" in options.methods or "lime-pros-cons" in options.methods:
+        log.info("LIME of %d images, %d samples each", len(images), options.lime_samples)
+        explanations = [
+            lime.explain(model, image, int(number), samples=options.lime_samples, count=options.lime_superpixels, seed=options.seed)
+            for image, number in zip(images, classes, strict=True)
+        ]
+        maps["lime"] = np.stack([lime.weight_map(e) for e in explanations])
+    return maps, explanations
+
+
+def explain_command(options: ExplainOptions) -> None:
+    """Write sheet.png, maps.npz, explained.csv and, with `options.faithfulness`, faithfulness.{csv,md,png} to `explanations/`.
+
+    Raises `UsageError` for a folder that is no finished run, images that are gone, a layer the model has not, and a model
+    without convolutions.
+    """
+    folder = RunFolder.existing(options.run)
+    config = folder.read_json("config.json")
+    if not config.get("image_size") or not config.get("classes"):
+        raise UsageError(f"{folder.path / 'config.json'} names no image_size or no classes: not a classifier's run")
+    classes = list(config["classes"])
+    chosen = _from_files(config, options) if options.images else _from_run(folder, config, options)
+    model = load_model(folder)
+    predicted = probabilities(model, check_images(model, chosen.images))
+    if predicted.shape[1] != len(classes):
+        raise UsageError(f"{folder.path}: the model has {predicted.shape[1]} outputs, config.json names {len(classes)} classes")
+    numbers = predicted.argmax(axis=1)
+    maps, explanations = all_maps(model, chosen.images, numbers, options)
+
+    output = RunFolder(options.output or folder.path / "explanations")
+    explained = pd.DataFrame(
+        {
+            "image": chosen.names,
+            "label": chosen.labels,
+            "predicted": [classes[i] for i in numbers],
+            "probability": predicted.max(axis=1).round(7),
+        }
+    )
+    if explanations:
+        explained["lime_fit"] = [round(e.fit, 4) for e in explanations]
+    output.write_table("explained.csv", explained)
+    _write_maps(output.path / "maps.npz", maps, explanations, chosen, numbers)
+    synthetic = bool(config.get("synthetic"))
+    rows = _rows(chosen, explained, maps, explanations, options.methods)
+    title = f"{config.get('study', '')} {config.get('backbone') or ''}, {_layer_text(options)}".strip()
+    save(sheet(rows, title=title, synthetic=synthetic), output.path / "sheet.png")
+    log.info("%d images, %d methods: %s", len(rows), len(options.methods), output.path / "sheet.png")
+    if options.faithfulness:
+        _write_faithfulness(output, model, chosen, maps, numbers, options, synthetic)
+
+
+def _layer_text(options: ExplainOptions) -> str:
+    return f"layer {options.layer or 'last feature map'}" + (", computed by tf-keras-vis" if options.engine != "own" else "")
+
+
+def _rows(chosen: Chosen, explained: pd.DataFrame, maps, explanations, methods: Sequence[str]) -> list[SheetRow]:
+    rows = []
+    for index, row in explained.iterrows():
+        columns = {}
+        for name in methods:
+            if name == "lime":
+                columns[name] = lime.positive_view(explanations[index])
+            elif name == "lime-pros-cons":
+                columns[name] = lime.pros_and_cons_view(explanations[index])
+            else:
+                columns[name] = maps[name][index]
+        rows.append(SheetRow(chosen.images[index], Path(row["image"]).name, row["label"], row["predicted"], row["probability"], columns))
+    return rows
+
+
+def _write_maps(path: Path, maps: Mapping[str, np.ndarray], explanations, chosen: Chosen, numbers: np.ndarray) -> None:
+    """One array a method, (n, H, W) float32 in 0..1, beside `images`, `names`, `explained_class` and LIME's own weights."""
+    arrays: dict[str, Any] = {name: array.astype("float32") for name, array in maps.items()}
+    arrays |= {"images": chosen.images, "names": np.array(chosen.names), "explained_class": numbers}
+    if explanations:
+        arrays["lime_segments"] = np.stack([e.segments for e in explanations]).astype("int32")
+        # Signed, so that the evidence against the class is kept as well.
+        arrays["lime_weights"] = np.stack([e.weights[e.segments] for e in explanations]).astype("float32")
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def _write_faithfulness(output: RunFolder, model, chosen: Chosen, maps, numbers, options: ExplainOptions, synthetic: bool) -> None:
+    masks = chosen.masks if any(mask is not None for mask in chosen.masks) else None
+    table, curves = faithfulness.measure(model, chosen.images, maps, numbers, masks=masks, names=chosen.names, seed=options.seed)
+    summary = faithfulness.summary(table, seed=options.seed)
+    output.write_table("faithfulness_per_image.csv", table)
+    output.write_table("faithfulness.csv", summary)
+    note = (
+        f"Mean over {len(chosen.names)} images with a 95 % bootstrap interval over images; {_layer_text(options)}; the explained class "
+        "is the predicted one. `random` is a map of smooth noise: a method that does not beat it explains nothing.\n"
+    )
+    head = "# How faithful are the maps?\n\n" + ("Synthetic data.\n\n" if synthetic else "")
+    output.write_text("faithfulness.md", head + note + "\n" + faithfulness.summary_markdown(summary))
+    figure = faithfulness_curves(curves, title=f"Mean of {len(chosen.names)} images", synthetic=synthetic)
+    save(figure, output.path / "faithfulness.png")
