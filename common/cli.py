@@ -24,6 +24,7 @@ from typing import Any, Literal
 import tyro
 
 from common.errors import UsageError
+from common.startup import without_startup_lines
 
 BACKBONE_NAMES = ("vgg16", "vgg19", "resnet50", "mobilenetv2", "mobilenetv2_035", "densenet121", "densenet169", "efficientnetv2s")
 DEFAULT_CACHE = Path(os.environ.get("REPLICATION_CACHE", ".cache"))
@@ -210,7 +211,9 @@ def main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] |
             return 0
         prepare_environment()
         module, function = command.target.split(":")
-        getattr(importlib.import_module(module), function)(options)
+        with without_startup_lines():
+            target = getattr(importlib.import_module(module), function)
+        target(options)
     except UsageError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from common.errors import UsageError
 from common.evaluation.folder import RunFolder
 from common.evaluation.outcome import DECIMALS, PREFIX
 from common.runs.files import atomic
+from common.startup import without_startup_lines
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def load_model(run: Any) -> Any:
     The study's own layers must be known to Keras first, so its `models` room is imported by the name in config.json.
     UsageError when the file is missing or cannot be read.
     """
-    import keras
+    with without_startup_lines():
+        import keras
 
     folder = RunFolder.of(run)
     path, study = folder.path / "model.keras", str(folder.read_json("config.json").get("study"))
