@@ -63,7 +63,7 @@ READINGS = {
     "corrected": Reading(split="grouped", control=True),
 }
 # The drawn sample is for seeing that everything works, in a minute on a laptop.
-SAMPLE = {"backbone": "mobilenetv2_035", "weights": "none", "image_size": 64, "epochs": 4}
+SAMPLE = {"backbone": "mobilenetv2_035", "weights": "none", "image_size": 64, "epochs": 8, "learning_rate": 1e-3}
 # Code: only EfficientNetV2's own top has dropout before its last layer, and it is kept.
 DROPOUT = {"efficientnetv2s": 0.2}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -33,7 +34,7 @@ def splits(cells: pd.DataFrame) -> str:
     """Table 1: images in each part, ours beside the printed. `cells` as from `grid.collect`: labels, `run` and metrics, a row a run."""
     rows = []
     for dataset, part in cells[cells["n"] > 0].groupby("dataset", sort=False):
-        counts = RunFolder(part["run"].iloc[0]).read_table("manifest.csv")["split"].value_counts()
+        counts = RunFolder(Path(part["run"].iloc[0])).read_table("manifest.csv")["split"].value_counts()
         printed = paper.split_sizes(str(dataset)) or {}
         rows.append([title_of(str(dataset)), *(counts.get(name, 0) for name in PARTS), *(printed.get(name, MISSING) for name in PARTS)])
     header = ("", *PARTS, *(f"printed {name}" for name in PARTS))
@@ -71,7 +72,7 @@ def classwise(cells: pd.DataFrame, dataset: str, backbone: str) -> str:
     part = cells[(cells["dataset"] == dataset) & (cells["backbone"] == backbone) & (cells["n"] > 0)]
     losses, found, counts = list(dict.fromkeys(part["loss"])), {}, {}
     for _, cell in part.iterrows():
-        folder = RunFolder(cell["run"])
+        folder = RunFolder(Path(cell["run"]))
         settings = folder.read_json("config.json")["settings"]
         counts = dict(zip(settings["classes"], settings["class_counts"], strict=True))
         for name, values in folder.read_json("metrics.json")["per_class"].items():
@@ -94,7 +95,7 @@ def pairs(cells: pd.DataFrame, method: str = "lmf") -> list[Pair]:
         runs = dict(zip(part["loss"], part["run"], strict=True))
         for other in [loss for loss in runs if loss != method and method in runs]:
             names = (paper.LOSS_TITLES[other], paper.LOSS_TITLES[method])
-            result.append(Pair(dataset, backbone, seed, other, compare_runs(runs[other], runs[method], names, int(seed))))
+            result.append(Pair(dataset, backbone, seed, other, compare_runs(Path(runs[other]), Path(runs[method]), names, int(seed))))
     return result
 
 

@@ -92,7 +92,16 @@ def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: 
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(len(classes))],
         jit_compile=device.jit_compile(),
     )
-    batches = Batches(images, labels, rows=rows["train"], batch_size=settings.batch_size, seed=settings.seed, shuffle=True)
+    batches = Batches(
+        images,
+        labels,
+        rows=rows["train"],
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        shuffle=True,
+        # A last batch of another size would compile the whole training step a second time on JAX.
+        drop_remainder=len(rows["train"]) >= settings.batch_size,
+    )
     history = fit(
         trained,
         batches,
