@@ -82,17 +82,17 @@ def draw(kind: str, folder: Path, seed: int) -> None:
 def draw_slide(rng: Rng, look: CellKind, count: int) -> tuple[np.ndarray, list[Cell]]:
     """One field of view with `count` cells of one kind: image uint8 (360, 480, 3) and the cells."""
     height, width = SLIDE_HEIGHT, SLIDE_WIDTH
-    # The favourite stain is only a hint: seven slides in ten take any stain of the palette, and each mixes in a second one.
-    first = look.favourite if rng.random() < 0.3 else PALETTE[rng.integers(len(PALETTE))]
+    # The favourite stain is only a hint: two slides in three take any stain of the palette, and each mixes in a second one.
+    first = look.favourite if rng.random() < 0.35 else PALETTE[rng.integers(len(PALETTE))]
     colour = mix(first, PALETTE[rng.integers(len(PALETTE))], rng.uniform(0.0, 0.45))
     image = background(rng, height, width)
     radii = rng.uniform(*look.radius, count)
     centres = place(rng, radii, look.spacing, height, width)
     bystanders(rng, image, colour)
     cells = [draw_cell(rng, image, look, centre, radius, colour) for centre, radius in zip(centres, radii, strict=True)]
-    image = blur(image, rng.uniform(0.3, 1.9))  # focus
-    light = rng.uniform(0.72, 1.08) * mix((1, 1, 1), rng.uniform(0.85, 1.1, 3), 1.0)
-    image = image ** rng.uniform(0.8, 1.3) * light + rng.normal(0, 0.012, image.shape)
+    image = blur(image, rng.uniform(0.3, 1.5))  # focus
+    light = (rng.uniform(0.8, 1.06) * rng.uniform(0.88, 1.08, 3)).astype(np.float32)
+    image = image ** rng.uniform(0.8, 1.3) * light + 0.012 * rng.standard_normal(image.shape, np.float32)
     return to_uint8(image), cells
 
 

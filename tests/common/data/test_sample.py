@@ -1,15 +1,19 @@
 """ensure_sample: the same bytes each time, whole or not at all, safe for two processes, clear about bad input."""
 
+import errno
 import hashlib
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from common.data.sample import KINDS, cells, ensure_sample
+from common.data.sample import KINDS, VERSION, cells, ensure_sample
+from common.data.sample.drawing import write_image
 from common.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,18 +48,35 @@ def test_a_second_call_draws_nothing(sample_cache: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
 
 
-def test_a_drawing_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drawing_that_fails_leaves_nothing_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def stop(*arguments: object) -> None:
-        calls.append(arguments)
+    def fill_up(path: Path, image: np.ndarray) -> None:
+        calls.append(path)
         if len(calls) == 5:
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_image(path, image)
 
-    monkeypatch.setattr(cells, "write_image", stop)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(cells, "write_image", fill_up)
+    with pytest.raises(UsageError, match="sipakmed.*--cache-dir.*No space left"):
         ensure_sample("sipakmed", tmp_path)
-    assert list((tmp_path / "samples").iterdir()) == []
+    assert len(calls) == 5 and list((tmp_path / "samples").iterdir()) == []
+
+
+def test_a_cache_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    with pytest.raises(UsageError, match="cache"):
+        ensure_sample("sipakmed", tmp_path / "cache")
+
+
+def test_leftovers_of_a_killed_drawing_go_after_an_hour(tmp_path: Path) -> None:
+    samples = tmp_path / "samples"
+    names = [f".covid_radiography-seed0-v{VERSION}-{state}" for state in ("dead", "alive")]
+    for name, age in zip(names, (4000, 10), strict=True):
+        (samples / name).mkdir(parents=True)
+        os.utime(samples / name, (time.time() - age,) * 2)
+    folder = ensure_sample("covid_radiography", tmp_path)
+    assert {path.name for path in samples.iterdir()} == {folder.name, names[1]}
 
 
 def test_two_at_the_same_time_both_get_the_whole_folder(tmp_path: Path, sample_cache: Path) -> None:
