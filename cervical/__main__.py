@@ -13,6 +13,7 @@ from cervical.config import (
     TablesOptions,
 )
 from common.cli import Command, PredictOptions, ReportOptions, main
+from common.explanation.options import ExplainOptions
 
 SAMPLE = "On the default `sample` (300 drawn cells, 64 px, MobileNetV2 0.35 from scratch, few epochs) it is a demonstration: "
 
@@ -84,6 +85,12 @@ COMMANDS = {
         "Counts against the official ones (4049: 813, 825, 793, 787, 831), unreadable files, odd modes, copies, sizes, and "
         "leakage of both splits "
         "(printed split: 710 of 812 test cells share a slide with training cells). About a minute for SIPaKMeD.",
+    ),
+    "explain": Command(
+        ExplainOptions,
+        "common.explanation.sheet:explain_command",
+        "Why a finished run's model decides as it does: Grad-CAM, Grad-CAM++, Score-CAM, LayerCAM and LIME on one right and one wrong "
+        "test image a class (paper figures 3-6, thesis 6.5-6.8; nothing printed but pictures). About a minute for MobileNetV2 on 2 cores.",
     ),
     "predict": Command(PredictOptions, "common.evaluation.predict:predict_command", "Classify images with a finished run, as CSV."),
     "report": Command(

@@ -56,16 +56,19 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
     return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=left_out)
 
 
-def load(options: DataOptions) -> Dataset:
-    """The data set that the options name, checked and, with --limit, thinned out. UsageError for whatever is wrong with it."""
+def find(options: DataOptions) -> Dataset:
+    """The data set that the options name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
     if options.dataset == "sample":
         folder = ensure_sample("sipakmed", options.cache_dir)
-        dataset = replace(sipakmed_dataset(folder), name="sample", synthetic=True, official_counts=None)
-    elif options.dataset == "folders":
-        dataset = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
-    else:
-        dataset = sipakmed_dataset(options.data_dir)
-    dataset = check_readable(dataset, options.skip_unreadable, options.cache_dir)
+        return replace(sipakmed_dataset(folder), name="sample", synthetic=True, official_counts=None)
+    if options.dataset == "folders":
+        return folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
+    return sipakmed_dataset(options.data_dir)
+
+
+def load(options: DataOptions) -> Dataset:
+    """The data set with every image readable (or dropped, with --skip-unreadable) and, with --limit, thinned out."""
+    dataset = check_readable(find(options), options.skip_unreadable, options.cache_dir)
     if options.limit is not None:
         dataset = replace(dataset, manifest=limit_per_class(dataset.manifest, options.limit).reset_index(drop=True))
     return dataset

@@ -1,0 +1,173 @@
+"""Figures of the paper and the thesis: image sizes (5.2), cells (4.1-4.5), accuracies (6.1, 6.2, 6.4), loss curves (6.3); and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cervical.config import PAPER_BACKBONES, AuditOptions, SizeAnalysisOptions
+from cervical.data import FRACTIONS, find, load, paper_split
+from cervical.paper import loss_curve, printed_accuracy, tables
+from common.backbones import BACKBONES
+from common.data.audit import audit_command
+from common.data.images import read_image
+from common.data.manifest import Dataset, class_names, fingerprint
+from common.data.splits import grouped_split
+from common.errors import UsageError
+from common.evaluation import plots
+from common.evaluation.tables import markdown
+from common.runs import Run
+
+BINS = 30  # of the authors' histogram
+EXAMPLES = 5
+
+
+def run_size_analysis(options: SizeAnalysisOptions) -> Path:
+    """Sizes of all images, their densest place and a cell sheet, with a short report. Returns the run folder."""
+    dataset = load(options)
+    run = Run.open(
+        "cervical",
+        "size-analysis",
+        {"dataset": dataset.name, "synthetic": dataset.synthetic, "limit": options.limit},
+        run_dir=options.run_dir,
+        name_parts=(dataset.name,),
+        fingerprint=fingerprint(dataset),
+    )
+    if run.finished:
+        return run.path
+    widths, heights = image_sizes(dataset)
+    found = densest_size(widths, heights)
+    plots.save(size_figure(widths, heights, dataset.synthetic), run.path / "figures" / "sizes.png")
+    plots.save(cell_sheet(dataset), run.path / "figures" / "cells.png")
+    run.write_csv("sizes.csv", pd.DataFrame({"image": dataset.manifest["image"], "width": widths, "height": heights}))
+    run.write_json("size_analysis.json", found)
+    run.write_text("report.md", _size_report(dataset, found))
+    run.finish()
+    return run.path
+
+
+def image_sizes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """`(n,)` widths and heights in pixels, from the files' headers."""
+    sizes = []
+    for name in dataset.manifest["image"]:
+        with Image.open(dataset.data_dir / name) as image:
+            sizes.append(image.size)
+    widths, heights = np.array(sizes).T
+    return widths, heights
+
+
+def densest_size(widths: np.ndarray, heights: np.ndarray, bins: int = BINS) -> dict[str, Any]:
+    """The fullest cell of a `bins` x `bins` histogram and the extremes.
+
+    The printed 98.5 x 108.9 is this cell's lower corner, height first (facts 1.2); the smallest and largest "images" are independent
+    extremes of width and height.
+    """
+    counts, rows, columns = np.histogram2d(heights, widths, bins=bins)
+    row, column = np.unravel_index(counts.argmax(), counts.shape)
+    return {
+        "images": len(widths),
+        "densest_height": [float(rows[row]), float(rows[row + 1])],
+        "densest_width": [float(columns[column]), float(columns[column + 1])],
+        "images_there": int(counts.max()),
+        "smallest": [int(widths.min()), int(heights.min())],
+        "largest": [int(widths.max()), int(heights.max())],
+        "median": [float(np.median(widths)), float(np.median(heights))],
+    }
+
+
+def size_figure(widths: np.ndarray, heights: np.ndarray, synthetic: bool = False) -> Figure:
+    """Thesis figure 5.2: scatter and density of the image sizes; the cross marks the densest cell's lower corner."""
+    found = densest_size(widths, heights)
+    mark = (found["densest_width"][0], found["densest_height"][0])
+    return plots.scatter_hexbin(
+        widths, heights, "width (pixels)", "height (pixels)", f"{len(widths)} images", BINS, mark, synthetic=synthetic
+    )
+
+
+def cell_sheet(dataset: Dataset, examples: int = EXAMPLES) -> Figure:
+    """Thesis figures 4.1 to 4.5: cells of each class, a row a class, of different slides where there are enough."""
+    classes = class_names(dataset.manifest)
+    figure, axes = plots.panels(len(classes), examples, width=1.3, height=1.4)
+    for line, label in zip(axes, classes, strict=True):
+        part = dataset.manifest[dataset.manifest["label"] == label].sort_values("image")
+        apart = part.drop_duplicates("group")
+        part = apart if len(apart) >= examples else part
+        chosen = part["image"].iloc[np.linspace(0, len(part) - 1, min(examples, len(part))).round().astype(int)]
+        for axis in line:
+            axis.axis("off")
+        for axis, name in zip(line, chosen, strict=False):
+            axis.imshow(read_image(dataset.data_dir / name))
+        line[0].set_title(label, loc="left", fontsize=8)
+    if dataset.synthetic:
+        plots.label_synthetic(figure)
+    return figure
+
+
+def _size_report(dataset: Dataset, found: Mapping[str, Any]) -> str:
+    printed = tables()["sizes"]
+    height, width = found["densest_height"], found["densest_width"]
+    rows = [
+        ("smallest width x height", "{}x{}".format(*found["smallest"]), printed["smallest"]),
+        ("largest width x height", "{}x{}".format(*found["largest"]), printed["largest"]),
+        ("lower corner of the densest cell, height x width", f"{height[0]:.1f}x{width[0]:.1f}", printed["densest bin"]),
+        ("median width x height", "{:.0f}x{:.0f}".format(*found["median"]), "–"),
+        ("chosen", "110x110", printed["chosen"]),
+    ]
+    synthetic = "\n> **Synthetic data.** Drawn cells; the printed numbers are those of SIPaKMeD.\n" if dataset.synthetic else ""
+    return (
+        f"# Image sizes of {dataset.name}\n{synthetic}\n{markdown(('', 'measured', 'printed'), rows)}\n"
+        f"{found['images_there']} of {found['images']} images lie in the densest cell of a {BINS} x {BINS} histogram "
+        f"(heights {height[0]:.1f} to {height[1]:.1f}, widths {width[0]:.1f} to {width[1]:.1f}). The printed size is its lower corner, and "
+        "the smallest and largest sizes are extremes of width and height taken apart, not of one image.\n\n"
+        "![sizes](figures/sizes.png)\n\n![cells](figures/cells.png)\n"
+    )
+
+
+def run_audit(options: AuditOptions) -> Path:
+    """Audit a data set under both splits. Returns the folder."""
+    dataset = find(options)
+    folder = options.run_dir or Path("runs") / "cervical" / "audit" / dataset.name
+    splits = {"paper": paper_split(dataset.manifest)}
+    try:
+        splits["grouped"] = grouped_split(dataset.manifest, FRACTIONS, options.seed)
+    except UsageError:
+        if dataset.name != "folders":
+            raise
+        # Folders of a user may have too few groups for it; the other split and all counts are still worth having.
+    audit_command(dataset, splits, folder)
+    return folder
+
+
+def accuracy_bars(method: str, rows: Mapping[str, tuple[float, Sequence[float] | None]], synthetic: bool = False) -> Figure:
+    """Thesis figures 6.1, 6.2 and 6.4: accuracy of each network under one method; rows {backbone: (accuracy, interval)}."""
+    names = sorted(rows, key=lambda name: PAPER_BACKBONES.index(name) if name in PAPER_BACKBONES else len(PAPER_BACKBONES))
+    values = [rows[name][0] for name in names]
+    lowest = min([value for value in values if value is not None] + [printed_accuracy(method, name) or 1.0 for name in names])
+    return plots.bars(
+        [BACKBONES[name].title for name in names],
+        {"ours": values},
+        {"ours": [rows[name][1] for name in names]},
+        title=f"Accuracy, {method}",
+        printed={"ours": [printed_accuracy(method, name) for name in names]},
+        ylim=(max(0.0, np.floor(lowest * 10 - 1) / 10), 1.0),
+        synthetic=synthetic,
+    )
+
+
+def loss_curves(histories: Mapping[str, pd.DataFrame], synthetic: bool = False) -> dict[str, Figure]:
+    """Thesis figure 6.3, one figure a loss: our encoder's loss per epoch, and the authors' DenseNet169 curve where they have one."""
+    figures = {}
+    for loss, history in histories.items():
+        part = history[history["stage"] == "encoder"] if "stage" in history else history
+        lines = {"ours": (part["epoch"].to_numpy(), part["loss"].to_numpy())}
+        theirs = loss_curve(loss)
+        if theirs:
+            lines["authors (DenseNet169)"] = (np.arange(1, len(theirs) + 1), np.array(theirs))
+        figures[loss] = plots.curves(lines, "epoch", "training loss", f"Encoder, {loss}", synthetic=synthetic)
+    return figures
