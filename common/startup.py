@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 # TensorFlow 2.21 writes these before it has read TF_CPP_MIN_LOG_LEVEL, so no environment variable stops them.
-_NOISE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} \d\d.*\.cc:\d+\]|To enable the following instructions:")
+_NOISE = re.compile(rb"WARNING: All log messages before absl|[IW]\d{4} \d\d.*\.cc:\d+\]|To enable the following instructions:")
 
 
 @contextlib.contextmanager
