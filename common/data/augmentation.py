@@ -13,7 +13,7 @@ import numpy as np
 
 from common.data.augmentation_coded import GROUPS, coded_copy
 from common.data.cache import cached_array, digest
-from common.data.images import Filter, content_key, fill_rows, read_image, resize
+from common.data.images import Filter, content_key, read_image, resize
 from common.data.manifest import Dataset
 from common.errors import UsageError
 
@@ -114,12 +114,12 @@ def augmented_images(
     names = [str(name) for name in dataset.manifest["image"]]
     key = digest([content_key(dataset.data_dir, names, "copies", size, filter), kind, seed, copies])
 
-    def write(array: np.ndarray, row: int) -> None:
+    def fill(row: int, out: np.ndarray) -> None:
         image = read_image(dataset.data_dir / names[row])
-        array[row, 0] = resize(image, size, filter)
+        out[0] = resize(image, size, filter)
         for copy in range(1, copies + 1):
-            array[row, copy] = resize(augmented_copy(image, names[row], copy, kind, seed), size, filter)
+            out[copy] = resize(augmented_copy(image, names[row], copy, kind, seed), size, filter)
 
     path = Path(cache_dir) / "copies" / f"{dataset.name}-{kind}{copies}-seed{seed}-{size}-{filter}-{key}.npy"
-    title = f"making {copies} {kind} copies of each image at {size} px"
-    return cached_array(path, (len(names), 1 + copies, size, size, 3), fill_rows(dataset, names, write, title, progress))
+    title = f"{dataset.name}: making {copies} {kind} copies of each image at {size} px"
+    return cached_array(path, (len(names), 1 + copies, size, size, 3), fill, title, progress)

@@ -60,12 +60,16 @@ def check_free_disk(folder: Path, needed: int) -> None:
         )
 
 
-def cached_array(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> np.ndarray:
-    """The read-only memory-mapped uint8 array at `path` (.npy); when it is missing `fill(array)` writes it first.
+def cached_array(
+    path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str = "caching", progress: bool = False
+) -> np.ndarray:
+    """The read-only memory-mapped uint8 array at `path` (.npy); when it is missing, `fill(row, out)` sets each row
+    first.
 
-    A second process that wants the same array waits for the first. The file is written under another name and renamed
-    when it is whole, so a killed process leaves no half array behind. UsageError when the folder cannot be made or the
-    disk is full.
+    `out` has the shape `shape[1:]` and holds zeros. Rows are filled by a thread per core. UsageErrors that `fill`
+    raises are gathered and raised as one. A second process that wants the same array waits for the first. The file is
+    written under another name and renamed when it is whole, so a killed process leaves no half array behind. UsageError
+    when the folder cannot be made or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,28 +78,45 @@ def cached_array(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray]
     if not path.exists():
         with locked(path.with_suffix(".lock")):
             if not path.exists():
-                _build(path, shape, fill)
+                _build(path, shape, fill, title, progress)
     array = np.load(path, mmap_mode="r")
     # A plain view: indexing a np.memmap costs several times more than indexing an ndarray.
     return array.view(np.ndarray)
 
 
-def _build(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> None:
+def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str, progress: bool) -> None:
     partial = path.with_suffix(".partial")
-    needed = int(np.prod(shape, dtype=np.int64))
-    check_free_disk(path.parent, needed)
+    row_bytes = int(np.prod(shape[1:], dtype=np.int64))
+    check_free_disk(path.parent, shape[0] * row_bytes)
+    errors: list[str] = []
     try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        # Reserve the blocks now: writing to a memory map on a full disk kills the process instead of raising an error.
-        with open(partial, "r+b") as handle:
-            os.posix_fallocate(handle.fileno(), 0, os.path.getsize(partial))
-        fill(array)
-        array.flush()
-        del array
+        with open(partial, "wb") as handle:
+            np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            handle.flush()
+            head, descriptor = handle.tell(), handle.fileno()
+
+            def span(start: int, stop: int) -> None:
+                # Written by block, not through a memory map: quicker, and on a full disk an error instead of a killed
+                # process.
+                block = np.zeros((stop - start, *shape[1:]), dtype=np.uint8)
+                for row in range(start, stop):
+                    try:
+                        fill(row, block[row - start])
+                    except UsageError as error:
+                        errors.append(str(error))
+                left, offset = memoryview(block).cast("B"), head + start * row_bytes
+                while left:
+                    written = os.pwrite(descriptor, left, offset)
+                    left, offset = left[written:], offset + written
+
+            _for_spans(span, shape[0], max(1, min(64, 2**20 // max(row_bytes, 1))), title, progress)
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise UsageError(f"{sorted(errors)[0]}{more}; --skip-unreadable goes on without unreadable images")
         os.replace(partial, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UsageError(f"--cache-dir {path.parent}: the disk is full ({needed / 2**20:.0f} MiB needed)") from error
+            raise UsageError(f"--cache-dir {path.parent}: the disk is full ({shape[0] * row_bytes / 2**20:.0f} MiB needed)") from error
         raise
     finally:
         partial.unlink(missing_ok=True)
@@ -106,29 +127,27 @@ def for_each(work: Callable[[int], None], count: int, title: str, progress: bool
 
     With `progress` a line is logged every few seconds.
     """
+
+    def span(start: int, stop: int) -> None:
+        for index in range(start, stop):
+            work(index)
+
+    _for_spans(span, count, 16, title, progress)
+
+
+def _for_spans(work: Callable[[int, int], None], count: int, step: int, title: str, progress: bool) -> None:
+    """`work(start, stop)` on a thread per core, `step` at a time, which keeps the queue's own cost small."""
     started = last = time.monotonic()
-    step = 16  # a whole handful at a time keeps the queue's own cost small
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        futures = [pool.submit(_run_span, work, start, min(start + step, count)) for start in range(0, count, step)]
+        futures = [pool.submit(work, start, min(start + step, count)) for start in range(0, count, step)]
         try:
             for done, future in enumerate(futures, start=1):
                 future.result()
                 now = time.monotonic()
                 if progress and now - last > 3:
                     last = now
-                    share = done / len(futures)
-                    log.info(
-                        "%s: %d of %d, %.0f s left",
-                        title,
-                        min(done * step, count),
-                        count,
-                        (now - started) * (1 - share) / share,
-                    )
+                    seconds = (now - started) * (len(futures) - done) / done
+                    log.info("%s: %d of %d, %.0f s left", title, min(done * step, count), count, seconds)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _run_span(work: Callable[[int], None], start: int, stop: int) -> None:
-    for index in range(start, stop):
-        work(index)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from common.data import cache
+from common.data import cache, images
 from common.data.images import cached_images, cached_masks, read_image, read_mask, resize
 from common.data.manifest import Dataset
 from common.errors import UsageError
@@ -40,6 +40,30 @@ def test_jpeg_pixels_are_those_of_keras(tmp_path: Path) -> None:
     for name, keras_name in (("nearest", "nearest"), ("bilinear", "bilinear"), ("bicubic", "bicubic"), ("lanczos", "lanczos")):
         expected = np.asarray(keras.utils.load_img(path, target_size=(5, 11), interpolation=keras_name))
         np.testing.assert_array_equal(resize(read_image(path), (5, 11), name), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"quality": 30, "optimize": True}])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_quick_way_through_jpeg_files_gives_pillows_pixels(tmp_path: Path, options: dict, channels: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, size in enumerate([(64, 48), (33, 17), (8, 8), (101, 150)]):
+        smooth = Image.fromarray(RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        path = tmp_path / f"{number}.jpg"
+        (smooth if channels == 3 else smooth.convert("L")).save(path, exif=exif if number % 2 else b"", **options)
+        assert images._plain_jpeg(path) is not None
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(read_image(path), np.asarray(image.convert("RGB")))
+
+
+def test_the_quick_way_leaves_odd_jpeg_files_to_pillow(tmp_path: Path) -> None:
+    whole = _save(tmp_path / "x.jpg").read_bytes()
+    _save(tmp_path / "cmyk.jpg", mode="CMYK")
+    (tmp_path / "longer.jpg").write_bytes(whole + b"trailing")
+    (tmp_path / "head.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    for name in ("cmyk.jpg", "longer.jpg", "head.jpg", "missing.jpg"):
+        assert images._plain_jpeg(tmp_path / name) is None
+    np.testing.assert_array_equal(read_image(tmp_path / "longer.jpg"), read_image(tmp_path / "x.jpg"))
 
 
 def test_grey_alpha_palette_and_one_bit(tmp_path: Path) -> None:
@@ -129,13 +153,13 @@ def dataset(tmp_path: Path) -> Dataset:
 def test_cache_holds_the_resized_pixels_in_row_order(dataset: Dataset, tmp_path: Path) -> None:
     backwards = replace(dataset, manifest=dataset.manifest.iloc[::-1])
     for data in (dataset, backwards):
-        images = cached_images(data, 8, "bilinear", tmp_path / "cache")
-        assert images.shape == (40, 8, 8, 3) and images.dtype == np.uint8
+        found = cached_images(data, 8, "bilinear", tmp_path / "cache")
+        assert found.shape == (40, 8, 8, 3) and found.dtype == np.uint8
         for row in (0, 17, 39):
             expected = resize(read_image(data.data_dir / data.manifest["image"].iloc[row]), 8, "bilinear")
-            np.testing.assert_array_equal(images[row], expected)
+            np.testing.assert_array_equal(found[row], expected)
         with pytest.raises(ValueError, match="read-only"):
-            images[0] = 0
+            found[0] = 0
     file = next((tmp_path / "cache" / "images").glob("*.npy"))
     assert file.stat().st_size <= 40 * 8 * 8 * 3 + 256  # a quarter of float32
 
@@ -177,7 +201,7 @@ def test_a_disk_that_fills_up_is_a_usage_error(dataset: Dataset, tmp_path: Path,
     def full(*_) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    monkeypatch.setattr(cache.os, "pwrite", full)
     with pytest.raises(UsageError, match="the disk is full"):
         cached_images(dataset, 8, "nearest", tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.partial"))
@@ -190,10 +214,11 @@ def test_a_cache_folder_that_is_a_file_is_a_usage_error(dataset: Dataset, tmp_pa
 
 
 def _build(folder: str, log: str) -> None:
-    def fill(array: np.ndarray) -> None:
-        with open(log, "a") as handle:
-            handle.write("filled\n")
-        array[:] = 7
+    def fill(row: int, out: np.ndarray) -> None:
+        if row == 0:
+            with open(log, "a") as handle:
+                handle.write("filled\n")
+        out[:] = 7
 
     array = cache.cached_array(Path(folder) / "x.npy", (1000, 1000), fill)
     assert (array == 7).all()
