@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cervical.config import ContrastiveOptions, Settings, Stage, effective, with_weights
+from cervical.config import ContrastiveOptions, Settings, Stage
 from cervical.data import Part, channel_statistics, random_views
 from cervical.losses import contrastive_loss
 from cervical.models import add_projection, attach, build_contrastive_classifier, build_encoder, build_head
@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 
 def run_contrastive(options: ContrastiveOptions) -> Path:
     """Both stages and, if asked for, the control. Returns the run folder."""
-    settings = with_weights(effective(options), options, pretrained=False)
-    job = begin("contrastive", settings, options)
+    job = begin("contrastive", options)
     if isinstance(job, Run):
         return job.path
+    settings = job.settings
     statistics = channel_statistics(job.cells.train) if settings.contrastive_pixels == "adapted" else None
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,19 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cervical.config import Settings, Stage, StudyOptions
+from cervical.config import CLASSES, Settings, Stage, StudyOptions, effective, with_weights
 from cervical.data import Cells, Part, load, prepare
 from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
 from common import device
 from common.backbones import BACKBONES, batch_normalisations, recompute_batchnorm
-from common.data.manifest import Dataset, fingerprint
+from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Augment, Batches
 from common.data.splits import leakage
 from common.errors import UsageError
 from common.evaluation.outcome import write_metrics, write_predictions
 from common.evaluation.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
+from common.runs.folder import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -68,39 +71,49 @@ class Job:
         return None if self.settings.weights == "none" else self.settings.weights
 
 
-def identity(
-    method: str, settings: Settings, options: StudyOptions, dataset: Dataset, extra: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """The settings a run is known by and config.json shows. A weights file enters by its name."""
+def resolve(method: str, options: StudyOptions, classes: Sequence[str]) -> Settings:
+    """The effective settings of a method: reading, sample defaults, what was given, and the weights the method starts from."""
+    settings = with_weights(effective(options), options, pretrained=method != "contrastive")
+    if method == "cost-sensitive" and settings.costs == "printed" and getattr(options, "costs", None) is None and tuple(classes) != CLASSES:
+        # Asked for by the reading, not by the user: the paper prints costs for SIPaKMeD's classes only.
+        settings = replace(settings, costs="balanced")
+    return settings
+
+
+def identity(method: str, settings: Settings, options: StudyOptions, dataset: Dataset) -> dict[str, Any]:
+    """The settings a run is known by and config.json shows. A weights file enters by its name, a file of costs by name and content."""
     values = asdict(settings)
     chosen: dict[str, Any] = {key: values[key] for key in RELEVANT[method]}
     chosen["weights"] = Path(settings.weights).name
+    if settings.costs not in ("balanced", "printed") and "costs" in chosen:
+        path = Path(settings.costs)
+        chosen |= {"costs": path.name, "costs_content": path.read_text(encoding="utf-8", errors="replace")}
     chosen |= {"precision": options.precision, "dataset": dataset.name, "synthetic": dataset.synthetic, "limit": options.limit}
-    chosen["classes"] = sorted(set(dataset.manifest["label"]))
-    return {**chosen, **(extra or {})}
+    return {**chosen, "classes": list(class_names(dataset.manifest))}
 
 
-def open_run(method: str, settings: Settings, options: StudyOptions, dataset: Dataset, extra: dict[str, Any] | None = None) -> Run:
-    """The run folder of a method under these settings, new or taken up again."""
+def default_run_dir(method: str, settings: Settings, options: StudyOptions, dataset: Dataset) -> Path:
+    """`runs/cervical/<method>/<readable parts>-<hash of the settings and the data>`: what a grid shares with single runs."""
     parts = [dataset.name, settings.backbone]
     if method == "contrastive":
         parts.append(settings.loss)
     parts += [settings.split, settings.reading, f"seed{settings.seed}"]
-    return Run.open(
+    known = json.dumps([identity(method, settings, options, dataset), fingerprint(dataset)], sort_keys=True)
+    return RUNS / "cervical" / method / "-".join([*parts, hashlib.sha256(known.encode()).hexdigest()[:8]])
+
+
+def begin(method: str, options: StudyOptions) -> Job | Run:
+    """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
+    dataset = load(options)
+    settings = resolve(method, options, class_names(dataset.manifest))
+    run = Run.open(
         "cervical",
         method,
-        identity(method, settings, options, dataset, extra),
-        run_dir=options.run_dir,
-        name_parts=parts,
+        identity(method, settings, options, dataset),
+        run_dir=options.run_dir or default_run_dir(method, settings, options, dataset),
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
     )
-
-
-def begin(method: str, settings: Settings, options: StudyOptions, extra: dict[str, Any] | None = None) -> Job | Run:
-    """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
-    dataset = load(options)
-    run = open_run(method, settings, options, dataset, extra)
     if run.finished:
         return run
     cells = prepare(dataset, settings, options.cache_dir)
@@ -191,23 +204,37 @@ def tensorboard(job: Job) -> list[keras.callbacks.Callback]:
 
 
 def conclude(
-    job: Job, model: keras.Model, title: str, notes: Sequence[str] = (), cost_matrix: np.ndarray | None = None, extra: dict | None = None
+    job: Job,
+    model: keras.Model,
+    title: str,
+    notes: Sequence[str] = (),
+    cost_matrix: np.ndarray | None = None,
+    extra: dict[str, Any] | None = None,
+    controls: dict[str, Path] | None = None,
 ) -> None:
     """Predict the test images; write predictions, metrics, model, figures, report and card; mark the run as finished."""
     cells, settings, run = job.cells, job.settings, job.run
-    test = Batches(cells.test.images, rows=cells.test.rows, batch_size=max(64, settings.batch_size))
-    probabilities = model.predict(test, verbose=0).astype("float64")
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = predict(model, cells.test)
     write_predictions(run, cells.test_rows, probabilities, cells.classes)
     shared = leakage(cells.manifest)
     total, trainable = _parameters(model)
-    measured = {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
+    right = predict(model, cells.validation).argmax(axis=1) == cells.validation.labels[cells.validation.rows]
+    measured: dict[str, Any] = {"validation_accuracy": float(right.mean()) if len(right) else None}
+    measured |= {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
     write_metrics(run, settings.seed, cost_matrix, {**measured, "parameters": total, "trainable_parameters": trainable, **(extra or {})})
     run.save_model(model)
     everything = [*standard_notes(job, shared), *notes]
-    write_report(run, title, printed_numbers(job), everything)
+    write_report(run, title, printed_numbers(job), everything, controls)
     write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
     run.finish()
+
+
+def predict(model: keras.Model, part: Part) -> np.ndarray:
+    """Probabilities `(n, K)` float64 of the part's images, rows summing to 1."""
+    if not len(part.rows):
+        return np.zeros((0, model.output_shape[-1]))
+    found = model.predict(Batches(part.images, rows=part.rows, batch_size=128), verbose=0).astype("float64")
+    return found / found.sum(axis=1, keepdims=True)
 
 
 def printed_numbers(job: Job) -> dict[str, Printed]:

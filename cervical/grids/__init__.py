@@ -1,0 +1,1 @@
+"""Commands that run many trainings and compare them: `tables`, `compare-losses`, `freeze-depth`."""

@@ -1,0 +1,110 @@
+"""`compare-losses`: thesis figure 6.3 with working competitors, and a classifier on top of each, so that "N-pairs is best" is tested.
+
+The authors compared N-pairs with an NT-Xent and a triplet loss that cannot learn (facts 1.8); the `coded` reading brings those back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cervical.config import CompareLossesOptions
+from cervical.data import load
+from cervical.figures import loss_curves
+from cervical.grids.cells import cell, finished, open_grid
+from cervical.paper import loss_curve, notebook
+from common.evaluation import plots
+from common.evaluation.grid import GridCell, collect, run_grid
+from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, seed_rows
+from common.evaluation.report import SYNTHETIC
+from common.evaluation.tables import Printed, comparison_table, markdown, number
+from common.runs import Run
+
+CODED_LOSSES = ("npairs", "ntxent-coded", "triplet-coded")
+
+
+def run_compare_losses(options: CompareLossesOptions) -> Path:
+    """Train what is missing, then write curves and tables. Returns the folder."""
+    dataset = load(options)
+    cells = loss_cells(options, dataset)
+    run = open_grid("compare-losses", options, dataset, cells)
+    if run.finished:
+        return run.path
+    outcome = run_grid(cells)
+    controls = [each.control(loss="control (cross-entropy)") for each in cells if "--control" in each.arguments]
+    if finished(cells):
+        write_comparison(run, cells, controls)
+    if not outcome.failed:
+        run.finish()
+    outcome.check()
+    return run.path
+
+
+def loss_cells(options: CompareLossesOptions, dataset) -> list[GridCell]:  # noqa: ANN001
+    """One contrastive run a loss and seed; the first loss's run brings the control along."""
+    losses = options.losses
+    if options.reading == "coded" and losses == CompareLossesOptions.losses:
+        losses = CODED_LOSSES
+    return [
+        cell("contrastive", options, dataset, {"loss": loss, "seed": seed}, loss=loss, seed=seed, control=index == 0)
+        for index, loss in enumerate(losses)
+        for seed in options.seeds
+    ]
+
+
+def write_comparison(run: Run, cells: list[GridCell], controls: list[GridCell]) -> None:
+    """cells.csv, comparisons.csv, figures/loss_<name>.png, figures/accuracy.png and report.md, from the finished cells."""
+    everything = [*cells, *controls]
+    table = collect(everything)
+    run.write_csv("cells.csv", table)
+    synthetic = bool(table["synthetic"].any())
+    histories = {each.labels["loss"]: pd.read_csv(each.run_dir / "history.csv") for each in reversed(finished(cells))}
+    histories = dict(reversed(histories.items()))  # of the first seed, in the order asked for
+    names = []
+    for loss, figure in loss_curves(histories, synthetic).items():
+        names.append(plots.save(figure, run.path / "figures" / f"loss_{loss}.png").name)
+    backbone = _backbone(cells)
+    printed = {
+        (loss,): Printed(found["accuracy"], found["source"])
+        for loss, key in (("npairs", "contrastive"), ("control (cross-entropy)", "control"), *((name, name) for name in CODED_LOSSES[1:]))
+        if (found := notebook(key, backbone)) is not None
+    }
+    rows = seed_rows(everything, ("loss",), printed=printed)
+    bars = plots.bars(
+        [row.name for row in rows],
+        {"accuracy": [row.measured for row in rows]},
+        {"accuracy": [row.interval for row in rows]},
+        title=f"Classifier on {backbone} encoders",
+        synthetic=synthetic,
+    )
+    names.append(plots.save(bars, run.path / "figures" / "accuracy.png").name)
+    found = compare_methods(everything, "loss", cells[0].labels["loss"])
+    frame = comparisons_frame(found, ("seed",))
+    run.write_csv("comparisons.csv", frame)
+    parts = [
+        "# Cervical cells: contrastive losses compared\n",
+        SYNTHETIC if synthetic else "",
+        "## Accuracy of a classifier on each encoder\n\nPrinted: the authors' notebooks (the documents print no accuracy of the competitors).\n\n"
+        + comparison_table(rows),
+        "## Against " + str(cells[0].labels["loss"]) + "\n\n" + comparisons_text(frame, ("seed",)),
+        "## Loss of the encoder\n\nValues of different losses cannot be compared; only whether each falls.\n\n" + _falls(histories),
+        "".join(f"![{name}](figures/{name})\n\n" for name in names),
+    ]
+    run.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def _falls(histories: dict[str, pd.DataFrame]) -> str:
+    rows = []
+    for loss, history in histories.items():
+        part = history.loc[history["stage"] == "encoder", "loss"]
+        theirs = loss_curve(loss)
+        authors = f"{theirs[0]:.4f} → {theirs[-1]:.4f}" if theirs else "–"
+        rows.append([loss, len(part), number(part.iloc[0]), number(part.min()), number(part.iloc[-1]), authors])
+    return markdown(("loss", "epochs", "first", "least", "last", "authors, DenseNet169"), rows)
+
+
+def _backbone(cells: list[GridCell]) -> str:
+    from common.runs import read_json
+
+    return read_json(finished(cells)[0].run_dir / "config.json")["backbone"]

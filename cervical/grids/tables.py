@@ -1,0 +1,227 @@
+"""`tables`: every table of the paper and the thesis from real runs: ours, printed, difference, interval; and methods against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cervical.config import PAPER_BACKBONES, SAMPLE_BACKBONE, TablesOptions
+from cervical.data import load
+from cervical.figures import accuracy_bars
+from cervical.grids.cells import cell, finished, open_grid
+from cervical.paper import TABLE_NUMBERS, notebook, previous_works, printed_accuracy, printed_classes, tables
+from common.backbones import BACKBONES
+from common.data.manifest import Dataset
+from common.evaluation import plots
+from common.evaluation.grid import GridCell, collect, run_grid
+from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, seed_rows
+from common.evaluation.report import SYNTHETIC
+from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
+from common.runs import Run, read_json
+
+TITLES = {
+    "finetune": "Fine-tuning",
+    "cost-sensitive": "Cost-sensitive learning",
+    "contrastive": "Contrastive learning",
+    "control": "Control",
+}
+SCORES = ("precision", "recall", "f1")
+
+
+def run_tables(options: TablesOptions) -> Path:
+    """Run what is missing, then write every table of what is there. Returns the folder."""
+    dataset = load(options)
+    cells = table_cells(options, dataset)
+    run = open_grid("tables", options, dataset, cells)
+    if run.finished:
+        return run.path
+    outcome = run_grid(cells)
+    if finished(cells):
+        write_tables(run, cells, dataset)
+    if not outcome.failed:
+        run.finish()
+    outcome.check()
+    return run.path
+
+
+def table_cells(options: TablesOptions, dataset: Dataset) -> list[GridCell]:
+    """Readings x seeds x networks x methods."""
+    backbones = options.backbones or ((options.backbone,) if options.backbone else ())
+    backbones = backbones or ((SAMPLE_BACKBONE,) if options.dataset == "sample" else PAPER_BACKBONES)
+    found = []
+    for reading in options.readings or (options.reading,):
+        for seed in options.seeds:
+            for backbone in backbones:
+                for method in options.methods:
+                    labels = {"backbone": backbone, "reading": reading, "seed": seed}
+                    changes = {"backbone": backbone, "reading": reading, "seed": seed}
+                    if method == "contrastive":
+                        changes["control"] = options.controls
+                    found.append(cell(method, options, dataset, labels, **changes))
+    return found
+
+
+def with_controls(cells: Sequence[GridCell]) -> list[GridCell]:
+    """The cells, each contrastive one followed by the control inside its folder."""
+    found = []
+    for each in cells:
+        found.append(each)
+        if each.labels["method"] == "contrastive" and (each.run_dir / "control").is_dir():
+            found.append(each.control(method="control"))
+    return found
+
+
+def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
+    """cells.csv, per_class.csv, comparisons.csv, figures and report.md, from the finished cells."""
+    everything = with_controls(cells)
+    table = collect(everything)
+    run.write_csv("cells.csv", table)
+    done = finished(everything)
+    synthetic = dataset.synthetic
+    parts = [f"# Cervical cells: {len(finished(cells))} of {len(cells)} runs\n", SYNTHETIC if synthetic else "", _where(done)]
+    classes = pd.concat([class_table(each) for each in done], ignore_index=True)
+    run.write_csv("per_class.csv", classes)
+    names = []
+    for method in dict.fromkeys(each.labels["method"] for each in everything):
+        group = [each for each in everything if each.labels["method"] == method]
+        rows = method_rows(method, group)
+        parts.append(f"## {TITLES[method]} ({TABLE_NUMBERS.get(method, 'unpublished; authors notebooks')})\n\n" + comparison_table(rows))
+        parts.append(_class_markdown(classes[classes["method"] == method]))
+        figure = plots_of(method, rows, group, synthetic)
+        if figure is not None:
+            names.append(plots.save(figure, run.path / "figures" / f"accuracy_{method}.png").name)
+    frame = comparisons_frame(compare_methods(done, "method", "finetune", ("backbone", "reading", "seed")), ("backbone", "reading", "seed"))
+    against = comparisons_frame(
+        compare_methods(done, "method", "control", ("backbone", "reading", "seed")), ("backbone", "reading", "seed")
+    )
+    both = pd.concat([frame, against[against["method"] == "contrastive"] if len(against) else against], ignore_index=True)
+    run.write_csv("comparisons.csv", both)
+    parts.append("## Methods against each other, on the same test images\n\n" + comparisons_text(both, ("backbone", "reading", "seed")))
+    parts.append("## Table IV / 7.1: previous works\n\n" + _previous(done, synthetic))
+    parts.append("## Tables 4.1 and 4.2: images\n\n" + _images(done, dataset))
+    parts.append("## Table 6.1: settings\n\n" + _settings(done))
+    parts.append("## Figures 6.1, 6.2, 6.4\n\n" + "".join(f"![{name}](figures/{name})\n\n" for name in names))
+    run.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def method_rows(method: str, cells: Sequence[GridCell]) -> list[Row]:
+    """Accuracy of each network and reading under one method, over its seeds, beside the printed one."""
+    printed = {}
+    for each in cells:
+        backbone, reading = each.labels["backbone"], each.labels["reading"]
+        value, found = printed_accuracy(method, backbone), notebook(method, backbone)
+        if value is not None:
+            printed[backbone, reading] = Printed(value, TABLE_NUMBERS[method])
+        elif found is not None:
+            printed[backbone, reading] = Printed(found["accuracy"], found["source"])
+    return seed_rows(cells, ("backbone", "reading"), printed=printed)
+
+
+def plots_of(method: str, rows: Sequence[Row], cells: Sequence[GridCell], synthetic: bool):  # noqa: ANN201
+    """Accuracy bars of the first reading's networks, or None where nothing is measured."""
+    reading = cells[0].labels["reading"]
+    shown = {}
+    for row in rows:
+        backbone, _, of = row.name.partition(" · ")
+        if of == reading and row.measured is not None:
+            shown[backbone] = (row.measured, row.interval)
+    return accuracy_bars(method, shown, synthetic) if shown else None
+
+
+def class_table(each: GridCell) -> pd.DataFrame:
+    """Precision, recall and F1 of each class of one run: ours, printed, difference, interval of ours."""
+    metrics = read_json(each.run_dir / "metrics.json")
+    method, backbone = each.labels["method"], each.labels["backbone"]
+    printed = printed_classes(method, backbone) or (notebook(method, backbone) or {"per_class": {}})["per_class"]
+    rows = []
+    for name, cells in metrics["per_class"].items():
+        for score in SCORES:
+            low, high = (cells.get("intervals") or {}).get(score) or (None, None)
+            theirs = printed.get(name, {}).get(score)
+            comparable = theirs is not None and cells[score] is not None and not metrics.get("synthetic")
+            rows.append(
+                {
+                    **each.labels,
+                    "class": name,
+                    "score": score,
+                    "ours": cells[score],
+                    "low": low,
+                    "high": high,
+                    "printed": theirs,
+                    "difference": cells[score] - theirs if comparable else None,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _class_markdown(table: pd.DataFrame) -> str:
+    """One line a class of a run: precision, recall, F1, each "ours (printed, difference)"."""
+    lines = []
+    for key, part in table.groupby(["backbone", "reading", "seed", "class"], sort=False):
+        cells = []
+        for score in SCORES:
+            row = part[part["score"] == score].iloc[0]
+            text = number(row["ours"])
+            if pd.notna(row["low"]):
+                text += f" [{row['low']:.3f}, {row['high']:.3f}]"
+            if pd.notna(row["printed"]):
+                text += f" ({row['printed']:.2f}" + (f", {row['difference']:+.3f})" if pd.notna(row["difference"]) else ")")
+            cells.append(text)
+        lines.append([*key, *cells])
+    note = "\nOurs [95 % interval] (printed, difference).\n"
+    return markdown(("network", "reading", "seed", "class", "precision", "recall", "F1"), lines, left=4) + note
+
+
+def _where(done: Sequence[GridCell]) -> str:
+    found = {}
+    for each in done:
+        config = read_json(each.run_dir / "config.json")
+        found.setdefault((config["dataset"], config["split"], config["backend"], config["machine"]), []).append(config["weights"])
+    return "".join(
+        f"- {len(weights)} runs on {name}, {split} split, starting weights {', '.join(sorted(set(weights)))}; {backend} on {machine}\n"
+        for (name, split, backend, machine), weights in found.items()
+    )
+
+
+def _previous(done: Sequence[GridCell], synthetic: bool) -> str:
+    rows = [[row["authors"], row["method"], row["accuracy"], row["printed in"]] for row in previous_works()]
+    for method in TITLES:
+        best = [(read_json(each.run_dir / "metrics.json")["accuracy"], each) for each in done if each.labels["method"] == method]
+        if best:
+            accuracy, each = max(best, key=lambda pair: pair[0])
+            name = f"{TITLES[method]}, {BACKBONES[each.labels['backbone']].title}, {each.labels['reading']}, seed {each.labels['seed']}"
+            rows.append(["ours" + (" (synthetic data)" if synthetic else ""), name, f"{accuracy:.2%}", MISSING])
+    note = "\nOurs is the best run of each method, picked on the test images as the paper picked its own; the tables above show all.\n"
+    return markdown(("authors", "method", "accuracy", "printed in"), rows, left=2) + note
+
+
+def _images(done: Sequence[GridCell], dataset: Dataset) -> str:
+    manifest = pd.read_csv(done[0].run_dir / "manifest.csv", dtype=str, keep_default_na=False)
+    copies = read_json(done[0].run_dir / "config.json")["settings"]["copies"]
+    printed, counts = tables()["dataset"], manifest["label"].value_counts()
+    rows = [[name, int(counts[name]), printed.get(name, MISSING)] for name in sorted(counts.index)]
+    rows.append(["all", len(manifest), "4049 (their sum: 3971)"])
+    splits = manifest["split"].value_counts()
+    parts = [["train", int(splits.get("train", 0)), tables()["partition"]["Train before augmentation"]]]
+    parts.append([f"train with {copies} copies each", int(splits.get("train", 0)) * (1 + copies), tables()["partition"]["Train"]])
+    parts += [[name, int(splits.get(name, 0)), tables()["partition"][name.capitalize()]] for name in ("validation", "test")]
+    return markdown(("class", dataset.name, "printed"), rows) + "\n" + markdown(("part", dataset.name, "printed"), parts)
+
+
+def _settings(done: Sequence[GridCell]) -> str:
+    rows = []
+    for method in dict.fromkeys(each.labels["method"] for each in done):
+        each = next(item for item in done if item.labels["method"] == method)
+        settings = read_json(each.run_dir / "config.json")["settings"]
+        printed = tables()["hyperparameters"]["contrastive" if method in ("contrastive", "control") else "fine_tuning_and_cost_sensitive"]
+        stages = [settings[name] for name in ("finetune", "encoder", "classifier") if isinstance(settings.get(name), dict)]
+        rows += [
+            [method, "epochs (at most)", ", ".join(str(stage["epochs"]) for stage in stages), printed["epoch"]],
+            [method, "learning rate", ", ".join(f"{stage['learning_rate']:g}" for stage in stages), printed["learning_rate"]],
+            [method, "loss", settings.get("loss", "cross-entropy"), printed["loss"]],
+            [method, "size", f"{settings['image_size']}x{settings['image_size']}", printed["size"]],
+            [method, "dropout", settings["dropout"], printed["dropout"]],
+        ]
+    return markdown(("method", "setting", "ours", "printed"), rows, left=2)
