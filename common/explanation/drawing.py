@@ -55,8 +55,9 @@ def overlay(image: np.ndarray, map: np.ndarray, strength: float = 0.5) -> np.nda
 def sheet(rows: Sequence[SheetRow], title: str = "") -> Figure:
     """Rows the images, columns the methods; beside each row its true class, the explained class and its probability."""
     methods = list(rows[0].columns)
-    size = 1.45
-    figure = Figure(figsize=(size * (len(methods) + 1) + 1.9, size * len(rows) + 1.1), layout="constrained")
+    size = 1.15
+    figure = Figure(figsize=(size * (len(methods) + 1) + 2.2, size * len(rows) + 1.0), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.02, wspace=0.02)
     grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
     maps_drawn = False
     for index, row in enumerate(rows):
@@ -68,7 +69,7 @@ def sheet(rows: Sequence[SheetRow], title: str = "") -> Figure:
             rotation=0,
             ha="right",
             va="center",
-            fontsize=7.5,
+            fontsize=6.5,
             color=colour,
             labelpad=6,
         )
@@ -77,7 +78,7 @@ def sheet(rows: Sequence[SheetRow], title: str = "") -> Figure:
             maps_drawn |= drawn.ndim == 2
             grid[index, column].imshow(overlay(row.image, drawn) if drawn.ndim == 2 else drawn)
     for column, method in enumerate(["image", *methods]):
-        grid[0, column].set_title(TITLES.get(method, method), fontsize=8)
+        grid[0, column].set_title(TITLES.get(method, method), fontsize=7)
     for axis in grid.flat:
         axis.set(xticks=[], yticks=[])
         for spine in axis.spines.values():

@@ -37,6 +37,8 @@ class ExplainOptions:
     """Seed of the choice of images and of LIME."""
     faithfulness: bool = True
     """Also measure the maps: deletion and insertion curves, and where there are masks how well the maps meet them."""
+    faithfulness_images: int = 0
+    """Test images to measure, class-balanced; 0: those of the sheet. More images, narrower intervals."""
 
     def __post_init__(self) -> None:
         check_run(self.run, "model.keras")
@@ -50,4 +52,6 @@ class ExplainOptions:
         check_range("lime-samples", self.lime_samples, 10)
         check_range("lime-superpixels", self.lime_superpixels, 0)
         require(self.lime_superpixels != 1, "--lime-superpixels 1: expected 0 (quickshift) or at least 2")
+        check_range("faithfulness-images", self.faithfulness_images, 0)
+        require(not (self.faithfulness_images and self.images), "--faithfulness-images counts test images: it does not go with --images")
         check_range("seed", self.seed, 0, 2**31 - 1)

@@ -70,11 +70,20 @@ def _data_dir(folder: RunFolder, given: Path | None) -> Path:
     return path
 
 
-def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOptions) -> Chosen:
+def balanced(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """`count` test images (all, if there are fewer), from every true class in turn, drawn with `seed` from the images by name."""
+    table = table.sort_values("image", kind="stable")
+    rng = np.random.default_rng(seed)
+    queues = [list(rng.permutation(part.index)) for _, part in table.groupby("label", sort=True)]
+    picked: list[int] = []
+    while len(picked) < min(count, len(table)):
+        picked += [queue.pop() for queue in queues if queue]
+    return table.loc[picked[:count]].reset_index(drop=True)
+
+
+def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOptions, count: int = 0) -> Chosen:
     table, classes = read_predictions(folder)
-    rows = choose(table, classes, options.seed)
-    if not len(rows):
-        raise UsageError(f"{folder.path / 'predictions.csv'} holds no image of the run's classes")
+    rows = balanced(table, count, options.seed) if count else choose(table, classes, options.seed)
     data_dir = _data_dir(folder, options.data_dir)
     masks = _mask_files(folder)
     size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
@@ -177,6 +186,10 @@ def explain_command(options: ExplainOptions) -> None:
     title = f"{config.get('study', '')} {config.get('backbone') or ''}, {_layer_text(options)}".strip()
     save(sheet(rows, title=title, synthetic=synthetic), output.path / "sheet.png")
     log.info("%d images, %d methods: %s", len(rows), len(options.methods), output.path / "sheet.png")
+    if options.faithfulness and options.faithfulness_images:
+        chosen = _from_run(folder, config, options, count=options.faithfulness_images)
+        numbers = probabilities(model, check_images(model, chosen.images)).argmax(axis=1)
+        maps, _ = all_maps(model, chosen.images, numbers, options)
     if options.faithfulness:
         _write_faithfulness(output, model, chosen, maps, numbers, options, synthetic)
 
@@ -222,6 +235,9 @@ def _write_faithfulness(output: RunFolder, model, chosen: Chosen, maps, numbers,
         f"Mean over {len(chosen.names)} images with a 95 % bootstrap interval over images; {_layer_text(options)}; the explained class "
         "is the predicted one. `random` is a map of smooth noise: a method that does not beat it explains nothing.\n"
     )
+    if {"gradcam++", "layercam"} <= maps.keys() and np.allclose(maps["gradcam++"], maps["layercam"], atol=1e-4):
+        # A gradient that is the same at every position gives both methods the same weights.
+        note += "\nGrad-CAM++ and LayerCAM coincide here: behind the layer come only an average and one linear layer.\n"
     head = "# How faithful are the maps?\n\n" + ("Synthetic data.\n\n" if synthetic else "")
     output.write_text("faithfulness.md", head + note + "\n" + faithfulness.summary_markdown(summary))
     figure = faithfulness_curves(curves, title=f"Mean of {len(chosen.names)} images", synthetic=synthetic)
