@@ -85,7 +85,7 @@ def write_comparison(run: Run, cells: list[GridCell], controls: list[GridCell]) 
     parts = [
         "# Cervical cells: contrastive losses compared\n",
         SYNTHETIC if synthetic else "",
-        "## Accuracy of a classifier on each encoder\n\nPrinted: the authors' notebooks (the documents print no accuracy of the competitors).\n\n"
+        "## Accuracy of a classifier on each encoder\n\nPrinted: the authors' notebooks (no document prints them).\n\n"
         + comparison_table(rows),
         "## Against " + str(cells[0].labels["loss"]) + "\n\n" + comparisons_text(frame, ("seed",)),
         "## Loss of the encoder\n\nValues of different losses cannot be compared; only whether each falls.\n\n" + _falls(histories),
