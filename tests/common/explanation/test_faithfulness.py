@@ -12,13 +12,13 @@ SIZE = 20
 
 @pytest.fixture(scope="module")
 def model():
-    """Probability of class 1 = sigmoid(mean of the left half / 20 - 6): about 1 for a white left half, about 0 for a black one."""
+    """Probability of class 1 = sigmoid(mean of the left half / 2 - 122): 0.996 for a white left half, less when its edge is blurred."""
     inputs = keras.Input((SIZE, SIZE, 3))
     left = keras.layers.Cropping2D(((0, 0), (0, SIZE // 2)))(inputs)
     mean = keras.layers.GlobalAveragePooling2D()(left)
     dense = keras.layers.Dense(2, activation="softmax")
     model = keras.Model(inputs, dense(mean))
-    dense.set_weights([np.array([[0, 1 / 60]] * 3, "float32"), np.array([0, -6], "float32")])
+    dense.set_weights([np.array([[0, 1 / 6]] * 3, "float32"), np.array([0, -122], "float32")])
     return model
 
 
@@ -36,14 +36,15 @@ LEFT[:, : SIZE // 2] = 1
 def test_the_right_map_beats_its_opposite(model, image):
     found = faithfulness.deletion_and_insertion(model, image, {"left": LEFT, "right": 1 - LEFT}, 1, steps=10)
     good, bad = found["left"].areas, found["right"].areas
-    assert good["deletion"] < bad["deletion"] - 0.1
-    assert good["insertion"] > bad["insertion"] + 0.1
+    assert good["deletion"] < bad["deletion"] - 0.3
+    assert good["insertion"] > bad["insertion"] + 0.05
     # The ends are the whole image, the empty one and the blurred one, whatever the order.
     assert found["left"].deletion[0] == pytest.approx(found["right"].deletion[0])
     assert found["left"].deletion[-1] == pytest.approx(found["right"].deletion[-1], abs=1e-5)
     assert found["left"].insertion[-1] == pytest.approx(found["left"].deletion[0], abs=1e-5)
-    # Half of the pixels removed in the right order: the mean colour, 127.5, is all that is left on the left side.
-    assert found["left"].deletion[5] == pytest.approx(1 / (1 + np.exp(6 - 127.5 / 20)), abs=1e-4)
+    # Half of the pixels removed: none that counts is left in the right order, all of them in the opposite one.
+    assert found["left"].deletion[5] < 1e-6
+    assert found["right"].deletion[5] == pytest.approx(1 / (1 + np.exp(122 - 127.5)), abs=1e-4)
 
 
 def test_area_is_that_of_the_trapezium_rule():
