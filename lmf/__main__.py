@@ -4,7 +4,7 @@ import sys
 
 from common.cli import Command, PredictOptions, ReportOptions, main
 from lmf.config import TrainLossOptions
-from lmf.grid_config import SweepOptions, TablesOptions
+from lmf.options import AuditOptions, LossMapsOptions, SweepOptions, TablesOptions
 
 COMMANDS = {
     "train": Command(
@@ -27,6 +27,18 @@ COMMANDS = {
         "Run data sets x backbones x losses x seeds as far as missing, and write Tables 1 to 5, figs. 1 and 2, paired comparisons "
         "and ranks. Printed: LMF has the best macro F1 in 10 of 12 cells of Tables 2 to 4. The whole grid is 60 runs of 100 epochs; "
         "choose a part with --datasets, --backbones, --losses and --seeds.",
+    ),
+    "audit": Command(
+        AuditOptions,
+        "lmf.audit:audit_command",
+        "Counts against the official ones, unreadable files, copies, and how far each split leaks lesions or patients; draws fig. 2. "
+        "HAM10000's 10,015 images take about a minute on two CPU cores.",
+    ),
+    "explain": Command(
+        LossMapsOptions,
+        "lmf.explain:explain_command",
+        "Why a run decides as it does; with --beside, the Grad-CAM of runs with different losses side by side, with a doctor's boxes where "
+        "given (fig. 3, pictures only). Seconds a run.",
     ),
     "predict": Command(PredictOptions, "common.evaluation.predict:predict_command", "Classify images with a finished run, as CSV."),
     "report": Command(ReportOptions, "common.evaluation.report:report_command", "Make a run's report and figures again."),

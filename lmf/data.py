@@ -42,23 +42,24 @@ def load(options) -> Dataset:
 
     UsageError for anything that is not as expected: missing or extra images (listed), a row without exactly one label, unreadable files.
     """
+    dataset = check_readable(found(options), options.skip_unreadable, options.cache_dir)
+    if options.limit is None:
+        return dataset
+    return replace(dataset, manifest=limit_per_class(dataset.manifest, options.limit).reset_index(drop=True))
+
+
+def found(options) -> Dataset:
+    """The data set that the options name, before any image is opened."""
     name, root = options.dataset, options.data_dir
     if name == "sample":
         from common.data.sample import ensure_sample
 
         kind = options.sample
-        found = LOADERS[kind](ensure_sample(kind, options.cache_dir), None)
-        found = replace(found, name=f"sample-{kind}", synthetic=True)
-    elif name == "folders":
-        found = folders_dataset(root, options.group_pattern, options.mask_dir)
-    else:
-        found = LOADERS[name](root, options.labels_csv)
-        if options.labels_csv is None:
-            found = replace(found, official_counts=OFFICIAL_COUNTS[name])
-    found = check_readable(found, options.skip_unreadable, options.cache_dir)
-    if options.limit is not None:
-        found = replace(found, manifest=limit_per_class(found.manifest, options.limit).reset_index(drop=True))
-    return found
+        return replace(LOADERS[kind](ensure_sample(kind, options.cache_dir), None), name=f"sample-{kind}", synthetic=True)
+    if name == "folders":
+        return folders_dataset(root, options.group_pattern, options.mask_dir)
+    loaded = LOADERS[name](root, options.labels_csv)
+    return loaded if options.labels_csv is not None else replace(loaded, official_counts=OFFICIAL_COUNTS[name])
 
 
 def ham10000(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -84,7 +85,7 @@ def ham10000(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
         table["label"] = table["name"].map(labels)
         others = len(set(labels.index) - set(table["name"]))
         left_out = {f"rows of {labels_csv.name} without an image here": others} if others else {}
-    return dataset("ham10000", data_dir, table, files, left_out)
+    return as_dataset("ham10000", data_dir, table, files, left_out)
 
 
 def odir5k(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -100,7 +101,7 @@ def odir5k(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
     files = {Path(file).name: file for file in image_files(data_dir, ("preprocessed_images", "Training Images", "images")).values()}
     check_images(path.name, table["filename"], files, data_dir)
     rows = pd.DataFrame({"name": table["filename"], "label": [found[0] for found in labels], "group": table["ID"]})
-    return dataset("odir5k", data_dir, rows, files)
+    return as_dataset("odir5k", data_dir, rows, files)
 
 
 def isic2019(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -126,7 +127,7 @@ def isic2019(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
         table["group"] = known.where(known.notna(), table["name"])
     else:
         log.warning("%s is missing: every image counts as its own lesion, so a grouped split separates nothing", metadata.name)
-    return dataset("isic2019", data_dir, table, files)
+    return as_dataset("isic2019", data_dir, table, files)
 
 
 def covid_radiography(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -150,7 +151,7 @@ def covid_radiography(data_dir: Path, labels_csv: Path | None = None) -> Dataset
             raise UsageError(f"--data-dir {root}: the class folder {label} holds no images")
         files |= {f"{label}/{name}": path for name, path in found.items()}
         rows += [{"name": f"{label}/{name}", "label": label, "group": found[name]} for name in sorted(found)]
-    return dataset("covid_radiography", root, pd.DataFrame(rows), files)
+    return as_dataset("covid_radiography", root, pd.DataFrame(rows), files)
 
 
 LOADERS = {"ham10000": ham10000, "odir5k": odir5k, "isic2019": isic2019, "covid_radiography": covid_radiography}
@@ -189,7 +190,7 @@ def train_counts(manifest: pd.DataFrame, classes: Iterable[str]) -> list[int]:
     return [int(counts.get(name, 0)) for name in classes]
 
 
-def dataset(name: str, data_dir: Path, table: pd.DataFrame, files: dict[str, str], left_out: dict[str, int] | None = None) -> Dataset:
+def as_dataset(name: str, data_dir: Path, table: pd.DataFrame, files: dict[str, str], left_out: dict[str, int] | None = None) -> Dataset:
     """`table` (name, label, group) with each name's file from `files`, as a data set sorted by image."""
     manifest = pd.DataFrame({"image": table["name"].map(files), "label": table["label"].astype(str), "group": table["group"].astype(str)})
     if (manifest["label"] == "").any():

@@ -1,15 +1,18 @@
-"""The figures of the LMF paper (1, 2 and 4) from finished runs; fig. 3 is in explain.py."""
+"""The four figures of the LMF paper, drawn from finished runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from common.evaluation.metrics import average_deviation
 from common.evaluation.plots import COLOURS, bars, panels, styled
+from common.explanation.drawing import overlay
 from lmf import paper
-from lmf.grid_config import SWEPT
+from lmf.options import SWEPT
 
 
 def title_of(dataset: str) -> str:
@@ -92,4 +95,49 @@ def alpha_beta_means(table: pd.DataFrame, score: str = "macro_f1") -> Figure:
     for axis in (left, right):
         axis.grid(True, axis="y")
     figure.suptitle("Fig. 4: LMF under three ways of choosing alpha and beta")
+    return figure
+
+
+@dataclass(frozen=True)
+class LossMap:
+    """Grad-CAM `(h, w)` in 0..1 for the class one run predicts, and that class with its probability."""
+
+    map: np.ndarray
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """One image of fig. 3: pixels `(h, w, 3)` uint8, a caption, its path, its true class, boxes `(n, 4)` (x, y, width, height), maps."""
+
+    image: np.ndarray
+    caption: str
+    image_name: str
+    label: str
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    maps: dict[str, LossMap] = field(default_factory=dict)
+
+
+@styled
+def loss_maps(rows: Sequence[MapRow]) -> Figure:
+    """Fig. 3: a row an image, a column a loss; over each map what the run predicts, green when right. Boxes are green rectangles."""
+    losses = [loss for loss in paper.LOSS_TITLES if any(loss in row.maps for row in rows)]
+    figure, axes = panels(len(rows), len(losses) + 1, width=1.7, height=1.95)
+    for line, row in zip(axes, rows, strict=True):
+        pictures = [("image", None), *((paper.LOSS_TITLES[loss], row.maps.get(loss)) for loss in losses)]
+        for axis, (name, found) in zip(line, pictures, strict=True):
+            axis.set_axis_off()
+            if name != "image" and found is None:
+                continue
+            axis.imshow(row.image if found is None else overlay(row.image, found.map))
+            for left, top, width, height in row.boxes:
+                axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="#00CC44", linewidth=1.5))
+            if found is None:
+                axis.set_title(f"{row.caption}\ntrue: {paper.printed_class(row.label)}", fontsize=7)
+            else:
+                right = found.predicted == row.label
+                title = f"{name}\n{paper.printed_class(found.predicted)} {found.probability:.0%}"
+                axis.set_title(title, fontsize=7, color=COLOURS[2] if right else COLOURS[1])
+    figure.suptitle("Fig. 3: Grad-CAM of the predicted class for each loss")
     return figure

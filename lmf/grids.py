@@ -15,7 +15,7 @@ from common.evaluation.tables import MISSING, markdown, number
 from common.runs import Run
 from lmf import figures, paper, tables
 from lmf.config import TrainLossOptions, settings_of
-from lmf.grid_config import SWEPT, SweepOptions, TablesOptions, arguments_of
+from lmf.options import SWEPT, SweepOptions, TablesOptions, arguments_of
 from lmf.training import default_run_dir
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import UsageError
 from lmf.config import READINGS, TrainLossOptions, run_name, settings_of, weights_of, with_control
-from lmf.grid_config import GRID, SweepOptions, TablesOptions, arguments_of
+from lmf.options import GRID, SweepOptions, TablesOptions, arguments_of
 
 
 def real(tmp_path, **values) -> TrainLossOptions:
@@ -117,4 +117,6 @@ def test_run_names_tell_runs_apart(tmp_path):
     first = real(tmp_path)
     names = {run_name(each) for each in (first, replace(first, seed=1), replace(first, loss="cce"), replace(first, gamma=2.0))}
     assert len(names) == 4
-    assert run_name(first) == run_name(real(tmp_path)) and run_name(first).startswith("ham10000-efficientnetv2s-paper-described-lmf-a1-b2-seed0-")
+    assert run_name(first) == run_name(real(tmp_path)) and run_name(first).startswith(
+        "ham10000-efficientnetv2s-paper-described-lmf-a1-b2-seed0-"
+    )

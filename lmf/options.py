@@ -1,4 +1,4 @@
-"""Options of the two grid commands, and the cells they stand for; nothing heavy is imported here."""
+"""Options of the grid commands (and the cells they stand for), of `explain` and of `audit`; nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from tyro.conf import Suppress
 
-from common.cli import BACKBONE_NAMES, check_range, require
+from common.cli import BACKBONE_NAMES, DataOptions, check_path, check_range, check_run, require
+from common.explanation.options import ExplainOptions
 from lmf import paper
-from lmf.config import SAMPLE, LmfOptions, LossName, SampleName, TrainLossOptions
+from lmf.config import DATASETS, SAMPLE, LmfOptions, LossName, SampleName, TrainLossOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +144,40 @@ def arguments_of(options: TrainLossOptions) -> tuple[str, ...]:
         name = f"--{field.name.replace('_', '-')}"
         words += [name] if isinstance(value, bool) and isinstance(field.default, bool) else [name, str(value)]
     return tuple(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossMapsOptions(ExplainOptions):
+    """Explain a run; with --beside, several runs side by side as in fig. 3."""
+
+    beside: tuple[Path, ...] = ()
+    """Run folders with other losses (or data sets): draws the Grad-CAM of all runs side by side, one test image a data set."""
+    boxes: Path | None = None
+    """CSV `image,x,y,width,height` with a doctor's boxes to draw: image as in manifest.csv, pixels of the original from its top left."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for path in self.beside:
+            check_run(path, "model.keras", "predictions.csv")
+        check_path("boxes", self.boxes, "file")
+        require(not (self.images and (self.beside or self.boxes)), "--images does not go with --beside or --boxes, which show test images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions(DataOptions):
+    """Look at a data set without training: counts, unreadable files, copies, leakage of both splits; and fig. 2."""
+
+    dataset: str = "sample"
+    """ham10000, odir5k, isic2019, covid_radiography, folders (one folder a class), or sample (drawn on the spot, synthetic)."""
+    sample: SampleName = "ham10000"
+    """Which data set `--dataset sample` imitates."""
+    split: Suppress[Literal["paper", "grouped"] | None] = None
+    skip_unreadable: Suppress[bool] = False
+    image_size: Suppress[int | None] = None
+    output: Path | None = None
+    """Folder to write to. Default: runs/lmf/audit/<data set>."""
+
+    def __post_init__(self) -> None:
+        require(self.dataset in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}")
+        super().__post_init__()
+        require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")

@@ -1,0 +1,113 @@
+"""`lmf train` from options to a whole run folder, on a few drawn images."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UsageError
+from lmf import training
+from lmf.config import TrainLossOptions, settings_of
+from lmf.losses import FocalLoss, LMFLoss
+
+FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
+
+
+def options(cache, run_dir, **values) -> TrainLossOptions:
+    small = {"image_size": 32, "epochs": 2, "batch_size": 16, "cache_dir": cache, "run_dir": run_dir}
+    return TrainLossOptions(**{**small, **values})
+
+
+@pytest.fixture(scope="module")
+def run(sample_cache, tmp_path_factory):
+    return training.train(options(sample_cache, tmp_path_factory.mktemp("run") / "lmf", control=True))
+
+
+def test_a_run_leaves_everything_behind(run):
+    assert all((run.path / name).is_file() for name in FILES)
+    assert all((run.path / "control" / name).is_file() for name in FILES)
+    assert run.finished and (run.path / "figures" / "confusion.png").is_file()
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["settings"]["loss"] == "lmf" and config["synthetic"] and config["dataset"] == "sample-ham10000"
+    assert config["settings"]["alpha"] == 1.0 and len(config["settings"]["class_counts"]) == 7
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert metrics["synthetic"] and 0 <= metrics["macro_f1"] <= 1 and 0 <= metrics["validation_macro_f1"] <= 1
+    assert set(metrics["shared_with_training"]) == {"test", "validation"}
+
+
+def test_the_report_is_marked_synthetic_and_compares_with_the_control(run):
+    report = (run.path / "report.md").read_text()
+    assert "Synthetic data" in report and "control" in report and "share their lesion or patient" in report
+
+
+def test_the_selected_epoch_is_the_best_on_validation(run):
+    history = pd.read_csv(run.path / "history.csv")
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    best = history.loc[history["val_macro_f1"].idxmax()]
+    assert metrics["selected_epoch"] == best["epoch"]
+    assert metrics["validation_macro_f1"] == pytest.approx(best["val_macro_f1"], rel=1e-6)
+
+
+def test_the_saved_model_gives_the_written_predictions(run, sample_cache):
+    from common.data.images import cached_images
+    from lmf import data
+
+    table = pd.read_csv(run.path / "predictions.csv", dtype={"image": str})
+    dataset = data.load(options(sample_cache, None))
+    images = cached_images(dataset, 32, "bilinear", sample_cache)
+    row = int(np.flatnonzero(dataset.manifest["image"] == table["image"][0])[0])
+    model = keras.saving.load_model(run.path / "model.keras", compile=False)
+    probabilities = model.predict(images[row : row + 1].astype("float32"), verbose=0)[0]
+    assert probabilities == pytest.approx(table.filter(like="prob_").iloc[0].to_numpy(), abs=1e-4)
+
+
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(run, sample_cache):
+    before = (run.path / "metrics.json").stat().st_mtime_ns
+    assert training.train(options(sample_cache, run.path, control=True)).finished
+    assert (run.path / "metrics.json").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="holds a run of other settings"):
+        training.train(options(sample_cache, run.path, control=True, loss="focal"))
+
+
+def test_train_and_control_saw_the_same_images(run):
+    first, second = (pd.read_csv(path / "manifest.csv") for path in (run.path, run.path / "control"))
+    assert first.equals(second)
+
+
+def test_settings_reach_the_loss():
+    settings = settings_of(TrainLossOptions(alpha=0.5, beta=2.0, gamma=3.0, max_margin=0.25, reading="coded"))
+    loss = training.loss_of(settings, [5, 9])
+    assert isinstance(loss, LMFLoss) and loss.coded
+    assert (loss.alpha, loss.beta, loss.gamma, loss.max_margin, loss.scale) == (0.5, 2.0, 3.0, 0.25, 30.0)
+    focal = training.loss_of(settings_of(TrainLossOptions(loss="focal")), [5, 9])
+    assert isinstance(focal, FocalLoss) and focal.gamma == 1.5
+
+
+def test_printed_numbers_belong_to_the_papers_cells_only(tmp_path):
+    settings = settings_of(TrainLossOptions(dataset="ham10000", data_dir=tmp_path))
+    printed = training.printed_numbers(settings, ("df", "nv"))
+    assert printed["macro_f1"].value == pytest.approx(0.8461) and printed["macro_f1"].source == "paper, Table 2"
+    assert printed["per_class.df.f1"].value == pytest.approx(0.80)
+    assert training.printed_numbers(settings_of(TrainLossOptions()), ("df", "nv")) == {}
+
+
+@pytest.mark.slow
+def test_a_grid_on_the_sample_runs_what_is_missing(sample_cache, tmp_path, monkeypatch):
+    """Two cells in processes of their own; the second call starts none."""
+    from lmf.grids import tables_command
+    from lmf.options import TablesOptions
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(training.__file__).rsplit("/", 2)[0])
+    values = {"datasets": ("ham10000",), "losses": ("cce", "lmf"), "image_size": 32, "epochs": 1, "cache_dir": sample_cache}
+    tables_command(TablesOptions(**values))
+    runs = sorted((tmp_path / "runs" / "lmf" / "train").iterdir())
+    assert len(runs) == 2
+    report = next((tmp_path / "runs" / "lmf" / "tables").glob("*/report.md"))
+    assert "LMF - CCE" in report.read_text()
+    times = [(run / "metrics.json").stat().st_mtime_ns for run in runs]
+    tables_command(TablesOptions(**values, run_dir=tmp_path / "again"))
+    assert (tmp_path / "again" / "report.md").is_file()
+    assert [(run / "metrics.json").stat().st_mtime_ns for run in runs] == times
