@@ -3,7 +3,7 @@
 Dataset A is ISIC 2018 Task 2 as distributed: images `ISIC_x.jpg`, masks `ISIC_x_attribute_<indicator>.png`, in any folders below
 the data folder; images below a folder called `…Validation…` are the official validation set. Folders `images/` and `lesion_masks/`
 (`ISIC_x_segmentation.png`) give the single indicator `lesion`. Task 2 has no diagnoses: they come from the ISIC 2019 ground truth
-(facts §3.1). Dataset B is any folder of images, minus what also is in Dataset A.
+(DEVIATIONS, FLOPs). Dataset B is any folder of images, minus what also is in Dataset A.
 """
 
 import json
@@ -53,8 +53,10 @@ def is_official_validation(name: str) -> bool:
     return any("validation" in part.lower() for part in Path(name).parent.parts)
 
 
-def load(options: MelanomaOptions) -> Dataset:
+def load(options: MelanomaOptions, check: bool = True) -> Dataset:
     """Dataset A: columns image, label (melanoma, other, "" = no diagnosis), group (lesion where known) and `mask_<indicator>`.
+
+    `check=False` leaves unreadable images in, for the audit to find.
 
     Raises:
         UsageError: no images or masks; masks that are missing for an image (listed), are not binary or not of their image's size; no
@@ -68,7 +70,8 @@ def load(options: MelanomaOptions) -> Dataset:
     else:
         assert options.data_dir is not None  # checked with the options
         dataset = _isic(options.data_dir, options)
-    dataset = check_readable(dataset, options.skip_unreadable, options.cache_dir)
+    if check:
+        dataset = check_readable(dataset, options.skip_unreadable, options.cache_dir)
     if options.limit is not None:
         kept = limit_per_class(dataset.manifest, options.limit).reset_index(drop=True)
         dataset = replace(dataset, manifest=kept)

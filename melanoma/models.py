@@ -144,7 +144,7 @@ def build_simclr(encoder: keras.Model, normalise: keras.layers.Layer, projection
 
 
 def build_classifier(encoder: keras.Model, normalise: keras.layers.Layer, outputs: int) -> keras.Model:
-    """Subnetwork 2, f_Res = fc1(E1(x)): raw images -> one logit a task `(batch, outputs)`; sigmoid outside (facts §3.2, row 11)."""
+    """Subnetwork 2, f_Res = fc1(E1(x)): raw images -> one logit a task `(batch, outputs)`; sigmoid outside (DEVIATIONS row 11)."""
     images = keras.Input(encoder.input_shape[1:], name="images")
     features = keras.layers.GlobalAveragePooling2D(name="pool")(encoder(normalise(images)))
     return keras.Model(images, keras.layers.Dense(outputs, name="logits", dtype="float32")(features), name="classifier")
@@ -185,7 +185,7 @@ def build_segmenter(encoder: keras.Model, backbone: str, channels: int = 1) -> k
 
     Inputs are four arrays `(batch, size/4, size/4, 3)` … `(batch, size/32, size/32, 3)` in 0..1, the maps of each stage at their own
     resolution; they are brought to `size` here, bilinearly. A 1x1 convolution makes three channels of twelve and batch normalisation gives
-    them zero mean and unit variance, like the images E1 knows (facts §3.2, row 4). E1's own batch normalisation uses its image statistics
+    them zero mean and unit variance, like the images E1 knows (DEVIATIONS row 4). E1's own batch normalisation uses its image statistics
     here and does not move: heatmaps would spoil them for images.
     """
     size = encoder.input_shape[1]
@@ -205,17 +205,20 @@ def build_plain_unet(encoder: keras.Model, normalise: keras.layers.Layer, backbo
 
 
 def build_final(encoders: Sequence[keras.Model], normalise: keras.layers.Layer, classes: int = 2) -> keras.Model:
-    """Subnetwork 4, S(v(x)): raw images -> concatenated features of the frozen encoders -> softmax `(batch, classes)`, layer "predictions".
+    """Subnetwork 4, S(v(x)): raw images -> concatenated features of the encoders -> softmax `(batch, classes)`, layer "predictions".
 
-    A softmax layer of two classes is the logistic regression of Algorithm 1 (facts §3.2, row 10).
+    A softmax layer of two classes is the logistic regression of Algorithm 1 (DEVIATIONS row 10). The layer "indicators" holds v(x).
     """
     images = keras.Input(encoders[0].input_shape[1:], name="images")
     scaled = normalise(images)
-    pooled = []
-    for index, encoder in enumerate(encoders):
-        encoder.trainable = False
-        pooled.append(keras.layers.GlobalAveragePooling2D(name=f"pool_{index}")(encoder(scaled)))
-    features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name="indicators")(pooled)
-    return keras.Model(
-        images, keras.layers.Dense(classes, activation="softmax", name="predictions", dtype="float32")(features), name="bio_u_net"
+    pooled = [keras.layers.GlobalAveragePooling2D(name=f"pool_{index}")(encoder(scaled)) for index, encoder in enumerate(encoders)]
+    features = (
+        keras.layers.Concatenate(name="indicators")(pooled) if len(pooled) > 1 else keras.layers.Identity(name="indicators")(pooled[0])
     )
+    predictions = keras.layers.Dense(classes, activation="softmax", name="predictions", dtype="float32")(features)
+    return keras.Model(images, predictions, name="bio_u_net")
+
+
+def with_features(final: keras.Model) -> keras.Model:
+    """The final classifier with both outputs, [v(x) `(batch, d)`, probabilities `(batch, classes)`]: one compiled pass serves both."""
+    return keras.Model(final.input, [final.get_layer("indicators").output, final.output], name="features_and_predictions")

@@ -19,7 +19,7 @@ ROW_TITLES = {
 }  # fmt: skip
 # Facts §3.2, row 24: the printed numbers are whole multiples of 1/19, 1/9 and 1/6, far beyond chance.
 PRINTED_IMAGES = {"globules": 19, "negative_network": 9, "streaks": 6}
-PIGMENT_WITHOUT = 1071  # Table 1 prints 881, which with 1523 does not sum to 2594 (facts §3.2, row 15)
+PIGMENT_WITHOUT = 1071  # Table 1 prints 881, which with 1523 does not sum to 2594 (DEVIATIONS row 15)
 
 
 @cache
@@ -35,7 +35,7 @@ def dice(table: int, row: str, indicator: str) -> float | None:
 
 
 def melanoma(table: int, row: str) -> float | None:
-    """The melanoma column of Tables 3 to 5: §5.2 calls it accuracy, §5.3 AUC (facts §3.2, row 13)."""
+    """The melanoma column of Tables 3 to 5: §5.2 calls it accuracy, §5.3 AUC (DEVIATIONS row 13)."""
     return tables()[f"table_{table}"].get(row, {}).get("melanoma")
 
 

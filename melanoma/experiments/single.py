@@ -71,25 +71,27 @@ def localisation_table(localisation: dict, threshold: str = "t00") -> str:
     return markdown(header, rows, left=2) if rows else f"{MISSING}\n"
 
 
-def report(run: Run, inputs: Inputs) -> None:
+def report(run: Run, inputs: Inputs, title: str = "") -> None:
     """report.md with Table 3's row, the localisation tables, the figures and the notes; model_card.md."""
     metrics = RunFolder.of(run).read_json("metrics.json")
     settings, localisation = run.settings, metrics["localisation"]
     smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
-    counts = {name: values["t00"]["n"] for name, values in localisation["gradcam"].items()}
+    counts = {name: values["t00"]["n"] for name, values in next(iter(localisation.values())).items()}
     notes = [
         data.split_note(inputs.manifest, settings["split"]),
         "Continuous Dice over test images that have the indicator: "
         + ", ".join(f"{name} {count}" for name, count in counts.items())
-        + f". The printed numbers rest on a few images too ({', '.join(smallest)}; facts §3.2, row 24): differences inside the intervals mean nothing.",
+        + f". The printed numbers rest on a few images too ({', '.join(smallest)}; DEVIATIONS row 24): differences inside the intervals "
+        "mean nothing.",
         "Scored is the Grad-CAM map of the encoder's last block at threshold 0, the continuous map; `unet_mask` is the decoder's drawing. "
         "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json.",
-        f"Score behind the maps: {_target_note(metrics['outputs'], settings)}.",
+        *([f"Score behind the maps: {_target_note(metrics['outputs'], settings)}."] if "outputs" in metrics else []),
     ]
     for name, label in (("t00", "0 (continuous)"), ("t06", "0.6")):
         run.write_text(f"localisation_{name}.md", f"# Localisation at threshold {label}\n\n{localisation_table(localisation, name)}")
-    title = f"{paper.ROW_TITLES[variant(settings)]}, {settings['backbone']} at {settings['image_size']} px"
-    write_report(run, title, printed_numbers(settings, localisation), notes)
+    printed = {} if title else printed_numbers(settings, localisation)
+    title = title or f"{paper.ROW_TITLES[variant(settings)]}, {settings['backbone']} at {settings['image_size']} px"
+    write_report(run, title, printed, notes)
     write_model_card(run, title)
 
 

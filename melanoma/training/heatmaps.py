@@ -98,11 +98,6 @@ def twelve_maker(classifier: keras.Model, settings: Settings) -> HeatmapMaker:
     return HeatmapMaker(classifier, heatmap_layers(settings.backbone))
 
 
-def last_maker(classifier: keras.Model, settings: Settings) -> HeatmapMaker:
-    """The map of the last block alone, "the heatmap associated with the last block" (A.3), which is what is scored."""
-    return HeatmapMaker(classifier, heatmap_layers(settings.backbone)[-1:])
-
-
 def enlarge(maps: np.ndarray, size: int) -> np.ndarray:
     """`(n, h, w)` to `(n, size, size)` float32, bilinear, 0..1."""
     grown = ops.image.resize(ops.convert_to_tensor(maps[..., None].astype("float32")), (size, size), data_format="channels_last")

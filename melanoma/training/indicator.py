@@ -71,13 +71,14 @@ class Networks:
             self.segmenter = models.build_segmenter(self.encoder, s.backbone, len(task.indicators))
             self.segmenter.compile(adam(s), SoftDiceLoss(), jit_compile=device.jit_compile())
             self.snapshot = models.build_classifier(models.build_encoder(s.backbone, s.image_size), self.normalise, len(task.outputs))
-            self.maker = twelve_maker(self.snapshot, s)
             trained.append(self.segmenter)
         if s.order == "interleaved" and s.simclr:
             self.simclr = models.build_simclr(self.encoder, self.normalise, s.projection, s.seed)
             self.simclr.compile(adam(s), PairedViewsLoss(s.temperature), jit_compile=device.jit_compile())
             trained.append(self.simclr)
         self.trained = trained
+        # One compiled program makes all maps: of the snapshot, or of the classifier's weights while they are lent to it.
+        self.maker = twelve_maker(self.classifier if self.snapshot is None else self.snapshot, s)
         for model in trained:
             model.optimizer.build(model.trainable_variables)
         self._start = [ops.convert_to_numpy(v) for v in self.state()]
@@ -114,6 +115,17 @@ class Networks:
         """E3: the classifier as it is now."""
         assert self.snapshot is not None
         assign(self.snapshot.variables, [ops.convert_to_numpy(v) for v in self.classifier.variables])
+
+    def classifier_maps(self, images: np.ndarray, weights: np.ndarray, follow: bool) -> list[np.ndarray]:
+        """The twelve maps `(n, h, w)` of the classifier as it is; the snapshot stays what it was."""
+        if self.snapshot is None:
+            return self.maker(images, weights, follow)
+        kept = [ops.convert_to_numpy(v) for v in self.snapshot.variables]
+        self.take_snapshot()
+        try:
+            return self.maker(images, weights, follow)
+        finally:
+            assign(self.snapshot.variables, kept)
 
 
 def unique(variables: Any) -> list[keras.Variable]:

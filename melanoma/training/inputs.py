@@ -73,17 +73,10 @@ def load_inputs(options: MelanomaOptions) -> Inputs:
         labels = set(manifest.loc[manifest["split"] == part, "label"]) - {""}
         if not labels:
             raise UsageError(
-                f"{dataset.name}: no {part} image has a diagnosis; expected a --labels-csv that names them, or --split grouped, which makes "
-                "its own test set"
+                f"{dataset.name}: no {part} image has a diagnosis; expected a --labels-csv that names them, or --split grouped, "
+                "which makes its own test set"
             )
     if "" in set(manifest.loc[manifest["split"] == "train", "label"]):
         raise UsageError(f"{dataset.name}: a training image has no diagnosis; expected a --labels-csv that names all")
     dataset = Dataset(dataset.name, dataset.data_dir, manifest, dataset.synthetic, dataset.official_counts, dataset.left_out)
     return Inputs(options, settings, dataset, data.presence(dataset, options.cache_dir))
-
-
-def keep(inputs: Inputs, **changes: object) -> Inputs:
-    """The same data under other settings (another stage's class outputs, a baseline's)."""
-    from dataclasses import replace
-
-    return replace(inputs, settings=replace(inputs.settings, **changes))  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """The four subnetworks, one after the other, and their test."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from common.evaluation.metrics import auc
 from common.evaluation.outcome import write_metrics, write_predictions
 from common.runs import Run, fit
 from melanoma import data, models
-from melanoma.config import CLASSES, STUDY
+from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.training import heatmaps
-from melanoma.training.indicator import Networks, Task, make_task, train_task
+from melanoma.training.indicator import Networks, Task, assign, make_task, train_task
 from melanoma.training.inputs import Inputs
 from melanoma.training.pretraining import ENCODER, adam, pretrain
-from melanoma.training.probes import pooled_features, set_logistic
+from melanoma.training.probes import features_of, set_logistic
 from melanoma.training.scores import score_maps, summary
 from melanoma.training.shown import shown_rows, write_arrays
 
@@ -73,9 +72,8 @@ def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
         log.info("%s: draws %s, predicts %s", task.name, ", ".join(task.indicators) or "nothing", ", ".join(task.outputs))
         if networks is None or shape != (len(task.indicators), len(task.outputs)):
             networks, shape = Networks(inputs, task, weights), (len(task.indicators), len(task.outputs))
-            makers = Makers.of(networks)
         train_task(run, networks, task, dataset_b)
-        found, kept = localise(inputs, networks, makers, task)
+        found, kept = localise(inputs, networks, task)
         tables.append(found)
         shown |= kept
         encoders.append([ops.convert_to_numpy(v) for v in networks.encoder.variables])
@@ -84,18 +82,28 @@ def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
     run.write_csv("localisation.csv", localisation)
     write_arrays(run, shown)
 
-    final = final_classifier(run, inputs, networks, tasks, encoders)
+    final, both = final_classifier(run, inputs, networks, tasks, encoders)
     run.save_model(final)
     test = inputs.rows("test", diagnosed=True)
-    probabilities = final.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)
+    probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
     write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES)
     extra = {
         "melanoma_auc": auc(inputs.melanoma[test], probabilities[:, 0]),
         "localisation": summary(localisation, settings.seed),
         "outputs": {task.name: list(task.outputs) for task in tasks},
+        "indicators": indicator_counts(inputs),
     }
     write_metrics(run, settings.seed, extra=extra)
     return run
+
+
+def indicator_counts(inputs: Inputs) -> dict[str, dict[str, int]]:
+    """Table 1: images with and without each indicator, the official validation images not counted."""
+    counted = ~inputs.manifest["image"].map(data.is_official_validation).to_numpy(dtype=bool)
+    return {
+        name: {"with": int(inputs.present[name][counted].sum()), "without": int((~inputs.present[name][counted]).sum())}
+        for name in inputs.settings.indicators
+    }
 
 
 def interleaved_images(inputs: Inputs) -> np.ndarray | None:
@@ -107,20 +115,7 @@ def interleaved_images(inputs: Inputs) -> np.ndarray | None:
     return cached_images(dataset_b, settings.image_size, settings.resize_filter, inputs.options.cache_dir, progress=True)
 
 
-@dataclass(frozen=True)
-class Makers:
-    """Compiled map makers of one set of networks: the scored last map, and the twelve of the trained encoder for the sheets."""
-
-    last: heatmaps.HeatmapMaker
-    twelve: heatmaps.HeatmapMaker
-
-    @classmethod
-    def of(cls, networks: Networks) -> "Makers":
-        s = networks.settings
-        return cls(heatmaps.last_maker(networks.classifier, s), heatmaps.twelve_maker(networks.classifier, s))
-
-
-def localise(inputs: Inputs, networks: Networks, makers: Makers, task: Task) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Scores of the test images' maps and masks, and the arrays that the sheets show.
 
     "gradcam": the encoder's last map, the paper's final localisation (A.3). "unet_mask": what the decoder draws from the snapshot's twelve.
@@ -141,7 +136,8 @@ def localise(inputs: Inputs, networks: Networks, makers: Makers, task: Task) -> 
     for index, name in enumerate(task.indicators or settings.indicators):
         own = [name] if name in task.indicators else []
         weights, follow = heatmaps.target_weights(task.outputs, own, settings.target if own else "auto")
-        maps = makers.last(inputs.images[test], weights, follow)[0]
+        twelve = networks.classifier_maps(inputs.images[test], weights, follow)
+        maps = twelve[-1]
         tables.append(score_maps(inputs, "gradcam", name, test, maps))
         if drawn is not None:
             tables.append(score_maps(inputs, "unet_mask", name, test, drawn[..., index]))
@@ -153,65 +149,70 @@ def localise(inputs: Inputs, networks: Networks, makers: Makers, task: Task) -> 
             f"{name}/masks": inputs.masks(name)[chosen],
             f"{name}/gradcam": maps[places],
         }
-        twelve = makers.twelve(inputs.images[chosen], weights, follow)
-        shown |= {f"{name}/heatmap_{number:02d}": each for number, each in enumerate(twelve, start=1)}
+        shown |= {f"{name}/heatmap_{number:02d}": each[places] for number, each in enumerate(twelve, start=1)}
         if drawn is not None:
             shown[f"{name}/unet_mask"] = drawn[places, ..., index]
     return pd.concat(tables, ignore_index=True), shown
 
 
-def final_classifier(run: Run, inputs: Inputs, networks: Networks, tasks: list[Task], encoders: list[list[np.ndarray]]) -> keras.Model:
+def final_classifier(
+    run: Run, inputs: Inputs, networks: Networks, tasks: list[Task], encoders: list[list[np.ndarray]]
+) -> tuple[keras.Model, keras.Model]:
     """Subnetwork 4: the frozen encoders' features, concatenated, under a softmax layer that is trained alone.
 
-    The plain classifier f_Res keeps its own head, written as a two-way softmax.
+    The plain classifier f_Res keeps its own head, written as a two-way softmax. Returns the classifier, and the same with its features.
     """
     settings = inputs.settings
     final = models.build_final(frozen_encoders(settings, encoders), networks.normalise)
+    both = models.with_features(final)
     if tasks[0].name == "classifier":
         kernel, bias = (ops.convert_to_numpy(v) for v in networks.classifier.get_layer("logits").weights)
         set_logistic(final, kernel[:, 0], float(bias[0]))
-        return final
-    parts = {
-        part: np.concatenate([pooled_features(encoder, networks.normalise, inputs, rows) for encoder in encoder_models(final)], axis=1)
-        for part, rows in (("train", inputs.rows("train")), ("validation", inputs.rows("validation", diagnosed=True)))
-    }
-    targets = {part: 1 - inputs.melanoma[inputs.rows(part, diagnosed=True)].astype("int32") for part in parts}  # class 0 is melanoma
-    features = keras.Input((parts["train"].shape[1],), name="features")
-    # Features of different encoders have different sizes; this layer is folded into the saved model's weights below.
-    scaling = keras.layers.Normalization(name="scaling")
-    scaling.adapt(parts["train"])
-    head = keras.layers.Dense(len(CLASSES), activation="softmax", name="predictions", dtype="float32")
-    model = keras.Model(features, head(scaling(features)), name="head")
-    model.compile(adam(settings), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=device.jit_compile())
+        return final, both
+    rows = {part: inputs.rows(part, diagnosed=True) for part in ("train", "validation")}
+    features = {part: features_of(both, inputs, chosen) for part, chosen in rows.items()}
+    targets = {part: 1 - inputs.melanoma[chosen].astype("int32") for part, chosen in rows.items()}  # class 0 is melanoma
+    final.get_layer("predictions").set_weights(train_head(run, settings, features, targets))
+    return final, both
+
+
+def train_head(run: Run, settings: Settings, features: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Kernel `(d, classes)` and bias of a softmax layer on raw features.
+
+    It is trained on standardised ones, since the encoders' features differ in size, and folded back.
+    """
+    mean, deviation = features["train"].mean(axis=0), np.maximum(features["train"].std(axis=0), 1e-6)
+    scaled = {part: (values - mean) / deviation for part, values in features.items()}
+    inside = keras.Input((len(mean),), name="features")
+    layer = keras.layers.Dense(len(CLASSES), activation="softmax", name="predictions", dtype="float32")
+    head = keras.Model(inside, layer(inside), name="head")
+    head.compile(adam(settings), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=device.jit_compile())
     weights = None
     if settings.class_weights:
-        share = np.bincount(targets["train"], minlength=2) / len(targets["train"])
-        weights = (0.5 / share)[targets["train"]].astype("float32")
+        share = np.bincount(targets["train"], minlength=len(CLASSES)) / len(targets["train"])
+        weights = (1 / len(CLASSES) / share)[targets["train"]].astype("float32")
+    train, batch = np.arange(len(targets["train"])), settings.classifier_batch
     fit(
-        model,
-        Batches(parts["train"], targets["train"], batch_size=settings.classifier_batch, seed=settings.seed, shuffle=True, sample_weights=weights),
-        run=run, stage="head", epochs=settings.head_epochs, select="best", patience=settings.patience,
-        validation=Batches(parts["validation"], targets["validation"], batch_size=64),
-    )  # fmt: skip
-    kernel, bias = (ops.convert_to_numpy(v) for v in head.weights)
-    mean, deviation = ops.convert_to_numpy(scaling.mean)[0], np.sqrt(ops.convert_to_numpy(scaling.variance)[0])
-    folded = kernel / np.maximum(deviation, 1e-7)[:, None]
-    final.get_layer("predictions").set_weights([folded, bias - mean @ folded])
-    return final
+        head,
+        Batches(scaled["train"], targets["train"], rows=train, batch_size=batch, seed=settings.seed, shuffle=True, sample_weights=weights),
+        run=run,
+        stage="head",
+        epochs=settings.head_epochs,
+        select="best",
+        patience=settings.patience,
+        validation=Batches(scaled["validation"], targets["validation"], batch_size=64),
+    )
+    kernel, bias = (ops.convert_to_numpy(v) for v in layer.weights)
+    folded = kernel / deviation[:, None]
+    return [folded, bias - mean @ folded]
 
 
-def frozen_encoders(settings: Any, values: list[list[np.ndarray]]) -> list[keras.Model]:
+def frozen_encoders(settings: Settings, values: list[list[np.ndarray]]) -> list[keras.Model]:
     """One encoder for each set of weights, built without a download."""
     encoders = []
     for index, weights in enumerate(values):
         encoder = models.build_encoder(settings.backbone, settings.image_size)
-        for variable, value in zip(encoder.variables, weights, strict=True):
-            variable.assign(value)
-        encoder.name = f"encoder_{index}"
+        assign(encoder.variables, weights)
+        encoder.name, encoder.trainable = f"encoder_{index}", False
         encoders.append(encoder)
     return encoders
-
-
-def encoder_models(final: keras.Model) -> list[keras.Model]:
-    """The encoders inside a final classifier, in order."""
-    return [layer for layer in final.layers if isinstance(layer, keras.Model)]

@@ -25,7 +25,7 @@ from melanoma import data, models
 from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.losses import PairedViewsLoss
 from melanoma.training.inputs import Inputs
-from melanoma.training.probes import embedding_quality, linear_probe
+from melanoma.training.probes import embedding_quality
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +63,18 @@ def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
     run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
     encoder = models.build_encoder(settings.backbone, settings.image_size, settings.weights)
     normalise = models.normalisation(settings.normalise, settings.backbone)
-    before = embedding_quality(encoder, normalise, inputs)
+    probe = models.build_final([encoder], normalise)
+    both = models.with_features(probe)
+    before = embedding_quality(both, inputs)
     history = train_simclr(run, inputs, dataset_b, encoder, normalise)
-    after = embedding_quality(encoder, normalise, inputs)
+    after = embedding_quality(both, inputs)
     save_weights(encoder, run.path / ENCODER)
     quality = {"before": before, "after": after}
     run.write_json("embedding_quality.json", quality)
 
-    probe = linear_probe(encoder, normalise, inputs)
     run.save_model(probe)
     test = inputs.rows("test", diagnosed=True)
-    probabilities = probe.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)
+    probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
     write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES)
     write_metrics(run, settings.seed, extra={"embedding_quality": quality, "dataset_b": overlap})
     _report(run, inputs, overlap, quality, history)
@@ -148,9 +149,9 @@ def _report(run: Run, inputs: Inputs, overlap: dict[str, int], quality: dict, hi
         "The accuracy above is a linear probe's: a logistic regression on the frozen encoder's features. The paper prints none.",
         "k-NN (20 neighbours, cosine) and linear probe on the test images, before and after SimCLR: "
         + "; ".join(f"{name}: {quality['before'][name]:.3f} -> {quality['after'][name]:.3f}" for name in quality["after"]),
-        f"Dataset B: {overlap['images']} images; {overlap['same_id']} left out because Dataset A has the same id, {overlap['renamed']} more "
-        f"because it has the id without `_downsampled`; {overlap['kept']} kept. Their labels are not used.",
-        f"Last epoch, within the training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
+        f"Dataset B: {overlap['images']} images; {overlap['same_id']} left out because Dataset A has the same id, {overlap['renamed']} "
+        f"more because it has the id without `_downsampled`; {overlap['kept']} kept. Their labels are not used.",
+        f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
         data.split_note(inputs.manifest, inputs.settings.split),
     ]
     title = "Subnetwork 1: SimCLR, judged by a linear probe"

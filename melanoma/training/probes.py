@@ -9,17 +9,14 @@ from sklearn.linear_model import LogisticRegression
 
 from common.data.pipeline import Batches
 from common.evaluation.metrics import auc
-from melanoma import models
 from melanoma.training.inputs import Inputs
 
 NEIGHBOURS = 20
 
 
-def pooled_features(encoder: keras.Model, normalise: keras.layers.Layer, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
-    """`(len(rows), d)` float32: the encoder's last map, averaged over the image."""
-    images = keras.Input(encoder.input_shape[1:])
-    pooled = keras.layers.GlobalAveragePooling2D()(encoder(normalise(images)))
-    return keras.Model(images, pooled).predict(Batches(inputs.images, rows=rows, batch_size=64), verbose=0).astype("float32")
+def features_of(both: keras.Model, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    """`(len(rows), d)` float32: v(x) of these images, from `models.with_features`."""
+    return both.predict(Batches(inputs.images, rows=rows, batch_size=64), verbose=0)[0].astype("float32")
 
 
 def knn_votes(train: np.ndarray, labels: np.ndarray, queries: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
@@ -43,32 +40,32 @@ def fit_logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     return weights, float(model.intercept_[0] - mean @ weights)
 
 
-def embedding_quality(encoder: keras.Model, normalise: keras.layers.Layer, inputs: Inputs) -> dict[str, float]:
-    """Test accuracy and AUC for melanoma of k-NN and of a linear probe, both from the training images' features."""
+def embedding_quality(both: keras.Model, inputs: Inputs) -> dict[str, float]:
+    """Test accuracy and AUC for melanoma of k-NN and of a linear probe, both from the training images' features.
+
+    The probe's weights are left in the model's softmax, so that it is a classifier afterwards.
+    """
     train, test = inputs.rows("train"), inputs.rows("test", diagnosed=True)
-    known, unknown = (pooled_features(encoder, normalise, inputs, rows) for rows in (train, test))
+    known, unknown = (features_of(both, inputs, rows) for rows in (train, test))
     truth = inputs.melanoma[test]
     weights, bias = fit_logistic(known, inputs.melanoma[train])
+    set_logistic(both, weights, bias)
     votes, logits = knn_votes(known, inputs.melanoma[train], unknown), unknown @ weights + bias
     return {
         "knn_accuracy": float(np.mean((votes > 0.5) == truth)),
-        "knn_auc": auc(truth, votes) or 0.5,
+        "knn_auc": _area(truth, votes),
         "probe_accuracy": float(np.mean((logits > 0) == truth)),
-        "probe_auc": auc(truth, logits) or 0.5,
+        "probe_auc": _area(truth, logits),
     }
 
 
-def linear_probe(encoder: keras.Model, normalise: keras.layers.Layer, inputs: Inputs) -> keras.Model:
-    """The frozen encoder under a logistic regression, as a classifier from raw images to two probabilities."""
-    train = inputs.rows("train")
-    weights, bias = fit_logistic(pooled_features(encoder, normalise, inputs, train), inputs.melanoma[train])
-    model = models.build_final([encoder], normalise)
-    set_logistic(model, weights, bias)
-    return model
+def _area(truth: np.ndarray, scores: np.ndarray) -> float:
+    area = auc(truth, scores)
+    return float("nan") if area is None else area
 
 
 def set_logistic(model: keras.Model, weights: np.ndarray, bias: float) -> None:
-    """Put a binary logit into a two-way softmax: melanoma first, the other class's score 0."""
-    model.get_layer("predictions").set_weights(
-        [np.stack([weights, np.zeros_like(weights)], axis=1).astype("float32"), np.array([bias, 0], "float32")]
-    )
+    """Put a binary logit z `(d,)` into a two-way softmax as (z/2, -z/2), melanoma first: the same probabilities, and each class has a score
+    of its own for Grad-CAM (with (z, 0) the second would have no gradient)."""
+    halves = np.stack([weights, -weights], axis=1).astype("float32") / 2
+    model.get_layer("predictions").set_weights([halves, np.array([bias, -bias], "float32") / 2])

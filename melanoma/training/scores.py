@@ -1,6 +1,6 @@
 """How well maps draw the indicators: continuous Dice an image, by threshold (Tables 2 to 6), with n and interval."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -50,8 +50,3 @@ def summary(table: pd.DataFrame, seed: int, resamples: int = 1000) -> dict[str, 
             entry |= {"dice": None, "dice_interval": None}
         result.setdefault(str(method), {}).setdefault(str(indicator), {})[f"t{threshold:.1f}".replace(".", "")] = entry
     return result
-
-
-def in_chunks(rows: np.ndarray, make: Callable[[np.ndarray], np.ndarray], step: int = 256) -> np.ndarray:
-    """`make` applied to parts of `rows`, put together again."""
-    return np.concatenate([make(rows[start : start + step]) for start in range(0, len(rows), step)])

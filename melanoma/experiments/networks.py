@@ -1,0 +1,67 @@
+"""The built networks in numbers: operations for Table 7, sizes for fig. 6."""
+
+from collections.abc import Sequence
+
+import keras
+
+from common.backbones import feature_taps
+from melanoma import models
+from melanoma.flops import BILLION, flops
+
+INDICATORS = 5
+
+
+def build(settings: dict) -> dict[str, keras.Model]:
+    """The four subnetworks of a run's settings, untrained."""
+    name, size = settings["backbone"], settings["image_size"]
+    encoder = models.build_encoder(name, size)
+    normalise = models.normalisation(settings["normalise"], name)
+    return {
+        "simclr": models.build_simclr(encoder, normalise, settings["projection"], 0),
+        "classifier": models.build_classifier(encoder, normalise, 2),
+        "segmentation": models.build_segmenter(encoder, name),
+        "encoder": encoder,
+    }
+
+
+def counted(settings: dict) -> dict[str, tuple[str, float]]:
+    """Row title -> (key of Table 7, billions). The training rows are three forward passes (backward is about two)."""
+    built = build(settings)
+    forward = {name: flops(model) / BILLION for name, model in built.items()}
+    # Both views pass the encoder as one batch, which the graph counts once.
+    rows = {
+        "subnetwork 1, SimCLR, one view forward": ("simclr", forward["simclr"]),
+        "subnetwork 2, classifier, forward": ("", forward["classifier"]),
+        "subnetwork 2, forward and backward": ("classifier", 3 * forward["classifier"]),
+        "subnetwork 3, U-Net, forward": ("", forward["segmentation"]),
+        "subnetwork 3, forward and backward": ("segmentation", 3 * forward["segmentation"]),
+    }
+    total = forward["simclr"] + 3 * forward["classifier"] + 3 * forward["segmentation"]
+    rows["total of the printed kind (1 + 2 + 3 as above)"] = ("total", total)
+    rows[f"subnetwork 4, {INDICATORS} encoders, forward"] = ("", INDICATORS * forward["encoder"])
+    return rows
+
+
+def sizes(settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Fig. 6: one line a subnetwork, boxes of (name, height x width x channels)."""
+    built = build(settings)
+    encoder, segmenter = built["encoder"], built["segmentation"]
+
+    def shape(tensor) -> str:
+        return " x ".join(str(side) for side in tensor.shape[1:])
+
+    stages = [
+        (f"stage {number}", shape(encoder.get_layer(taps[-1]).output)) for number, taps in enumerate(feature_taps(settings["backbone"]), 1)
+    ]
+    image, pooled = shape(encoder.input), str(encoder.output.shape[-1])
+    ups = [(f"decoder {level}", shape(segmenter.get_layer(f"decoder{level}_relu2").output)) for level in range(1, 6)]
+    views = [("two views", f"2 x {image}"), *stages, ("pool", f"2 x {pooled}"), ("projection", f"2 x {settings['projection']}")]
+    heatmaps = [(f"stage {number}", f"{size.rsplit(' x ', 1)[0]} x 3") for number, (_, size) in enumerate(stages, 1)]
+    adapted = [(title, shape(segmenter.get_layer(name).output)) for title, name in (("12 heatmaps", "heatmaps"), ("adapter", "adapter"))]
+    return [
+        ("Subnetwork 1, SimCLR", views),
+        ("Subnetwork 2, classifier", [("image", image), *stages, ("pool", pooled), ("indicator, melanoma", "2")]),
+        ("Heatmaps (Grad-CAM)", heatmaps),
+        ("Subnetwork 3, U-Net", [*adapted, *stages, *ups, ("mask", shape(segmenter.output))]),
+        ("Subnetwork 4, classifier", [("image", image), (f"{INDICATORS} encoders", f"{INDICATORS} x {pooled}"), ("softmax", "2")]),
+    ]
