@@ -80,7 +80,7 @@ def dataset_rows(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nda
     names = chosen_images(dataset, runs, boxes)
     originals = [read_image(runs[0].data_dir / name) for name in names]
     rows = [
-        MapRow(resize(image, size, method), f"{title_of(dataset)}: {Path(name).name}", name, str(runs[0].predictions.loc[name, "label"]))
+        MapRow(resize(image, size, method), f"{title_of(dataset)}\n{Path(name).name}", name, str(runs[0].predictions.loc[name, "label"]))
         for image, name in zip(originals, names, strict=True)
     ]
     rows = [replace(row, boxes=scaled(boxes.get(row.image_name), each.shape, size)) for row, each in zip(rows, originals, strict=True)]

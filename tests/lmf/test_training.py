@@ -15,14 +15,9 @@ from lmf.losses import FocalLoss, LMFLoss
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 
 
-def options(cache, run_dir, **values) -> TrainLossOptions:
-    small = {"image_size": 32, "epochs": 2, "batch_size": 16, "cache_dir": cache, "run_dir": run_dir}
-    return TrainLossOptions(**{**small, **values})
-
-
 @pytest.fixture(scope="module")
-def run(sample_cache, tmp_path_factory):
-    return training.train(options(sample_cache, tmp_path_factory.mktemp("run") / "lmf", control=True))
+def run(trained):
+    return trained
 
 
 def test_a_run_leaves_everything_behind(run):
@@ -50,12 +45,12 @@ def test_the_selected_epoch_is_the_best_on_validation(run):
     assert metrics["validation_macro_f1"] == pytest.approx(best["val_macro_f1"], rel=1e-6)
 
 
-def test_the_saved_model_gives_the_written_predictions(run, sample_cache):
+def test_the_saved_model_gives_the_written_predictions(run, options_of, sample_cache):
     from common.data.images import cached_images
     from lmf import data
 
     table = pd.read_csv(run.path / "predictions.csv", dtype={"image": str})
-    dataset = data.load(options(sample_cache, None))
+    dataset = data.load(options_of(None))
     images = cached_images(dataset, 32, "bilinear", sample_cache)
     row = int(np.flatnonzero(dataset.manifest["image"] == table["image"][0])[0])
     model = keras.saving.load_model(run.path / "model.keras", compile=False)
@@ -63,12 +58,12 @@ def test_the_saved_model_gives_the_written_predictions(run, sample_cache):
     assert probabilities == pytest.approx(table.filter(like="prob_").iloc[0].to_numpy(), abs=1e-4)
 
 
-def test_a_finished_run_is_left_alone_and_other_settings_are_refused(run, sample_cache):
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(run, options_of):
     before = (run.path / "metrics.json").stat().st_mtime_ns
-    assert training.train(options(sample_cache, run.path, control=True)).finished
+    assert training.train(options_of(run.path, control=True)).finished
     assert (run.path / "metrics.json").stat().st_mtime_ns == before
     with pytest.raises(UsageError, match="holds a run of other settings"):
-        training.train(options(sample_cache, run.path, control=True, loss="focal"))
+        training.train(options_of(run.path, control=True, loss="focal"))
 
 
 def test_train_and_control_saw_the_same_images(run):
@@ -91,6 +86,39 @@ def test_printed_numbers_belong_to_the_papers_cells_only(tmp_path):
     assert printed["macro_f1"].value == pytest.approx(0.8461) and printed["macro_f1"].source == "paper, Table 2"
     assert printed["per_class.df.f1"].value == pytest.approx(0.80)
     assert training.printed_numbers(settings_of(TrainLossOptions()), ("df", "nv")) == {}
+
+
+def test_a_killed_run_ends_like_an_unbroken_one(run, options_of, tmp_path, monkeypatch):
+    """Stopped after its first epoch, started again: the same predictions to the last digit."""
+    from common.runs import fitting
+
+    say = fitting._Keeper._say
+
+    def stop(self, row):
+        say(self, row)
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting._Keeper, "_say", stop)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(options_of(tmp_path / "run"))
+    # The lock dies with the process that held it; here it is the same process.
+    import gc
+
+    gc.collect()
+    again = training.train(options_of(tmp_path / "run"))
+    assert (again.path / "predictions.csv").read_bytes() == (run.path / "predictions.csv").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", ["coded", "corrected"])
+def test_the_other_readings_with_a_real_backbone(reading, sample_cache, tmp_path):
+    values = {"image_size": 32, "epochs": 1, "cache_dir": sample_cache, "run_dir": tmp_path / "run", "reading": reading, "limit": 60}
+    run = training.train(TrainLossOptions(**values, sample="covid_radiography"))
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["reading"] == reading and config["split"] == {"coded": "paper", "corrected": "grouped"}[reading]
+    assert (run.path / "control").is_dir() == (reading == "corrected")
 
 
 @pytest.mark.slow
