@@ -1,5 +1,6 @@
 """Skin Care VGG16 (Listing 3.1), the same plan on any backbone, and the model that explains itself while it learns (section 4.1)."""
 
+import warnings
 from functools import cache
 
 import keras
@@ -144,7 +145,7 @@ class SelfExplaining(keras.Model):
         keep_batchnorm_frozen(classifier)
         self.classifier = classifier
         self.body, self.head = split_model(classifier, layers[0] if len(layers) == 1 else None)
-        self.taps = None if len(layers) == 1 else tapped_model(classifier, layers)[0]
+        self.taps = None if len(layers) == 1 else tapped_model(classifier, layers)
         self.explanation_weight = explanation_weight
         self.differentiate_weights = differentiate_weights
         self.only_wrong = only_wrong
@@ -217,6 +218,12 @@ class SelfExplaining(keras.Model):
             in_class = class_right if right[0] else 1.0 - class_right
             self.trackers[name].update_state(in_class * (region_right if right[1] else 1.0 - region_right))
         return ops.mean(loss)
+
+    def train_step(self, *arguments):
+        """Keras's own. With constant a_k the explanation loss gives the layers behind the map no gradient: meant so, and no warning."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Gradients do not exist")
+            return super().train_step(*arguments)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """All trackers are updated in `compute_loss`; this reads them."""

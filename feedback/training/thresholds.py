@@ -72,9 +72,9 @@ def run_thresholds(options: ThresholdsOptions) -> Path:
     lines = [[f"{line.threshold:.2f}", number(line.validation), number(line.test)] for line in table.itertuples()]
     text = (
         f"# Threshold of the map\n\n{'Synthetic data. ' if found.config['synthetic'] else ''}"
-        f"Best on validation: **{best['threshold']:.2f}** (validation {number(best['validation'])}, test {number(best['test'])}); "
-        f"at the thesis's 0.50: validation {number(half['validation'])}, test {number(half['test'])}. A centred ellipse of each mask's area: test "
-        f"{number(baselines['test']['mean'])}.\n\n"
+        f"Best on validation: **{best['threshold']:.2f}** (validation {number(best['validation'])}, test {number(best['test'])}); at "
+        f"the thesis's 0.50: validation {number(half['validation'])}, test {number(half['test'])}. A centred ellipse of each mask's area: "
+        f"test {number(baselines['test']['mean'])}.\n\n"
         + markdown(("threshold", "validation", "test"), lines)
         + "\n![curve](figures/thresholds.png)\n\n![strip](figures/threshold_strip.png)\n"
     )
