@@ -1,0 +1,28 @@
+"""`lmf audit` finds what is known of the drawn HAM10000."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from lmf.audit import audit_command
+from lmf.options import AuditOptions
+
+
+def test_audit_writes_counts_and_leakage(sample_cache, tmp_path):
+    folder = audit_command(AuditOptions(cache_dir=sample_cache, output=tmp_path))
+    result = json.loads((folder / "audit.json").read_text())
+    assert result["name"] == "sample-ham10000" and result["synthetic"]
+    assert set(result["splits"]) == {"paper", "grouped"}
+    text = (folder / "audit.md").read_text()
+    assert "Split grouped: 0 of" in text and (folder / "fig2.png").is_file()
+
+
+def test_a_split_that_cannot_be_made_is_left_out(tmp_path, capsys):
+    for label, n in (("a", 12), ("b", 3)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
+    audit_command(AuditOptions(dataset="folders", data_dir=tmp_path / "data", cache_dir=tmp_path, output=tmp_path / "out"))
+    assert "no paper split: the class b has 3 images" in capsys.readouterr().out
+    assert set(json.loads((tmp_path / "out" / "audit.json").read_text())["splits"]) == {"grouped"}
