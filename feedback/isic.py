@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -194,5 +195,11 @@ def _by_id(paths: Iterable[Path]) -> dict[str, Path]:
     return {p.stem: p for p in paths if not re.search(r"_(superpixels|segmentation|attribute_\w+)$", p.stem)}
 
 
+@cache
+def _folder(parent: Path, root: Path) -> str:
+    relative = Path(os.path.relpath(parent, root)).as_posix()
+    return "" if relative == "." else f"{relative}/"
+
+
 def _relative(path: Path, root: Path) -> str:
-    return Path(os.path.relpath(path, root)).as_posix()
+    return _folder(path.parent, root) + path.name
