@@ -25,8 +25,9 @@ _PLAIN_MODES = ("RGB", "L")
 
 
 def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Path) -> dict:
-    """Audit `dataset`, write audit.json and audit.md into `folder`, log the findings. Give it the data set before
-    unreadable files are dropped.
+    """Audit `dataset`, write audit.json and audit.md into `folder`, log the findings.
+
+    Give it the data set as loaded, before unreadable files are dropped.
     """
     result = audit(dataset, splits)
     write_audit(result, folder)

@@ -1,14 +1,14 @@
-"""Augmented copies made once, before training, at original resolution; each a pure function of (seed, image name, copy
-number).
-"""
+"""Augmented copies, made once and at original resolution; each a pure function of (seed, image name, copy number)."""
 
 import hashlib
 import os
 import random
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from common.data.augmentation_coded import GROUPS, coded_copy
@@ -19,23 +19,21 @@ from common.errors import UsageError
 
 Kind = Literal["described", "coded"]
 MAX_COPIES = len(GROUPS)
+_REVISION = 2  # of the operations below and of the notebook's groups: another number makes new copies instead of reusing old ones
 _local = threading.local()
 
 
 def generator(seed: int, name: str, copy: int) -> np.random.Generator:
-    """The random generator of one copy. The name enters by SHA-256, so the copy does not depend on which other images
-    there are.
-    """
+    """The random generator of one copy: the name enters by SHA-256, so which other images there are does not matter."""
     words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint32)
     return np.random.default_rng([seed, copy, *words.tolist()])
 
 
 def _described_operations() -> tuple[list[Any], list[Any]]:
-    """The list of the cervical paper's section III-A (thesis 4.3): geometry, and pixel values. One set a thread, since
-    each keeps its random state.
+    """The cervical paper's list (its data section; thesis chapter 4): operations of geometry, and of pixel values.
 
-    The text gives no ranges: they are those of the notebook (facts file 1.2, including operations it defines and never
-    uses), what comes in from outside is black.
+    The text gives no ranges: they are those of the notebook (including operations it defines and never uses), and what
+    comes in from outside is black. One set a thread, since each operation keeps its random state.
     """
     if not hasattr(_local, "operations"):
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no question to a server about newer versions
@@ -55,8 +53,8 @@ def _described_operations() -> tuple[list[Any], list[Any]]:
         pixels = [
             A.GaussNoise(std_range=(0.0, 0.111), p=1),
             A.RandomBrightnessContrast(brightness_limit=0, contrast_limit=(-0.25, 0.5), p=1),
-            A.RandomBrightnessContrast(brightness_limit=(-0.35, 0.35), contrast_limit=0, p=1),
-            A.HueSaturationValue(hue_shift_limit=15, sat_shift_limit=30, val_shift_limit=20, p=1),
+            A.MultiplicativeNoise(multiplier=(0.35, 1.65), per_channel=False, elementwise=False, p=1),  # brightness
+            A.HueSaturationValue(hue_shift_limit=35, sat_shift_limit=50, val_shift_limit=0, p=1),
             A.RandomGamma(gamma_limit=(50, 200), p=1),
         ]
         _local.operations = geometry, pixels
@@ -79,8 +77,9 @@ def described_copy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def augmented_copy(image: np.ndarray, name: str, copy: int, kind: Kind, seed: int) -> np.ndarray:
-    """Copy number 1..6 of the image called `name`: `(h, w, 3)` uint8 in and out. "coded" copy k comes from the
-    notebook's group k - 1.
+    """Copy number 1..6 of the image called `name`, `(h, w, 3)` uint8 in and out.
+
+    "described": by the paper's list; "coded": copy k by the notebook's group k - 1.
     """
     if not 1 <= copy <= MAX_COPIES:
         raise ValueError(f"copy {copy}: expected 1 to {MAX_COPIES}")
@@ -102,17 +101,17 @@ def augmented_images(
     cache_dir: Path | str = ".cache",
     progress: bool = False,
 ) -> np.ndarray:
-    """Every image of the manifest and its copies, `(n, 1 + copies, size, size, 3)` uint8, read-only and memory-mapped;
-    [:, 0] is the image itself.
+    """Every image of the manifest and its copies, `(n, 1 + copies, size, size, 3)` uint8, read-only and memory-mapped.
 
-    Give it the training rows only (`replace(dataset, manifest=…)`). `result.reshape(-1, size, size, 3)` with
+    `[:, 0]` is the image itself. Give it the training rows only (`replace(dataset, manifest=…)`). `result.reshape(-1, size, size, 3)` with
     `np.repeat(labels, 1 + copies)` is the training set and costs no memory: 2589 images and 6 copies are the paper's
     18,123.
     """
     if not 0 <= copies <= MAX_COPIES:
         raise UsageError(f"--copies {copies}: expected 0 to {MAX_COPIES}")
     names = [str(name) for name in dataset.manifest["image"]]
-    key = digest([content_key(dataset.data_dir, names, "copies", size, filter), kind, seed, copies])
+    versions = _REVISION, metadata.version("albumentations"), cv2.__version__
+    key = digest([content_key(dataset.data_dir, names, "copies", size, filter), kind, seed, copies, *versions])
 
     def fill(row: int, out: np.ndarray) -> None:
         image = read_image(dataset.data_dir / names[row])

@@ -21,16 +21,12 @@ SPARE_BYTES = 64 * 2**20  # left free for logs, run folders and other processes
 
 
 def digest(parts: Iterable[object]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the parts' texts, separated, so that ("ab", "c") differs from ("a",
-    "bc").
-    """
+    """16 hexadecimal digits of the SHA-256 of the parts' texts, kept apart: ("ab", "c") is not ("a", "bc")."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file under another name, then rename it: a reader sees the old file or the new one, never half of
-    it.
-    """
+    """Write a text file under another name, then rename it: a reader sees the old file or the new one, never a half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     beside.write_text(text)
@@ -39,9 +35,7 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (made if missing). The system frees it when the process dies: none is ever
-    stale.
-    """
+    """Hold an exclusive lock on `path` (made if missing); the system frees it when the process dies, so none goes stale."""
     with open(path, "a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         try:
@@ -63,13 +57,12 @@ def check_free_disk(folder: Path, needed: int) -> None:
 def cached_array(
     path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str = "caching", progress: bool = False
 ) -> np.ndarray:
-    """The read-only memory-mapped uint8 array at `path` (.npy); when it is missing, `fill(row, out)` sets each row
-    first.
+    """The read-only memory-mapped uint8 array at `path` (.npy), built first when it is missing.
 
-    `out` has the shape `shape[1:]` and holds zeros. Rows are filled by a thread per core. UsageErrors that `fill`
-    raises are gathered and raised as one. A second process that wants the same array waits for the first. The file is
-    written under another name and renamed when it is whole, so a killed process leaves no half array behind. UsageError
-    when the folder cannot be made or the disk is full.
+    `fill(row, out)` sets one row; `out` has the shape `shape[1:]` and holds zeros. Rows are filled by a thread per core,
+    and the UsageErrors that `fill` raises are gathered into one. A second process that wants the same array waits for
+    the first. The file is written under another name and renamed when it is whole, so a killed process leaves no half
+    array behind. UsageError also when the folder cannot be made or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +89,7 @@ def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray],
             head, descriptor = handle.tell(), handle.fileno()
 
             def span(start: int, stop: int) -> None:
-                # Written by block, not through a memory map: quicker, and on a full disk an error instead of a killed
-                # process.
+                # By block, not through a memory map: quicker, and on a full disk an error instead of a killed process.
                 block = np.zeros((stop - start, *shape[1:]), dtype=np.uint8)
                 for row in range(start, stop):
                     try:

@@ -25,9 +25,7 @@ _FILTERS = {
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name looks like an image of ours: known suffix, not hidden (macOS leaves `._x.jpg` files in
-    archives).
-    """
+    """Whether the name is an image's: known suffix, not hidden (macOS leaves `._x.jpg` files in archives)."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -51,9 +49,7 @@ def read_image(path: Path | str) -> np.ndarray:
 
 
 def read_mask(path: Path | str) -> np.ndarray:
-    """Decode a mask to `(height, width)` bool: what lies above half of the range is inside, where the range is 0..1,
-    0..255 or 0..65535.
-    """
+    """Decode a mask to `(height, width)` bool: inside is what lies above half of the range 0..1, 0..255 or 0..65535."""
     image = _decode(path)
     values = np.asarray(image if image.mode.startswith("I") else image.convert("L")).astype(np.int64)
     highest = int(values.max())
@@ -69,17 +65,21 @@ def _plain_jpeg(path: Path | str) -> np.ndarray | None:
     """
     try:
         with open(path, "rb") as handle:
-            data = handle.read()
+            data = handle.read(2)
+            if data != b"\xff\xd8":
+                return None
+            data += handle.read()
     except OSError:
         return None
-    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+    if data[-2:] != b"\xff\xd9":
         return None
-    # Walk the segments to the frame header, SOF0 to SOF2: length (2 bytes), precision (1), height and width (4),
-    # components (1).
+    # Walk the segments to the frame header (SOF0 to SOF2): marker, length (2 bytes), precision (1), height and width
+    # (4), number of components (1).
     place = 2
-    while place + 9 < len(data) and data[place] == 0xFF and not 0xC0 <= data[place + 1] <= 0xC2:
+    while place + 9 < len(data) and data[place] == 0xFF and 0xC2 < data[place + 1] < 0xFF:
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    if place + 9 >= len(data) or data[place] != 0xFF or data[place + 4] != 8 or data[place + 9] not in (1, 3):
+    header = data[place : place + 10]
+    if len(header) < 10 or header[0] != 0xFF or not 0xC0 <= header[1] <= 0xC2 or header[4] != 8 or header[9] not in (1, 3):
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -28,12 +28,13 @@ def _lengths(targets: Any) -> list[int]:
 class Batches(keras.utils.PyDataset):
     """Batches of stored images, shuffled and augmented as a pure function of (seed, epoch, batch number).
 
-    - `images`: `(n, h, w, c)`, as a rule the memory map of `cached_images`; yielded in its own dtype (Keras casts
-    uint8) - `targets`: None, an array, or a tuple or dict of arrays, aligned with `images` - `rows`: row numbers to
-    use, in this order (default all); so one cache serves train, validation and test - `shuffle`: a new permutation each
-    epoch, from (seed, epoch) - `augment`: `augment(images, targets, rng) -> (images, targets)` on a whole batch, `rng`
-    from (seed, epoch, batch) - `sample_weights`: an array aligned with `images` - `drop_remainder`: leave out a last
-    batch that is not full
+    - `images`: `(n, h, w, c)`, as a rule the memory map of `cached_images`; yielded in its own dtype (Keras casts uint8)
+    - `targets`: None, an array, or a tuple or dict of arrays, aligned with `images`
+    - `rows`: row numbers to use, in this order (default all); so one cache serves train, validation and test
+    - `shuffle`: a new permutation each epoch, from (seed, epoch)
+    - `augment`: `augment(images, targets, rng) -> (images, targets)` on a whole batch, `rng` from (seed, epoch, batch)
+    - `sample_weights`: an array aligned with `images`
+    - `drop_remainder`: leave out a last batch that is not full
 
     Yields `images`, `(images, targets)` or `(images, targets, weights)`. Use `fit(batches, shuffle=False)` (Keras would
     shuffle the batches' order itself, unseeded) and no `steps_per_epoch` (Keras would then draw batches before the
@@ -107,8 +108,8 @@ class Batches(keras.utils.PyDataset):
         images = self.images[rows]
         targets = None if self.targets is None else _select(self.targets, rows)
         if self.augment is not None:
-            # One more number than the permutation's seed, so that the two streams differ.
-            images, targets = self.augment(images, targets, np.random.default_rng([self.seed, epoch, index]))
+            # From 1 on: NumPy takes (seed, epoch, 0) for (seed, epoch), which drew the order.
+            images, targets = self.augment(images, targets, np.random.default_rng([self.seed, epoch, index + 1]))
         if index == len(self) - 1:
             self._complete = True
         if targets is None:

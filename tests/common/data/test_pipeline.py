@@ -74,6 +74,19 @@ def test_the_same_seed_and_epoch_repeat_exactly_in_any_order_of_asking() -> None
     assert list(other.order()) != list(one.order())
 
 
+def test_augmentation_does_not_repeat_the_draws_of_the_order() -> None:
+    """NumPy pads seeds with zeros, so (seed, epoch, batch 0) would be the generator that made the permutation."""
+    drawn = []
+
+    def spy(images, targets, rng):
+        drawn.append(rng.random())
+        return images, targets
+
+    _epoch(Batches(IMAGES, LABELS, batch_size=4, seed=3, epoch=2, shuffle=True, augment=spy))
+    assert len(set(drawn)) == 3
+    assert np.random.default_rng([3, 2]).random() not in drawn
+
+
 def test_an_epoch_counts_when_it_began_and_its_last_batch_was_drawn() -> None:
     batches = Batches(IMAGES, LABELS, batch_size=4, shuffle=True)
     _epoch(batches)
