@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,27 @@ def _build(folder: str, log: str) -> None:
 
     array = cache.cached_array(Path(folder) / "x.npy", (1000, 1000), fill)
     assert (array == 7).all()
+
+
+def _stall(folder: str) -> None:
+    def fill(row: int, out: np.ndarray) -> None:
+        (Path(folder) / "begun").touch()
+        time.sleep(60)
+
+    cache.cached_array(Path(folder) / "c" / "x.npy", (1000, 1000), fill)
+
+
+def test_a_killed_process_leaves_neither_a_half_array_nor_a_lock(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_stall, args=(str(tmp_path),))
+    process.start()
+    while not (tmp_path / "begun").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join(60)
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"x.lock", "x.partial"}
+    _build(str(tmp_path / "c"), str(tmp_path / "log"))
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"x.lock", "x.npy"}
 
 
 def test_of_two_processes_one_writes_and_both_read(tmp_path: Path) -> None:
