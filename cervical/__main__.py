@@ -26,7 +26,7 @@ COMMANDS = {
         "MobileNetV2 0.9581, DenseNet169 0.9347; --control adds the plain cross-entropy run that the authors did not publish "
         "(VGG16 0.9791). "
         + SAMPLE
-        + "12 + 20 epochs, under 3 minutes on 2 cores, 60 MB of disk. SIPaKMeD at the paper's size (18,123 images, 50 epochs): "
+        + "24 + 20 epochs, under 3 minutes on 2 cores, 60 MB of disk. SIPaKMeD at the paper's size (18,123 images, 50 epochs): "
         "3 to 20 minutes a "
         "network on a large GPU, about 3.5 hours for MobileNetV2 on 2 cores, 0.8 GB of cache.",
     ),

@@ -1,0 +1,97 @@
+"""A run of each method leaves everything behind that the house promises, and a second call changes nothing."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions
+from cervical.training import run_contrastive
+from cervical.training.contrastive import control_stage
+from cervical.training.supervised import base_options, expected_cost_of
+from common.data.images import read_image, resize
+from common.errors import UsageError
+
+FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
+FIGURES = ("confusion.png", "reliability.png", "training_curves.png")
+
+
+@pytest.mark.parametrize("run", ["contrastive", "contrastive/control", "finetune", "cost_sensitive"])
+def test_run_folder_is_complete(finished, run):
+    name, _, inner = run.partition("/")
+    folder = getattr(finished, name) / inner
+    assert all((folder / file).is_file() for file in FILES)
+    assert all((folder / "figures" / figure).is_file() for figure in FIGURES)
+    assert not (folder / "checkpoints").exists()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["synthetic"] is True and config["dataset"] == "sample" and config["classes"] == list(CLASSES)
+    assert (config["backbone"], config["weights"], config["image_size"], config["seed"]) == ("mobilenetv2_035", "none", 32, 0)
+    assert str(finished.home) not in (folder / "config.json").read_text() + (folder / "report.md").read_text()
+    manifest = pd.read_csv(folder / "manifest.csv")
+    assert manifest["split"].value_counts().to_dict() == {"train": 30, "test": 10, "validation": 10}
+    predictions = pd.read_csv(folder / "predictions.csv")
+    assert set(predictions["image"]) == set(manifest.loc[manifest["split"] == "test", "image"])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
+    assert {"macro_f1", "per_class", "accuracy_interval", "validation_accuracy", "leakage"} <= set(metrics) and metrics["synthetic"]
+    report = (folder / "report.md").read_text()
+    assert "Synthetic data" in report and "share their slide with a training image" in report and "--limit" in report
+
+
+def test_saved_model_gives_the_written_predictions(finished):
+    config = json.loads((finished.contrastive / "config.json").read_text())
+    local = json.loads((finished.contrastive / "local.json").read_text())
+    table = pd.read_csv(finished.contrastive / "predictions.csv").head(4)
+    images = np.stack([resize(read_image(f"{local['data_dir']}/{name}"), 32, config["resize_filter"]) for name in table["image"]])
+    model = keras.models.load_model(finished.contrastive / "model.keras", compile=False)
+    found = keras.ops.convert_to_numpy(model(images.astype("float32")))
+    written = table[[f"prob_{name}" for name in CLASSES]].to_numpy()
+    assert found == pytest.approx(written, abs=2e-4)
+    assert model.layers[-1].name == "predictions"
+
+
+def test_stages_and_the_control_are_told(finished):
+    history = pd.read_csv(finished.contrastive / "history.csv")
+    assert list(dict.fromkeys(history["stage"])) == ["encoder", "classifier"]
+    report = (finished.contrastive / "report.md").read_text()
+    assert "Beside the control" in report and "plain cross-entropy" in report and "McNemar" in report
+    assert "recomputed on training images" in report
+    control = json.loads((finished.contrastive / "control" / "config.json").read_text())
+    assert control["experiment"] == "contrastive-control"
+
+
+def test_cost_sensitive_goes_on_from_the_fine_tuned_model(finished):
+    metrics = json.loads((finished.cost_sensitive / "metrics.json").read_text())
+    matrix = np.array(metrics["costs"])[:, None] * (1 - np.eye(5))
+    assert metrics["expected_cost"] == pytest.approx(expected_cost_of(finished.cost_sensitive, matrix))
+    assert metrics["expected_cost_before"] == pytest.approx(expected_cost_of(finished.finetune, matrix))
+    assert metrics["costs"][0] == pytest.approx(0.996319018404908)
+    report = (finished.cost_sensitive / "report.md").read_text()
+    assert "expected cost" in report and "Beside the fine-tuned model" in report
+
+
+def test_the_same_command_again_changes_nothing(at_home):
+    before = {path: path.stat().st_mtime_ns for path in at_home.contrastive.rglob("*")}
+    again = run_contrastive(ContrastiveOptions(**at_home.options, control=True))
+    assert at_home.home / again == at_home.contrastive
+    assert {path: path.stat().st_mtime_ns for path in at_home.contrastive.rglob("*")} == before
+
+
+def test_another_setting_in_the_same_folder_is_refused(at_home):
+    with pytest.raises(UsageError, match="temperature was 0.05, now 0.5"):
+        run_contrastive(ContrastiveOptions(**at_home.options, control=True, temperature=0.5, run_dir=at_home.contrastive))
+
+
+def test_base_run_of_a_named_run_lies_beside_it(tmp_path):
+    base = base_options(CostSensitiveOptions(run_dir=tmp_path / "mine", costs="balanced", seed=3))
+    assert base.run_dir == tmp_path / "mine-finetuned" and base.seed == 3 and not hasattr(base, "costs")
+    assert base_options(CostSensitiveOptions()).run_dir is None
+
+
+def test_control_gets_the_encoders_epochs_and_no_early_end():
+    settings = replace(DESCRIBED, encoder=replace(DESCRIBED.encoder, epochs=9, learning_rate=0.5))
+    stage = control_stage(settings)
+    assert (stage.epochs, stage.patience, stage.learning_rate, stage.keep) == (9, 9, 0.5, "best")
