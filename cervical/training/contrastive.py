@@ -26,7 +26,9 @@ from cervical.training.stages import (
     begin,
     compile_model,
     conclude,
+    evaluation_batches,
     identity,
+    outputs,
     short_run_note,
     train_stage,
     write_manifest,
@@ -82,18 +84,17 @@ def train_classifier(job: Job, source: keras.Model, head: keras.Model, classifie
     if settings.classifier_views:
         compile_model(classifier, stage, loss, [accuracy()])
         train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
-        train_stage(job, classifier, "classifier", stage, train, batches(job.cells.validation, settings))
+        train_stage(job, classifier, "classifier", stage, train, evaluation_batches(job.cells.validation, settings))
         return
     train = batches(features(source, job.cells.train), settings, shuffle=True)
-    validation = batches(features(source, job.cells.validation), settings)
+    validation = evaluation_batches(features(source, job.cells.validation), settings)
     compile_model(head, stage, loss, [accuracy()])
     train_stage(job, head, "classifier", stage, train, validation)
 
 
-def features(encoder: keras.Model, part: Part, batch_size: int = 128) -> Part:
+def features(encoder: keras.Model, part: Part) -> Part:
     """The part's images replaced by the encoder's output `(n, d)` float32, in the order of its rows."""
-    images = Batches(part.images, rows=part.rows, batch_size=batch_size)
-    found = encoder.predict(images, verbose=0).astype("float32")
+    found = outputs(encoder, part).astype("float32")
     return Part(found, part.labels[part.rows], np.arange(len(found)))
 
 
@@ -111,7 +112,7 @@ def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> N
     stage = control_stage(settings)
     train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
     compile_model(model, stage, keras.losses.SparseCategoricalCrossentropy(), [accuracy()])
-    history = train_stage(control, model, "control", stage, train, batches(job.cells.validation, settings))
+    history = train_stage(control, model, "control", stage, train, evaluation_batches(job.cells.validation, settings))
     conclude(control, model, f"Cervical cells: {settings.backbone}, control (plain cross-entropy)", short_run_note(history, train, stage))
 
 

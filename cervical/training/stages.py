@@ -144,6 +144,13 @@ def batches(part: Part, settings: Settings, *, shuffle: bool = False, augment: A
     )
 
 
+def evaluation_batches(part: Part, settings: Settings, most: int = 256) -> Batches:
+    """Batches of validation images, all of one size where their number has a divisor for it: one compilation, and the same mean loss."""
+    number = len(part.rows)
+    size = next((size for size in range(min(most, number), 15, -1) if number % size == 0), settings.batch_size)
+    return Batches(part.images, part.labels, rows=part.rows, batch_size=size)
+
+
 def compile_model(model: keras.Model, stage: Stage, loss: Any, metrics: Sequence[Any] = ()) -> None:
     """Adam, the only optimiser of the study, at the stage's learning rate."""
     optimizer = keras.optimizers.Adam(stage.learning_rate)
@@ -229,11 +236,21 @@ def conclude(
     run.finish()
 
 
+def outputs(model: keras.Model, part: Part, batch_size: int = 128) -> np.ndarray:
+    """The model's output `(n, …)` for the part's images, in the order of its rows.
+
+    The last batch is filled up with repeated rows, so that a backend that compiles by shape compiles once.
+    """
+    if not len(part.rows):
+        return np.zeros((0, model.output_shape[-1]), dtype="float32")
+    batch_size = min(batch_size, len(part.rows))
+    filled = np.pad(part.rows, (0, -len(part.rows) % batch_size), mode="edge")
+    return model.predict(Batches(part.images, rows=filled, batch_size=batch_size), verbose=0)[: len(part.rows)]
+
+
 def predict(model: keras.Model, part: Part) -> np.ndarray:
     """Probabilities `(n, K)` float64 of the part's images, rows summing to 1."""
-    if not len(part.rows):
-        return np.zeros((0, model.output_shape[-1]))
-    found = model.predict(Batches(part.images, rows=part.rows, batch_size=128), verbose=0).astype("float64")
+    found = outputs(model, part).astype("float64")
     return found / found.sum(axis=1, keepdims=True)
 
 

@@ -12,7 +12,7 @@ from cervical.config import CostSensitiveOptions, FinetuneOptions, effective
 from cervical.losses import ExpectedCostLoss, WeightedLogLoss
 from cervical.models import build_classifier
 from cervical.training.costs import cost_matrix, read_costs
-from cervical.training.stages import Job, accuracy, batches, begin, compile_model, conclude, short_run_note, train_stage
+from cervical.training.stages import Job, accuracy, batches, begin, compile_model, conclude, evaluation_batches, short_run_note, train_stage
 from common.evaluation.metrics import class_indices, expected_cost
 from common.evaluation.outcome import read_predictions
 from common.runs import Run
@@ -63,7 +63,7 @@ def fit_classifier(job: Job, model: keras.Model, loss: keras.losses.Loss) -> lis
     settings = job.settings
     train = batches(job.cells.train, settings, shuffle=True)
     compile_model(model, settings.finetune, loss, [accuracy()])
-    history = train_stage(job, model, "training", settings.finetune, train, batches(job.cells.validation, settings))
+    history = train_stage(job, model, "training", settings.finetune, train, evaluation_batches(job.cells.validation, settings))
     notes = short_run_note(history, train, settings.finetune)
     frozen = sum(not layer.trainable for layer in model.get_layer(index=2).layers)
     if job.weights is not None:

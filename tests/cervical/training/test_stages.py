@@ -1,0 +1,67 @@
+"""Prediction in whole batches, validation batches of one size, short runs, and what identifies a run."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from cervical.config import CODED, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, FinetuneOptions
+from cervical.data import Part, load
+from cervical.training import stages
+
+
+def part_of(number: int) -> Part:
+    images = np.random.default_rng(0).integers(0, 256, (number + 3, 4, 4, 3)).astype("uint8")
+    return Part(images, np.arange(number + 3, dtype="int32") % 5, np.arange(number)[::-1] + 3)
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 10])
+def test_outputs_follow_the_rows_whatever_the_batch(number):
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    part = part_of(number)
+    found = stages.outputs(model, part, batch_size=4)
+    assert found.shape == (number, 3)
+    assert found == pytest.approx(part.images[part.rows].mean(axis=(1, 2)), abs=1e-3)
+
+
+@pytest.mark.parametrize(("number", "size"), [(648, 216), (50, 50), (10, 32), (257, 32), (512, 256)])
+def test_validation_batches_have_one_size_where_they_can(number, size):
+    found = stages.evaluation_batches(part_of(number), DESCRIBED)
+    assert found.batch_size == size
+    assert sum(len(found[index][0]) for index in range(len(found))) == number
+
+
+def test_what_does_not_concern_a_method_does_not_make_another_run(sample_cache):
+    options = FinetuneOptions(cache_dir=sample_cache)
+    dataset = load(options)
+
+    def folder(method, settings, given=options):
+        return stages.default_run_dir(method, settings, given, dataset)
+
+    assert folder("finetune", DESCRIBED) == folder("finetune", replace(DESCRIBED, costs="balanced", loss="supcon"))
+    assert folder("contrastive", DESCRIBED) == folder("contrastive", replace(DESCRIBED, freeze=7, init="finetuned"))
+    assert folder("finetune", DESCRIBED) != folder("finetune", replace(DESCRIBED, freeze=7))
+    assert folder("contrastive", DESCRIBED) != folder("contrastive", replace(DESCRIBED, loss="supcon"))
+    assert folder("finetune", DESCRIBED) != folder("finetune", CODED)
+    assert folder("finetune", DESCRIBED) != folder("finetune", DESCRIBED, replace(options, precision="mixed_bfloat16"))
+
+
+def test_a_file_of_costs_enters_by_its_content(tmp_path, sample_cache):
+    path = tmp_path / "costs.csv"
+    path.write_text("a,1\n")
+    options = CostSensitiveOptions(costs=str(path), cache_dir=sample_cache)
+    dataset = load(options)
+    settings = stages.resolve("cost-sensitive", options, ("a",))
+    first = stages.identity("cost-sensitive", settings, options, dataset)
+    assert first["costs"] == "costs.csv" and str(tmp_path) not in json.dumps(first)
+    path.write_text("a,2\n")
+    assert stages.identity("cost-sensitive", settings, options, dataset) != first
+
+
+def test_other_classes_get_balanced_costs_unless_the_user_insists():
+    assert stages.resolve("cost-sensitive", CostSensitiveOptions(), ("cat", "dog")).costs == "balanced"
+    assert stages.resolve("cost-sensitive", CostSensitiveOptions(costs="printed"), ("cat", "dog")).costs == "printed"
+    assert stages.resolve("contrastive", ContrastiveOptions(), ("cat", "dog")).costs == "printed"
