@@ -1,5 +1,6 @@
 """Image files to arrays: decoding, resizing, and the uint8 cache."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -64,14 +65,11 @@ def _plain_jpeg(path: Path | str) -> np.ndarray | None:
     and knows no CMYK.
     """
     try:
-        with open(path, "rb") as handle:
-            data = handle.read(2)
-            if data != b"\xff\xd8":
-                return None
-            data += handle.read()
+        with open(path, "rb", buffering=0) as handle:
+            data = handle.read()
     except OSError:
         return None
-    if data[-2:] != b"\xff\xd9":
+    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
         return None
     # Walk the segments to the frame header (SOF0 to SOF2): marker, length (2 bytes), precision (1), height and width
     # (4), number of components (1).
@@ -105,7 +103,7 @@ def _decode(path: Path | str) -> Image.Image:
 def resize(image: np.ndarray, size: int | tuple[int, int], filter: Filter = "bilinear") -> np.ndarray:
     """Resize `(h, w)` or `(h, w, 3)` uint8, or `(h, w)` float32, to `size` (one number, or height and width).
 
-    Done by Pillow; the aspect is not kept. "nearest" gives the pixels of `keras.utils.load_img`'s default, which the
+    The pixels are Pillow's; the aspect is not kept. "nearest" gives the pixels of `keras.utils.load_img`'s default, which the
     cervical authors used.
     """
     height, width = (size, size) if isinstance(size, int) else size
@@ -113,7 +111,9 @@ def resize(image: np.ndarray, size: int | tuple[int, int], filter: Filter = "bil
         raise UsageError(f"resize filter {filter!r}: expected one of {', '.join(_FILTERS)}")
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((width, height), _FILTERS[filter]))
+    if filter == "nearest":  # the same pixels as Pillow's, several times faster
+        return cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(Image.fromarray(image).resize((width, height), _FILTERS[filter]))
 
 
 def content_key(data_dir: Path, names: Sequence[str], *settings: object) -> str:
@@ -127,7 +127,7 @@ def content_key(data_dir: Path, names: Sequence[str], *settings: object) -> str:
             parts.append("")
             continue
         try:
-            status = (data_dir / name).stat()
+            status = os.stat(f"{data_dir}/{name}")
         except FileNotFoundError:
             raise UsageError(f"image not found: {data_dir / name}") from None
         parts.append(f"{name}:{status.st_size}:{status.st_mtime_ns}")
@@ -147,7 +147,7 @@ def cached_images(
     key = content_key(dataset.data_dir, names, "images", size, filter)
 
     def fill(row: int, out: np.ndarray) -> None:
-        out[:] = resize(read_image(dataset.data_dir / names[row]), size, filter)
+        out[:] = resize(read_image(f"{dataset.data_dir}/{names[row]}"), size, filter)
 
     path = Path(cache_dir) / "images" / f"{dataset.name}-{size}-{filter}-{key}.npy"
     return cached_array(path, (len(names), size, size, 3), fill, f"{dataset.name}: reading images at {size} px", progress)

@@ -134,6 +134,19 @@ def test_masks_of_every_range(tmp_path: Path) -> None:
     assert not read_mask(_save(tmp_path / "noise.png", np.full((4, 4), 3, dtype=np.uint8))).any()
 
 
+def test_nearest_takes_the_very_pixels_that_pillow_takes() -> None:
+    """One row whose three channels spell the column's number, at many widths: any other choice of pixel would show."""
+    for width in (*range(1, 260), *range(260, 1500, 37)):
+        columns = np.arange(width)
+        row = np.stack([columns % 256, columns // 256, columns % 7], axis=-1).astype(np.uint8)[None]
+        for size in (8, 64, 96, 110, 112, 224, 227, 256):
+            expected = np.asarray(Image.fromarray(row).resize((size, 1), Image.Resampling.NEAREST))
+            np.testing.assert_array_equal(resize(row, (1, size), "nearest"), expected, err_msg=f"{width} to {size}")
+    tall = RNG.integers(0, 256, (57, 33), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(tall).resize((20, 31), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(resize(tall, (31, 20), "nearest"), expected)
+
+
 def test_resize_refuses_unknown_filters() -> None:
     with pytest.raises(UsageError, match="'area': expected one of nearest, bilinear, bicubic, lanczos"):
         resize(PIXELS, 4, "area")
