@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from common.cli import TrainOptions, check_path, check_range, require
 from lmf import paper
@@ -37,7 +37,7 @@ class Reading:
     """"Models": pre-trained on ImageNet."""
     image_size: int = 224
     """"Datasets": resized to 224x224."""
-    resize_filter: str = "bilinear"
+    resize_filter: Literal["bilinear", "nearest"] = "bilinear"
     """Code: Resize of torchvision 0.13, aspect not kept."""
     epochs: int = 100
     """100 for the tables (60 for the sweep of fig. 4)."""
@@ -63,7 +63,7 @@ READINGS = {
     "corrected": Reading(split="grouped", control=True),
 }
 # The drawn sample is for seeing that everything works, in a minute on a laptop.
-SAMPLE = {"backbone": "mobilenetv2_035", "weights": "none", "image_size": 64, "epochs": 8, "learning_rate": 1e-3}
+SAMPLE: dict[str, Any] = {"backbone": "mobilenetv2_035", "weights": "none", "image_size": 64, "epochs": 8, "learning_rate": 1e-3}
 # Code: only EfficientNetV2's own top has dropout before its last layer, and it is kept.
 DROPOUT = {"efficientnetv2s": 0.2}
 
@@ -140,7 +140,7 @@ class Settings:
     group_pattern: str | None
     skip_unreadable: bool
     image_size: int
-    resize_filter: str
+    resize_filter: Literal["bilinear", "nearest"]
     backbone: str
     weights: str
     preprocessing: str

@@ -75,7 +75,7 @@ def ham10000(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
     else:
         log.warning("%s is missing: every image counts as its own lesion, so a grouped split separates nothing", path.name)
         table["group"] = table["name"]
-    check_images(path.name if path.is_file() else labels_csv.name, table["name"], files, data_dir)
+    check_images(path.name, table["name"], files, data_dir)
     left_out = {}
     if labels_csv is not None:
         labels = read_labels(labels_csv)
@@ -142,7 +142,8 @@ def covid_radiography(data_dir: Path, labels_csv: Path | None = None) -> Dataset
         raise UsageError(f"--data-dir {root}: expected the folders {', '.join(expected)}, found {', '.join(present) or 'none of them'}")
     if len(present) < len(expected):
         log.warning("covid_radiography: without %s; this is not the paper's problem", ", ".join(sorted(set(expected) - set(present))))
-    rows, files = [], {}
+    rows: list[dict[str, str]] = []
+    files: dict[str, str] = {}
     for label in present:
         # Older releases have the images beside the masks' folder, not in images/.
         folder = f"{label}/images" if (root / label / "images").is_dir() else label

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from common.data.images import read_image, resize
+from common.data.images import Filter, read_image, resize
 from common.errors import UsageError
 from common.evaluation.folder import RunFolder
 from common.evaluation.outcome import read_predictions
@@ -76,7 +76,7 @@ def dataset_rows(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nda
     losses = [run.loss for run in runs]
     if len(set(losses)) < len(losses):
         raise UsageError(f"explain: two runs of one loss on {dataset}; expected one run a loss")
-    size, method = int(runs[0].config["image_size"]), runs[0].config.get("resize_filter") or "bilinear"
+    size, method = int(runs[0].config["image_size"]), cast(Filter, runs[0].config.get("resize_filter") or "bilinear")
     names = chosen_images(dataset, runs, boxes)
     originals = [read_image(runs[0].data_dir / name) for name in names]
     rows = [

@@ -31,11 +31,10 @@ def macro_f1_bars(cells: pd.DataFrame) -> Figure:
     values, errors, printed = {}, {}, {}
     for loss in losses:
         parts = [cells[(cells["dataset"] == name) & (cells["loss"] == loss)] for name in datasets]
-        found = [average_deviation(part["macro_f1"]) if len(part) else (None, None) for part in parts]
-        # One run has no deviation, which is not a deviation of 0.
-        found = [(mean, deviation if len(part) > 1 else None) for (mean, deviation), part in zip(found, parts, strict=True)]
         name = paper.LOSS_TITLES[loss]
-        values[name], errors[name] = [mean for mean, _ in found], [deviation for _, deviation in found]
+        values[name] = [part["macro_f1"].mean() if len(part) else None for part in parts]
+        # One run has no deviation, which is not a deviation of 0.
+        errors[name] = [average_deviation(part["macro_f1"])[1] if len(part) > 1 else None for part in parts]
         printed[name] = [printed_mean(dataset, loss, sorted(set(part["backbone"]))) for dataset, part in zip(datasets, parts, strict=True)]
     known = any(value is not None for row in printed.values() for value in row)
     return bars(

@@ -48,9 +48,9 @@ class TablesOptions(GridOptions):
     sample: Suppress[SampleName] = "ham10000"
     data_dir: Path | None = None
     """Folder that holds one folder a data set (ham10000, odir5k, isic2019, covid_radiography). Default: the drawn samples."""
-    datasets: tuple[SampleName, ...] = tuple(paper.TITLES)  # type: ignore[assignment]
+    datasets: tuple[SampleName, ...] = ("ham10000", "odir5k", "isic2019", "covid_radiography")
     """Data sets."""
-    losses: tuple[LossName, ...] = paper.COMPARED  # type: ignore[assignment]
+    losses: tuple[LossName, ...] = ("cce", "focal", "ldam", "bwcce", "lmf")
     """Losses; the first four are compared with lmf where it is among them."""
     alpha: float | None = None
     """Weight of LDAM in LMF, for every cell. Default: Table 6's, elsewhere 1."""
@@ -68,14 +68,14 @@ class TablesOptions(GridOptions):
 
     def cells(self) -> list[TrainLossOptions]:
         """The training options of every cell, data set by data set."""
-        sampled = self.data_dir is None
+        root, sampled = self.data_dir, self.data_dir is None
         backbones = self.backbones or ((SAMPLE["backbone"],) if sampled else tuple(paper.SCORE_TABLES))
         return [
             cell_options(
                 self,
                 dataset="sample" if sampled else name,
                 sample=name,
-                data_dir=None if sampled else self.data_dir / name,
+                data_dir=None if root is None else root / name,
                 backbone=backbone,
                 loss=loss,
                 seed=seed,

@@ -36,7 +36,9 @@ def split_sizes(dataset: str) -> dict[str, int] | None:
 def scores(dataset: str, backbone: str, loss: str) -> tuple[dict[str, float], str] | None:
     """Tables 2 to 4: ({accuracy, precision, recall, macro_f1} in percent, "Table 2"), or None for a cell that was not printed."""
     table = SCORE_TABLES.get(backbone)
-    row = tables()[table]["rows"].get(dataset, {}).get(loss) if table else None
+    if table is None:
+        return None
+    row = tables()[table]["rows"].get(dataset, {}).get(loss)
     return (row, f"Table {table[-1]}") if row else None
 
 

@@ -70,7 +70,9 @@ def scores(cells: pd.DataFrame, backbone: str) -> str:
 def classwise(cells: pd.DataFrame, dataset: str, backbone: str) -> str:
     """Table 5: F1 of each class, one column a loss (mean over seeds), the printed one in brackets where there is one."""
     part = cells[(cells["dataset"] == dataset) & (cells["backbone"] == backbone) & (cells["n"] > 0)]
-    losses, found, counts = list(dict.fromkeys(part["loss"])), {}, {}
+    losses = list(dict.fromkeys(part["loss"]))
+    found: dict[tuple[str, str], list[float]] = {}
+    counts: dict[str, int] = {}
     for _, cell in part.iterrows():
         folder = RunFolder(Path(cell["run"]))
         settings = folder.read_json("config.json")["settings"]

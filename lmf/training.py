@@ -6,6 +6,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -131,7 +132,7 @@ def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: 
 
 def loss_of(settings: Settings, class_counts: list[int]) -> ImbalanceLoss:
     """The loss with the settings that it has."""
-    chosen = {}
+    chosen: dict[str, Any] = {}
     if settings.loss in ("focal", "lmf"):
         chosen |= {"gamma": settings.gamma}
     if settings.loss in ("focal", "ldam", "lmf"):
