@@ -1,0 +1,297 @@
+"""Explanations against their peers: Score-CAM and twelve Grad-CAM maps (tf-keras-vis), LIME (lime), Grad-CAM inside a training step.
+
+Every comparison first checks that both sides give the same numbers, then times them in interleaved pairs. Weights are random: time
+does not depend on them. Memory is measured in processes of their own, as the growth of the resident set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.pairs import interleaved, row, skipped
+
+SIZE, CLASSES = 224, 5
+# Outputs of twelve blocks of MobileNetV2, early to late.
+TWELVE = [f"block_{index}_expand_relu" for index in range(4, 16)]
+PAIRS = 7
+
+
+def main() -> list[dict[str, Any]]:
+    """All measures; prints one line each with the ratio and the target."""
+    rows = []
+    if importlib.util.find_spec("tf_keras_vis"):
+        rows += [*score_cam(), twelve_maps()]
+    else:
+        rows += [skipped(name, "tf-keras-vis") for name in ("Score-CAM, time", "Score-CAM, extra memory", "twelve Grad-CAM maps")]
+    rows.append(lime_samples() if importlib.util.find_spec("lime") else skipped("LIME, 300 samples", "lime"))
+    rows += [training_step("out_relu", 1.25), training_step("block_9_add", 1.4), memory_growth()]
+    return rows
+
+
+def mobilenet(alpha: float = 1.0, size: int = SIZE, activation: str | None = "softmax"):
+    """Flat MobileNetV2, raw 0..255 images in; the peer cannot look into nested models.
+
+    Random weights, with the normalisation layers' statistics taken from an image, or the signal would fade to nothing.
+    """
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((size, size, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
+    model = keras.applications.MobileNetV2(input_tensor=x, alpha=alpha, weights=None, classes=CLASSES, classifier_activation=activation)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(picture(size), training=True)
+    return model
+
+
+def picture(size: int = SIZE):
+    """A smooth image with some edges, (1, size, size, 3) float32, 0..255."""
+    import numpy as np
+
+    y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
+    waves = np.stack([np.sin(9 * x * y), np.cos(7 * x), np.sin(5 * y + 3 * x)], axis=-1)
+    return (127.5 + 90 * waves + 30 * (np.hypot(x - 0.5, y - 0.4) < 0.2)[..., None]).astype("float32")[None]
+
+
+def package_score_cam(linear, image):
+    """tf-keras-vis as its tutorial calls it: all channels, masks of all of them at once, `predict` on batches of 32."""
+    from tf_keras_vis.scorecam import Scorecam
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Scorecam(linear, clone=False)(
+            lambda output: output[:, 1], image, penultimate_layer="out_relu", seek_penultimate_conv_layer=False
+        )
+
+
+def score_cam() -> list[dict[str, Any]]:
+    """Score-CAM of MobileNetV2 at 224 px, all 1280 channels: time and extra memory, each as a share of the package's."""
+    from common.explanation.cams import cam
+
+    model, linear = mobilenet(), mobilenet(activation=None)
+    linear.set_weights(model.get_weights())
+    image = picture()
+    reference = {"method": "scorecam", "model": model, "images": image, "classes": 1, "layer": "out_relu", "upsample": False}
+    _same("Score-CAM", cam(**reference), cam(**reference, engine="tf-keras-vis"), 1e-4)
+    times = interleaved(lambda: cam("scorecam", model, image, 1, "out_relu"), lambda: package_score_cam(linear, image), PAIRS, warmup=0)
+    ours, peer = (extra_memory(name) for name in ("ours", "package"))
+    return [
+        row(
+            "Score-CAM, 1280 channels at 224 px: share of tf-keras-vis' time",
+            1 / times.ratio,
+            0.6,
+            at_most=True,
+            detail=f"{times.ours:.1f} s against {times.peer:.1f} s",
+        ),
+        row(
+            "Score-CAM: share of tf-keras-vis' extra memory",
+            ours / peer,
+            0.25,
+            at_most=True,
+            detail=f"{ours:.0f} MB against {peer:.0f} MB",
+        ),
+    ]
+
+
+def twelve_maps() -> dict[str, Any]:
+    """Twelve Grad-CAM maps of one image: one pass of ours against twelve calls of the package."""
+    import numpy as np
+    from tf_keras_vis.gradcam import Gradcam
+
+    from common.explanation.cams import cam
+
+    model, linear = mobilenet(), mobilenet(activation=None)
+    linear.set_weights(model.get_weights())
+    image = picture()
+    visual = Gradcam(linear, clone=False)
+
+    def package(expand: bool = True):
+        options = {"seek_penultimate_conv_layer": False, "expand_cam": expand, "normalize_cam": expand}
+        return [np.asarray(visual(lambda output: output[:, 1], image, penultimate_layer=name, **options)) for name in TWELVE]
+
+    for ours, theirs in zip(cam("gradcam", model, image, 1, TWELVE, upsample=False), package(expand=False), strict=True):
+        _same("Grad-CAM", ours, theirs / (theirs.max() or 1), 1e-4)
+    times = interleaved(lambda: cam("gradcam", model, image, 1, TWELVE), package, PAIRS)
+    return row("twelve Grad-CAM maps at 224 px against tf-keras-vis", times.ratio, 20, detail=f"{times.ours:.3f} s, {times.peer:.2f} s")
+
+
+def lime_samples() -> dict[str, Any]:
+    """LIME with 300 samples on the same segments: ours against the package's defaults (batches of 10, five labels, `predict`)."""
+    import numpy as np
+    from lime.lime_image import LimeImageExplainer
+
+    from common.explanation import lime
+
+    model, image = mobilenet(), picture()[0]
+    segments = lime.superpixels(image.astype("uint8"), 50)
+
+    def package(labels: int = 5):
+        with contextlib.redirect_stderr(io.StringIO()):
+            return LimeImageExplainer(random_state=0).explain_instance(
+                image,
+                lambda batch: model.predict(batch, verbose=0),
+                top_labels=labels,
+                hide_color=0,
+                num_samples=300,
+                segmentation_fn=lambda _: segments,
+                random_seed=0,
+            )
+
+    found = package()
+    label = found.top_labels[0]
+    ours = lime.explain(model, image, label, samples=300, seed=0, segments=segments)
+    theirs = np.zeros_like(ours.weights)
+    for number, weight in found.local_exp[label]:
+        theirs[number] = weight
+    _same("LIME", ours.weights, theirs, 1e-4)
+    times = interleaved(lambda: lime.explain(model, image, label, samples=300, seed=0, segments=segments), package, PAIRS, warmup=0)
+    return row(
+        "LIME, 300 samples at 224 px against the package's defaults", times.ratio, 1.9, detail=f"{times.ours:.1f} s, {times.peer:.1f} s"
+    )
+
+
+def training_step(layer: str, target: float) -> dict[str, Any]:
+    """One training step with the Grad-CAM map in the loss against the plain step, as `fit` runs them."""
+    import keras
+    import numpy as np
+    from keras import ops
+
+    from common.explanation import gradcam
+
+    class Trainer(keras.Model):
+        def __init__(self, with_map: bool) -> None:
+            super().__init__()
+            self.body, self.head = gradcam.split_model(mobilenet(size=96), layer)
+            self.with_map = with_map
+
+        def call(self, inputs, training=False):
+            activations = self.body(inputs, training=training)
+            return {"activations": activations, "logits": self.head(activations, training=training)}
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            labels = ops.one_hot(y, CLASSES)
+            loss = ops.mean(keras.losses.categorical_crossentropy(labels, y_pred["logits"], from_logits=True))
+            if not self.with_map:
+                return loss
+            gradients = gradcam.class_gradients(self.head, y_pred["activations"], labels)
+            return loss + ops.mean(gradcam.map_from_gradients(y_pred["activations"], gradients))
+
+    images = np.repeat(picture(96), 16, axis=0)
+    labels = np.arange(16) % CLASSES
+    trainers = []
+    for with_map in (False, True):
+        trainer = Trainer(with_map)
+        trainer.compile(optimizer=keras.optimizers.SGD(1e-4), jit_compile=keras.backend.backend() == "jax")
+        trainers.append(trainer)
+    times = interleaved(*(lambda t=t: t.train_on_batch(images, labels) for t in reversed(trainers)), PAIRS, warmup=2)
+    return row(
+        f"training step with Grad-CAM at {layer}: times the plain step",
+        1 / times.ratio,
+        target,
+        at_most=True,
+        detail=f"{times.ours:.3f} s against {times.peer:.3f} s, MobileNetV2, 16 images at 96 px",
+    )
+
+
+def memory_growth() -> dict[str, Any]:
+    """Growth of the process from the tenth to the hundred-and-tenth explanation, in per cent."""
+    before, after = _child("growth")
+    return row(
+        "memory growth over 100 explanations in a row",
+        100 * (after - before) / before,
+        5,
+        unit="%",
+        at_most=True,
+        detail=f"{before:.0f} to {after:.0f} MB",
+    )
+
+
+def extra_memory(who: str) -> float:
+    """Peak minus start, MB, of one Score-CAM in a fresh process that has built the model and run it once."""
+    before, peak = _child(who)
+    return peak - before
+
+
+def _child(what: str) -> list[float]:
+    command = [sys.executable, "-c", f"from benchmarks.bench_explanation import in_child; in_child({what!r})"]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    if result.returncode:
+        raise RuntimeError(f"the {what} process failed: {result.stderr[-800:]}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def in_child(what: str) -> None:
+    """Runs in the measuring process; prints two numbers of MB as JSON."""
+    import numpy as np
+
+    from common.explanation.cams import METHODS, cam
+
+    if what == "growth":
+        model, rng = mobilenet(0.35, 96), np.random.default_rng(0)
+
+        def explain(index: int) -> None:
+            image = rng.uniform(0, 255, (1, 96, 96, 3)).astype("float32")
+            cam(("gradcam", "gradcam++", "layercam", "faster-scorecam")[index % 4], model, image, index % CLASSES)
+
+        assert set(METHODS) > {"gradcam", "faster-scorecam"}
+        for index in range(12):
+            explain(index)
+        before = _resident()
+        for index in range(100):
+            explain(index)
+        print(json.dumps([before, _resident()]))
+        return
+    model = mobilenet(activation="softmax" if what == "ours" else None)
+    image = picture()
+    np.asarray(model(image))
+    cam("gradcam", model, image, 1, "out_relu")
+    before = _resident()
+    with _Peak() as peak:
+        _ = cam("scorecam", model, image, 1, "out_relu") if what == "ours" else package_score_cam(model, image)
+    print(json.dumps([before, peak.highest]))
+
+
+def _resident() -> float:
+    """Resident memory of this process, MB (Linux)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class _Peak:
+    """Highest resident memory while the block runs, looked at every 5 ms by a thread."""
+
+    def __enter__(self) -> _Peak:
+        import threading
+
+        self.highest, self._stop = _resident(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.005):
+            self.highest = max(self.highest, _resident())
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _same(what: str, ours, theirs, tolerance: float) -> None:
+    import numpy as np
+
+    difference = float(np.abs(np.asarray(ours, "float64") - np.asarray(theirs, "float64")).max())
+    if not difference < tolerance:
+        raise AssertionError(f"{what}: ours and the package's differ by {difference:.3g}, more than {tolerance:g}")
+
+
+if __name__ == "__main__":
+    main()
