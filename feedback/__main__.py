@@ -13,6 +13,7 @@ from feedback.config import (
     TablesOptions,
     ThresholdsOptions,
 )
+from feedback.page.options import ReplayOptions, ServeOptions
 
 COMMANDS = {
     "baseline": Command(
@@ -61,6 +62,19 @@ COMMANDS = {
         "feedback.training.audit:run_audit",
         "What is on disk: counts, unreadable files, copies, overlap with ISIC 2019, leakage of each split; class distribution and a sheet "
         "of samples with their masks (figures 5.1 to 5.3).",
+    ),
+    "serve": Command(
+        ServeOptions,
+        "feedback.page.serve:run_serve",
+        "Open the page on which a dermatologist corrects class and region, one image at a time (thesis, sections 1.4 and 4.1). "
+        "Research software, not a diagnosis. Every correction is written to a log before it is learned, and can be undone, exported and "
+        "replayed. Needs requirements-page.txt. Cost: under 5 s a correction on 2 cores with mobilenetv2_035; disk: one model file a "
+        "correction, the last 20 kept.",
+    ),
+    "replay": Command(
+        ReplayOptions,
+        "feedback.page.replay:run_replay",
+        "Learn the corrections of a log again from its base model and compare the weights with the recorded ones.",
     ),
     "explain": Command(
         ExplainOptions,

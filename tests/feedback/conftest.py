@@ -1,10 +1,14 @@
 """Small stand-ins: a classifier of a few thousand weights, and lesions as bright discs."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+
+from feedback.isic import CLASSES
 
 
 def small_classifier(classes: int = 3, size: int = 16, seed: int = 0) -> keras.Model:
@@ -29,6 +33,21 @@ def make_classifier() -> Callable[[], keras.Model]:
 @pytest.fixture
 def classifier() -> keras.Model:
     return small_classifier()
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished base classifier of eight classes at 24 px, made of the small network, untrained."""
+    folder = tmp_path_factory.mktemp("base") / "small-base"
+    folder.mkdir()
+    config = {
+        "study": "feedback", "experiment": "baseline", "classes": list(CLASSES), "image_size": 24, "resize_filter": "nearest",
+        "backbone": "small", "dataset": "sample-isic2019", "synthetic": True, "data_fingerprint": "0", "settings": {},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "finished.json").write_text("{}")
+    small_classifier(8, 24).save(folder / "model.keras")
+    return folder
 
 
 @pytest.fixture(scope="session")

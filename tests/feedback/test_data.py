@@ -1,4 +1,4 @@
-"""Loaders, the split to the printed unit, balances and masks, on tables made up here, on the sample, and on the real files where present."""
+"""Loaders, the split to the printed unit, balances and masks: on tables made up here, on the sample, on the real files where present."""
 
 from types import SimpleNamespace
 

@@ -1,0 +1,147 @@
+"""What a session leaves for others: masks and labels in the ISIC layout, the tuned model, and a report with maps before and after."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.evaluation.plots import save
+from common.evaluation.tables import markdown
+from common.runs import atomic
+from feedback.figures import before_after
+from feedback.models import CASES
+from feedback.page.files import write_png
+from feedback.page.log import CorrectionLog
+from feedback.page.model import Look, TunedModel
+from feedback.page.replay import network_mask, restore
+
+if TYPE_CHECKING:
+    from feedback.page.session import CorrectionSession
+
+IMAGES = "ISIC2018_Task1-2_Training_Input"
+MASKS = "ISIC2018_Task1_Training_GroundTruth"
+LABELS = "ISIC_2019_Training_GroundTruth.csv"
+CASE_TITLES = dict(zip(CASES, ("both right", "class right, region wrong", "class wrong, region right", "both wrong"), strict=True))
+NOTICE = "Research software. Not a medical device; nothing here is a diagnosis."
+_ROWS = 6
+
+
+def export(session: CorrectionSession) -> Path:
+    """A new folder `export-0001`, `export-0002`, … in the log, whole or absent; the last correction of an image counts.
+
+    It holds images, masks and labels as `feedback simulate --dataset isic2018` reads them, corrections.csv, model.keras, report.md and
+    figures/. A region without any pixel gets no mask.
+    """
+    log = session.log
+    number = 1 + max((int(path.name.removeprefix("export-")) for path in log.path.glob("export-[0-9]*[0-9]")), default=0)
+    final = log.path / f"export-{number:04d}"
+    folder = log.path / f"export-{number:04d}.tmp-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        entries = list({entry["image"]: entry for entry in log.active()}.values())
+        _write_data(folder, entries, session)
+        with atomic(folder / "model.keras") as temporary:
+            session.model.classifier.save(temporary)
+        looks = _looks(log, session.model, entries)
+        figures = _write_figures(folder, entries, looks, session)
+        _write_report(folder, entries, looks, figures, session)
+        os.replace(folder, final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return final
+
+
+def isic_name(image: str) -> str:
+    """The id under which an image is exported: its path without suffix, folders joined by `_`."""
+    return Path(image).with_suffix("").as_posix().replace("/", "_") if not image.startswith("upload/") else image.replace("/", "_")
+
+
+def _write_data(folder: Path, entries: list[dict[str, Any]], session: CorrectionSession) -> None:
+    (folder / IMAGES).mkdir(parents=True)
+    (folder / MASKS).mkdir()
+    rows = []
+    for entry in entries:
+        name = isic_name(entry["image"])
+        source = session.folder.path(entry["image"])
+        shutil.copyfile(source, folder / IMAGES / f"{name}{source.suffix.lower()}")
+        mask = session.log.mask(entry)
+        if mask.any():
+            write_png(folder / MASKS / f"{name}_segmentation.png", mask)
+        rows.append([name, *("1.0" if one == entry["class"] else "0.0" for one in session.classes)])
+    _write_csv(folder / LABELS, ["image", *session.classes], rows)
+    header = ["number", "time", "status", "image", "case", "class_shown", "class", "region", "model_before", "model_after"]
+    _write_csv(folder / "corrections.csv", header, [[entry.get(key) for key in header] for entry in session.log.entries()])
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle, lineterminator="\n").writerows([header, *rows])
+
+
+def _looks(log: CorrectionLog, model: TunedModel, entries: list[dict[str, Any]]) -> list[tuple[Look, Look]]:
+    """Each corrected image as the base model sees it and as the tuned one does."""
+    after = [model.look(log.seen(entry)) for entry in entries]
+    try:
+        restore(log, model, [])
+        before = [model.look(log.seen(entry)) for entry in entries]
+    finally:
+        restore(log, model)
+    return list(zip(before, after, strict=True))
+
+
+def _write_figures(folder: Path, entries: list[dict[str, Any]], looks: list[tuple[Look, Look]], session: CorrectionSession) -> list[str]:
+    names = []
+    for start in range(0, len(entries), _ROWS):
+        part, seen = entries[start : start + _ROWS], looks[start : start + _ROWS]
+        drawn = before_after(
+            np.stack([session.log.seen(entry) for entry in part]),
+            np.stack([network_mask(session.log.mask(entry), session.model.size) for entry in part]).astype(np.uint8) * 255,
+            np.stack([before.map for before, _ in seen]),
+            np.stack([after.map for _, after in seen]),
+            [(session.classes[before.predicted], session.classes[after.predicted]) for before, after in seen],
+            session.threshold,
+            synthetic=bool(session.log.session.get("synthetic")),
+        )  # fmt: skip
+        names.append(f"before_after_{start // _ROWS + 1:02d}.png")
+        save(drawn, folder / "figures" / names[-1])
+    return names
+
+
+def _write_report(
+    folder: Path, entries: list[dict[str, Any]], looks: list[tuple[Look, Look]], figures: list[str], session: CorrectionSession
+) -> None:
+    every = session.log.entries()
+    facts = session._facts
+    rows = []
+    for entry, (before, after) in zip(entries, looks, strict=True):
+        region = network_mask(session.log.mask(entry), session.model.size)
+        first, last = facts(before, region), facts(after, region)
+        jaccard = f"{first['jaccard']:.2f} → {last['jaccard']:.2f}" if region.any() else "no region"
+        rows.append([isic_name(entry["image"]), CASE_TITLES[entry["case"]], entry["class"], f"{first['class']} → {last['class']}", jaccard])
+    counts = Counter(entry["case"] for entry in session.log.active())
+    undone = sum(entry["status"] == "undone" for entry in every)
+    reading = session.guard_reading()
+    settings = session.log.session["simulation"]
+    source = session.log.session.get("run", "")
+    text = [
+        "# Corrections\n",
+        f"{NOTICE}{' The images are synthetic.' if session.log.session.get('synthetic') else ''}\n",
+        f"Model: run {source}, state {session._digest} after {len(session.log.active())} corrections ({undone} more were undone). "
+        f"Each correction: {session.log.session['steps']} SGD steps at rate {settings['learning_rate']:g}, "
+        f"lambda {settings['explanation_weight']:g}.\n",
+        "".join(f"- {title}: {counts.get(case, 0)}\n" for case, title in CASE_TITLES.items()),
+        f"Guard: {reading.text if reading else 'off; the validation images of the run are not at hand.'}\n",
+        "## The corrected images before and after\n\nBase model → tuned model; the Jaccard index is that of the map of the predicted class "
+        "and the corrected region. They were learned from, so this shows that the corrections arrived, not how good the model is.\n",
+        markdown(("image", "case", "right class", "class said", "Jaccard index"), rows, left=4),
+        "Solid line: the corrected region. Dashed line: the model's region.\n",
+        "\n\n".join(f"![before and after](figures/{name})" for name in figures),
+    ]
+    with atomic(folder / "report.md") as temporary:
+        temporary.write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -1,0 +1,38 @@
+"""Pictures of the page: the map over the image, and the outline of a region."""
+
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from common.data.images import resize
+from common.explanation.drawing import overlay
+
+DISPLAY_SIDE = 512
+# Blue is told apart from every colour of the map, with any colour vision; white beside it shows on dark skin too.
+_LINE, _EDGE = (0, 114, 178), (255, 255, 255)
+
+
+def display_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width at which an image is shown: the longer side is `DISPLAY_SIDE`, the aspect is kept."""
+    scale = DISPLAY_SIDE / max(shape[:2])
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def shown(picture: np.ndarray) -> np.ndarray:
+    """`(h, w, 3)` uint8 at the size of the page."""
+    return resize(picture, display_shape(picture.shape), "bilinear")
+
+
+def with_map(picture: np.ndarray, saliency: np.ndarray, strength: float) -> np.ndarray:
+    """Image `(h, w, 3)` uint8 with a map `(s, s)` in 0..1 over it, at the size of the page; strength 0 shows the image alone."""
+    image = shown(picture)
+    return overlay(image, resize(saliency.astype(np.float32), image.shape[:2], "bilinear"), strength)
+
+
+def outlined(image: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """A copy of `image` `(h, w, 3)` with the edge of `region` (bool, any size) drawn on it."""
+    inside = resize(region.astype(np.uint8), image.shape[:2], "nearest").astype(bool)
+    edge = inside & ~binary_erosion(inside, iterations=2)
+    result = image.copy()
+    result[binary_dilation(edge, iterations=1) & ~edge] = _EDGE
+    result[edge] = _LINE
+    return result

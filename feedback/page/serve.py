@@ -1,0 +1,186 @@
+"""`feedback serve`: a session behind a web server that only this machine reaches and that sends the browser nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from common import device
+from common.errors import UsageError
+from common.runs import read_json
+from feedback.config import READINGS, SimulateOptions, Simulation
+from feedback.page.files import ImageFolder
+from feedback.page.guard import validation_images
+from feedback.page.log import CorrectionLog
+from feedback.page.model import TunedModel
+from feedback.page.options import ServeOptions
+from feedback.page.session import CorrectionSession
+from feedback.training.stage import load_classifier, sample_base
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+# Gradio needs inline scripts, eval (its drawing area compiles shaders and layouts) and workers; all of it from this server alone.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'; object-src 'none'"
+)
+# Link previews for social networks: they name addresses elsewhere.
+_PREVIEWS = re.compile(rb"<meta\s+(?:property=\"og:|name=\"twitter:)[^>]*>", re.DOTALL)
+
+
+def run_serve(options: ServeOptions) -> None:
+    """Open the session and serve its page until Ctrl-C."""
+    session = open_session(options)
+    try:
+        with tempfile.TemporaryDirectory(prefix="feedback-page-") as temporary:
+            server, listener, address = build_server(session, options, Path(temporary))
+            log.info("correction log: %s", session.log.path)
+            log.info("open %s in a browser on this machine; Ctrl-C ends", address)
+            try:
+                server.run(sockets=[listener])
+            except KeyboardInterrupt:  # uvicorn passes it on after it has closed everything
+                log.info("stopped; the corrections are in %s", session.log.path)
+    finally:
+        session.close()
+
+
+def open_session(options: ServeOptions) -> CorrectionSession:
+    """The session of the options: the run's model, its log, the images and the guard.
+
+    Raises:
+        UsageError: no images, a model that cannot be loaded, a log of another model or in use.
+    """
+    device.configure(options.seed)
+    sample = SimulateOptions(dataset="sample", cache_dir=options.cache_dir)
+    run = options.run or sample_base(sample)
+    config = read_json(run / "config.json")
+    settings = learning_settings(config, options)
+    log_dir = options.log or Path("runs") / "feedback" / "page" / run.name
+    images = options.images or sample_images(options.cache_dir)
+    folder = ImageFolder(images, log_dir / "uploads", options.max_upload_mb)
+    model = TunedModel(load_classifier(run), settings, options.steps)
+    facts = {
+        "run": run.name, "classes": list(config["classes"]), "image_size": model.size, "resize_filter": config["resize_filter"],
+        "simulation": asdict(settings), "steps": options.steps, "seed": options.seed, "base_digest": model.digest(),
+        "synthetic": bool(config.get("synthetic")),
+    }  # fmt: skip
+    opened = CorrectionLog.create(log_dir, facts, run / "model.keras")
+    try:
+        watched = validation_images(run, config, options.guard_images, options.data_dir) if options.guard_images else None
+        log.info("preparing the model (some seconds)")
+        return CorrectionSession(opened, model, folder, watched, options.guard_drop, options.keep_states)
+    except BaseException:
+        opened.release()
+        raise
+
+
+def learning_settings(config: dict[str, Any], options: ServeOptions) -> Simulation:
+    """How a correction is learned: as the run was tuned when it is a simulation, else as described; one image at a time, all cases."""
+    stored = config["settings"]
+    known = {name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored}
+    settings = Simulation(**known) if "explanation_loss" in stored else READINGS["described"].simulation
+    weight = options.explanation_weight if options.explanation_weight is not None else settings.explanation_weight
+    return replace(
+        settings, explanation_weight=0.3 if weight is None else float(weight), learning_rate=options.learning_rate, batch_size=1,
+        feedback="all", epochs=1,
+    )  # fmt: skip
+
+
+def sample_images(cache_dir: Path) -> Path:
+    """Folder of the drawn ISIC 2018 images."""
+    from common.data.sample import ensure_sample
+
+    return ensure_sample("isic2018", cache_dir) / "ISIC2018_Task1-2_Training_Input"
+
+
+def build_server(session: CorrectionSession, options: ServeOptions, temporary: Path) -> tuple[Any, socket.socket, str]:
+    """The web server, the socket it is to run on, and the page's address. Gradio keeps the pictures it shows in `temporary`.
+
+    Raises:
+        UsageError: the port is taken.
+    """
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(temporary), HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
+
+    from feedback.page import app
+
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, options.port))
+    except OSError:
+        listener.close()
+        raise UsageError(f"--port {options.port}: in use by another program; choose another, or 0 for any free one") from None
+    port = listener.getsockname()[1]
+    page = app.build(session, options.order)
+    site = gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None), page, path="/", server_name=HOST, server_port=port, footer_links=[],
+        run_history=False, allowed_paths=[], max_file_size=int(options.max_upload_mb * 1e6), ssr_mode=False, pwa=False, mcp_server=False,
+        enable_monitoring=False, theme=app.theme(), css=app.CSS, head=app.HEAD,
+    )  # fmt: skip
+    config = uvicorn.Config(OnlyHere(site, port), host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=2)
+    return uvicorn.Server(config), listener, f"http://{HOST}:{port}/"
+
+
+class OnlyHere:
+    """ASGI wrapper: answers this machine's own browser only, and tells it to load nothing from elsewhere.
+
+    A page of another site can make a browser send requests to 127.0.0.1; those name another host or origin and are refused.
+    """
+
+    def __init__(self, app: Any, port: int) -> None:
+        self.app = app
+        self.hosts = {f"{name}:{port}".encode() for name in (HOST, "localhost")}
+        self.origins = {b"http://" + host for host in self.hosts}
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin")
+        if headers.get(b"host") not in self.hosts or (origin is not None and origin not in self.origins):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+                await send({"type": "http.response.body", "body": b"This page answers the browser of its own machine only.\n"})
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        await self.app(scope, receive, _Answer(send))
+
+
+class _Answer:
+    """Adds the policy to every answer and takes the link previews out of pages; a page is held back until it is whole."""
+
+    def __init__(self, send: Any) -> None:
+        self.send = send
+        self.held: dict[str, Any] | None = None
+        self.body = b""
+
+    async def __call__(self, event: dict[str, Any]) -> None:
+        if event["type"] == "http.response.start":
+            headers = [(k, v) for k, v in event["headers"] if k.lower() != b"content-security-policy"]
+            event = {**event, "headers": [*headers, (b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer")]}
+            plain = not any(k.lower() == b"content-encoding" for k, _ in headers)
+            if plain and any(k.lower() == b"content-type" and v.startswith(b"text/html") for k, v in headers):
+                self.held = event
+                return
+        elif event["type"] == "http.response.body" and self.held is not None:
+            self.body += event.get("body", b"")
+            if event.get("more_body"):
+                return
+            body = _PREVIEWS.sub(b"", self.body)
+            headers = [(k, v) for k, v in self.held["headers"] if k.lower() != b"content-length"]
+            await self.send({**self.held, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+            self.held, event = None, {"type": "http.response.body", "body": body}
+        await self.send(event)

@@ -1,0 +1,311 @@
+"""A session of corrections: what the page does, without any page. Every public method may be called from several threads."""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from common.data.images import resize
+from common.errors import UsageError
+from common.evaluation.metrics import jaccard_index
+from feedback.assessment import uncertainty_order
+from feedback.models import CASES
+from feedback.page.files import ImageFolder
+from feedback.page.guard import Guard, Reading
+from feedback.page.log import CorrectionLog
+from feedback.page.model import Look, TunedModel, save_weights
+from feedback.page.replay import apply, network_mask, restore
+
+# Images among which the most uncertain one is looked for: a choice among all would decode a whole collection first.
+POOL = 200
+# After a correction only the most uncertain ones of the pool are looked at again.
+FRESH = 48
+
+
+@dataclass(frozen=True)
+class View:
+    """One image with what the model says of it.
+
+    Attributes:
+        name: of the image in the folder.
+        picture: `(height, width, 3)` uint8 at its own size.
+        look: probabilities and map.
+        revision: how often the model had changed when it looked.
+    """
+
+    name: str
+    picture: np.ndarray
+    look: Look
+    revision: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a correction did: the entry of the log, both looks, the region at the network's size, and the guard (None: there is none)."""
+
+    entry: dict[str, Any]
+    before: Look
+    after: Look
+    region: np.ndarray
+    guard: Reading | None
+
+
+class CorrectionSession:
+    """One log, one model, one folder of images.
+
+    Args:
+        log: opened; the model takes up its last state, and a correction that a kill interrupted is learned now.
+        model: as it is before the first correction.
+        folder: the images.
+        validation: images `(n, size, size, 3)` and class numbers for the guard, or None.
+        keep_states: weight files to keep.
+    """
+
+    def __init__(
+        self,
+        log: CorrectionLog,
+        model: TunedModel,
+        folder: ImageFolder,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        drop: float = 0.05,
+        keep_states: int = 20,
+    ) -> None:
+        self.log, self.model, self.folder, self.keep_states = log, model, folder, keep_states
+        self.classes: tuple[str, ...] = tuple(log.session["classes"])
+        self.unreadable: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._small: dict[str, np.ndarray] = {}
+        self._ranking: list[str] = []
+        self._ranked_at = -1
+        self.revision = 0
+        model.warm_up()
+        if not log.state(0).is_file():
+            save_weights(log.state(0), model.weights())
+        self.guard = Guard(model, *validation, drop) if validation is not None else None
+        self._take_up()
+        self._digest = model.digest()
+        for entry in [entry for entry in log.active() if entry["status"] == "received"]:
+            self._finish(entry, self._look(log.seen(entry)), 0.0)
+
+    @property
+    def threshold(self) -> float:
+        """Share of a map's maximum from which a pixel is inside the region."""
+        return float(self.model.model.cut)
+
+    def view(self, name: str) -> View:
+        """Open an image and look at it. UsageError: unknown, too large or not decodable."""
+        picture = self.folder.read(name)
+        with self._lock:
+            return View(name, picture, self._look(self._shrunk(picture)), self.revision)
+
+    def next_image(self, order: Literal["uncertain", "name"] = "uncertain", seen: Collection[str] = (), current: str | None = None) -> str:
+        """The next image without a correction: by name after `current`, or the most uncertain one; images in `seen` come last.
+
+        Raises:
+            UsageError: none is left.
+        """
+        with self._lock:
+            corrected = {entry["image"] for entry in self.log.active()}
+            left = [name for name in self.folder.names() if name not in corrected and name not in self.unreadable and name != current]
+            if not left:
+                raise UsageError("every image has been looked at; choose one from the list to correct it again")
+            unseen = [name for name in left if name not in seen] or left
+            if order == "name":
+                return next((name for name in unseen if current is None or name > current), unseen[0])
+            ranking = self._rank(unseen)
+            return ranking[0] if ranking else unseen[0]
+
+    def correct(
+        self,
+        name: str,
+        case: str,
+        label: str | None = None,
+        region: np.ndarray | None = None,
+        source: str = "drawn",
+        progress: Callable[[float], None] | None = None,
+    ) -> Result:
+        """Write a correction to the log, learn it, and say what changed.
+
+        Args:
+            name: image.
+            case: one of `feedback.models.CASES`: "both_right" (thesis, section 1.4: the model stays as it is), "region_wrong",
+                "class_wrong", "both_wrong".
+            label: the right class, where the class is wrong.
+            region: `(height, width)` bool at the image's own size, where the region is wrong. Where it is right, the region that the
+                model shows for the class it chose is what it shall show for the right class.
+            source: how the region was given, for the log.
+
+        Raises:
+            UsageError: case, class and region do not fit together, or the loss is not finite (the entry stays, `refused`).
+        """
+        picture = self.folder.read(name)
+        began = time.perf_counter()
+        with self._lock:
+            seen = self._shrunk(picture)
+            before = self._look(seen)
+            chosen = self._class(case, label, before)
+            mask, source = self._region(case, region, before, picture.shape[:2], source)
+            entry = {
+                "image": name, "case": case, "class_shown": self.classes[before.predicted], "class": chosen, "region": source,
+                "status": "received", "model_before": self._digest, "model_after": None,
+                "seed": int(self.log.session["seed"]) + len(self.log.entries()),
+                "before": self._facts(before, network_mask(mask, self.model.size)),
+            }  # fmt: skip
+            number = self.log.append(entry, seen, mask)
+            entry = self.log.entries()[-1]
+            if case != "both_right":
+                try:
+                    losses = apply(self.log, self.model, entry, progress)
+                except UsageError as error:
+                    self.log.update(number, status="refused", reason=str(error))
+                    raise
+                self.log.update(number, losses=[round(value, 6) for value in losses])
+                self.revision += 1
+            return self._finish(self.log.entries()[-1], before, began)
+
+    def undo(self, revision: int | None = None) -> dict[str, Any]:
+        """Take the last correction back: the model becomes what it was before it. Returns the entry.
+
+        Args:
+            revision: what the caller's view was made with; another tab may have changed the model since.
+
+        Raises:
+            UsageError: nothing to undo, or the model has changed since `revision`.
+        """
+        with self._lock:
+            if revision is not None and revision != self.revision:
+                raise UsageError("another tab has changed the model since this page was drawn; look at the image again first")
+            active = self.log.active()
+            if not active:
+                raise UsageError("there is no correction to undo")
+            entry = active[-1]
+            if entry["status"] == "confirmed":
+                return self.log.update(entry["number"], status="undone", undone=_now())
+            restore(self.log, self.model, active[:-1])
+            self._digest = self.model.digest()
+            self.revision += 1
+            return self.log.update(entry["number"], status="undone", undone=_now())
+
+    def guard_reading(self) -> Reading | None:
+        """The guard for the model as it is now."""
+        with self._lock:
+            return self.guard.check(self.model) if self.guard is not None else None
+
+    def export(self) -> Any:
+        """Write corrected masks and labels, the tuned model and a report; returns the folder."""
+        from feedback.page.export import export  # Matplotlib is needed here only
+
+        with self._lock:
+            return export(self)
+
+    def close(self) -> None:
+        """Let other processes use the log."""
+        with self._lock:
+            self.log.release()
+
+    def _take_up(self) -> None:
+        try:
+            restore(self.log, self.model)
+        except UsageError as error:
+            # Only a correction that nothing was learned from yet can fail here: the kill came while it was being refused.
+            pending = [entry for entry in self.log.active() if entry["status"] == "received"]
+            if not pending:
+                raise
+            self.log.update(pending[-1]["number"], status="refused", reason=str(error))
+            restore(self.log, self.model)
+
+    def _finish(self, entry: dict[str, Any], before: Look, began: float) -> Result:
+        """The second half of a correction: state, digest, look after, guard, and the entry written again."""
+        learned = entry["case"] != "both_right"
+        if learned:
+            weights = self.model.weights()
+            save_weights(self.log.state(entry["number"]), weights)
+            self.log.drop_states(self.keep_states)
+            self._digest = self.model.digest()
+        after = self._look(self.log.seen(entry)) if learned else before
+        region = network_mask(self.log.mask(entry), self.model.size)
+        reading = self.guard.check(self.model) if self.guard is not None else None
+        entry = self.log.update(
+            entry["number"],
+            status="learned" if learned else "confirmed",
+            model_after=self._digest,
+            after=self._facts(after, region),
+            guard=None if reading is None else asdict(reading),
+            seconds=round(time.perf_counter() - began, 3) if began else None,
+        )
+        return Result(entry, before, after, region, reading)
+
+    def _look(self, seen: np.ndarray) -> Look:
+        return self.model.look(seen)
+
+    def _shrunk(self, picture: np.ndarray) -> np.ndarray:
+        return resize(picture, self.model.size, self.log.session["resize_filter"])
+
+    def _class(self, case: str, label: str | None, before: Look) -> str:
+        if case not in CASES:
+            raise UsageError("choose first which of the four cases it is")
+        shown = self.classes[before.predicted]
+        if case in ("both_right", "region_wrong"):
+            return shown
+        if label not in self.classes:
+            raise UsageError("choose the right class")
+        if label == shown:
+            raise UsageError(f"{shown} is what the model says; choose another class, or a case in which the class is right")
+        return str(label)
+
+    def _region(self, case: str, region: np.ndarray | None, before: Look, shape: tuple[int, int], source: str) -> tuple[np.ndarray, str]:
+        if case in ("region_wrong", "both_wrong"):
+            if region is None or not np.any(region):
+                raise UsageError("draw the right region, or give it as an ellipse")
+            if region.shape != tuple(shape):
+                raise UsageError(f"the region is {region.shape[1]} x {region.shape[0]} pixels, the image {shape[1]} x {shape[0]}")
+            return np.asarray(region, bool), source
+        shown = before.map >= self.threshold
+        if case == "class_wrong" and not shown.any():
+            raise UsageError("the model shows no region here; choose a case in which the region is wrong, and draw it")
+        return resize(shown.astype(np.uint8), shape, "nearest").astype(bool), "model"
+
+    def _facts(self, look: Look, region: np.ndarray) -> dict[str, Any]:
+        return {
+            "class": self.classes[look.predicted],
+            "probabilities": {name: round(float(p), 6) for name, p in zip(self.classes, look.probabilities, strict=True)},
+            "jaccard": float(jaccard_index(region, look.map, self.threshold)),
+        }
+
+    def _rank(self, names: list[str]) -> list[str]:
+        """The pool, most uncertain first. Images that cannot be read are noted and left out."""
+        wanted = set(names)
+        pool = [name for name in self._ranking if name in wanted]
+        if len(pool) < min(POOL // 4, len(names)) or not pool:
+            known = set(pool)
+            rest = [name for name in names if name not in known]
+            picked = np.unique(np.linspace(0, len(rest) - 1, min(POOL - len(pool), len(rest))).round().astype(int)) if rest else []
+            pool = self._sorted([*pool, *(rest[k] for k in picked)])
+        elif self._ranked_at != self.revision:
+            pool = [*self._sorted(pool[:FRESH]), *pool[FRESH:]]
+        self._ranking, self._ranked_at = pool, self.revision
+        self._small = {name: self._small[name] for name in pool}
+        return pool
+
+    def _sorted(self, names: list[str]) -> list[str]:
+        readable = []
+        for name in names:
+            try:
+                if name not in self._small:
+                    self._small[name] = self._shrunk(self.folder.read(name))
+                readable.append(name)
+            except UsageError as error:
+                self.unreadable[name] = str(error)
+        if not readable:
+            return []
+        order = uncertainty_order(self.model.probabilities(np.stack([self._small[name] for name in readable])))
+        return [readable[k] for k in order]
+
+
+def _now() -> str:
+    from feedback.page.log import now
+
+    return now()

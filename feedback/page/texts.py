@@ -1,0 +1,58 @@
+"""The words of the page."""
+
+from typing import Any
+
+from feedback.models import CASES
+from feedback.page.session import CorrectionSession, Result, View
+
+NOTICE = (
+    "**Research software. It is not a medical device and not a diagnosis.** "
+    "Do not decide about a patient with it. Everything stays on this computer."
+)
+HOW = (
+    "1. Look at the image, the class the model chose, and the coloured map of where it looked.\n"
+    "2. Say which of the four cases it is; where something is wrong, give the right class or region.\n"
+    "3. Press *Learn*. The correction is on disk before the model learns it, and *Undo* takes it back."
+)
+CASE_CHOICES = [
+    ("Both right", CASES[0]),
+    ("Class right, region wrong", CASES[1]),
+    ("Class wrong, region right", CASES[2]),
+    ("Both wrong", CASES[3]),
+]
+REGION_CHOICES = [("Brush: paint it", "brush"), ("Outline: draw around it", "outline"), ("Ellipse: by numbers, without a mouse", "ellipse")]
+ORDER_CHOICES = [("where the model is least sure", "uncertain"), ("by name", "name")]
+
+
+def said(session: CorrectionSession, view: View) -> str:
+    """What the model says of the image, in a sentence."""
+    name, probability = session.classes[view.look.predicted], float(view.look.probabilities.max())
+    region = "It looked at the marked region." if view.look.map.any() else "No region speaks for this class: the map is empty."
+    return f"### The model says: {name} ({probability:.0%})\n{region}"
+
+
+def status(session: CorrectionSession) -> str:
+    """How far the session is."""
+    corrected = len({entry["image"] for entry in session.log.active()})
+    guard = session.guard_reading()
+    watched = f" Guard: {guard.text}" if guard else " Guard: off, because the run's validation images are not at hand."
+    skipped = f" {len(session.unreadable)} files could not be read and are left out." if session.unreadable else ""
+    return f"{corrected} of {len(session.folder.names())} images corrected.{watched}{skipped}"
+
+
+def outcome(result: Result) -> str:
+    """The correction in a table, then what the guard says."""
+    entry: dict[str, Any] = result.entry
+    if entry["status"] == "confirmed":
+        return f"Recorded as correction {entry['number']}: both right. There is nothing to learn; the model stays as it is."
+    before, after = entry["before"], entry["after"]
+    right = entry["class"]
+    lines = [
+        f"Correction {entry['number']} learned in {entry['seconds']:.1f} s.\n",
+        "| | before | after |",
+        "|---|---|---|",
+        f"| class | {before['class']} | {after['class']} |",
+        f"| probability of {right} | {before['probabilities'][right]:.0%} | {after['probabilities'][right]:.0%} |",
+        f"| overlap with your region (Jaccard index) | {before['jaccard']:.2f} | {after['jaccard']:.2f} |",
+    ]
+    return "\n".join(lines) + (f"\n\n{result.guard.text}" if result.guard and result.guard.harm else "")

@@ -1,0 +1,45 @@
+"""The base classifier from options to report on a few drawn images."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from feedback.config import BaselineOptions
+from feedback.isic import CLASSES
+from feedback.training import base
+from feedback.training.base import class_weights, run_baseline
+
+
+def _manifest() -> pd.DataFrame:
+    labels = ["MEL"] * 10 + ["NV"] * 30 + ["BKL"] * 20
+    return pd.DataFrame({"image": [f"{n}.jpg" for n in range(60)], "label": labels, "split": "train"})
+
+
+def test_class_weights_are_inverse_to_the_frequency():
+    weights = dict(zip(CLASSES, class_weights("inverse", _manifest(), CLASSES), strict=True))
+    # 60 images in 3 classes: 60 / (3 * 10) = 2, 60 / 90 = 2/3, 60 / 60 = 1; a class without images weighs nothing.
+    assert weights["MEL"] == pytest.approx(2.0) and weights["NV"] == pytest.approx(2 / 3) and weights["BKL"] == pytest.approx(1.0)
+    assert weights["SCC"] == 0.0
+    assert class_weights("printed", _manifest(), CLASSES)[1] == 0.508
+    np.testing.assert_array_equal(class_weights("none", _manifest(), CLASSES), np.ones(8))
+
+
+def _run(cache, folder):
+    return run_baseline(BaselineOptions(image_size=32, epochs=1, limit=64, batch_size=16, cache_dir=cache, run_dir=folder))
+
+
+@pytest.mark.slow
+def test_baseline_of_a_real_network(sample_cache, tmp_path):
+    assert (_run(sample_cache, tmp_path / "base") / "finished.json").is_file()
+
+
+def test_baseline(sample_cache, tmp_path, monkeypatch, make_classifier):
+    monkeypatch.setattr(base, "build_classifier", lambda _, size, classes, **__: make_classifier(classes, size))
+    run = _run(sample_cache, tmp_path / "base")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["synthetic"] and set(metrics["one_vs_rest"]) == set(CLASSES) and "average" in metrics["sensitivity"]
+    text = (run / "report.md").read_text()
+    assert "Table 4.1" in text and "lesion that is also in the training set" in text
+    assert (run / "model.keras").is_file() and (run / "figures" / "confusion.png").is_file()

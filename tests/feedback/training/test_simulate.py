@@ -1,0 +1,171 @@
+"""The simulation from options to run folder on the sample, with a very small base; resume, slices, thresholds, search, clipping."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UsageError
+from feedback import reporting
+from feedback.config import ClippingOptions, SimulateOptions, SlicesOptions, ThresholdsOptions
+from feedback.training import simulate, slices
+from feedback.training.clipping import run_clipping
+from feedback.training.search import run_search
+from feedback.training.simulate import run_simulate
+from feedback.training.slices import run_slices
+from feedback.training.thresholds import run_thresholds
+
+FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "jaccard.csv", "metrics.json", "report.md",
+         "model_card.md", "figures/curves.png", "figures/before_after.png", "figures/jaccard.png")  # fmt: skip
+
+
+def _options(cache, base, run_dir, kind=SimulateOptions, **values):
+    small = {"epochs": 2, "batch_size": 16, "cache_dir": cache, "base": base, "run_dir": run_dir, "layer": "conv2"}
+    return kind(**{**small, **values})
+
+
+@pytest.fixture(scope="module")
+def run(sample_cache, small_base, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "combined"
+    return run_simulate(_options(sample_cache, small_base, folder, balance="upsampled", faithfulness=2))
+
+
+def test_a_run_leaves_everything_behind(run):
+    assert all((run / name).is_file() for name in FILES)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["synthetic"] and metrics["before"]["images"] == metrics["after"]["images"] == metrics["n"] == 16
+    assert metrics["baseline_whole_set"]["images"] == 179 and metrics["overlap"]["test"]["same_id"] == 0
+    assert sum(metrics["after"]["cases"].values()) == 16 and 0 < metrics["ellipse"]["mean"] < 1
+    assert set(metrics["faithfulness"]) == {"before", "after"} and metrics["faithfulness"]["after"]["images"] == 2
+    assert metrics["training_images"] == {"MEL": 89, "NV": 89, "BCC": 0, "AK": 0, "BKL": 89, "DF": 0, "VASC": 0, "SCC": 0}
+    history = pd.read_csv(run / "history.csv")
+    assert len(history) == 2 and metrics["validation"]["jaccard"] == pytest.approx(history["val_jaccard"].max(), abs=1e-6)
+    # The four cases of the training images are counted in every epoch.
+    assert (history[["both_right", "region_wrong", "class_wrong", "both_wrong"]].sum(axis=1) == 267).all()
+
+
+def test_the_averages_follow_from_the_files(run):
+    table, metrics = pd.read_csv(run / "jaccard.csv"), json.loads((run / "metrics.json").read_text())
+    assert metrics["jaccard"] == pytest.approx(table["jaccard_after"].mean(), abs=1e-6)
+    assert metrics["before"]["jaccard"]["mean"] == pytest.approx(table["jaccard_before"].mean(), abs=1e-6)
+    assert metrics["accuracy"] == pytest.approx((table["predicted_after"] == table["label"]).mean())
+
+
+def test_the_report_says_what_matters(run):
+    text = (run / "report.md").read_text()
+    said = ("Synthetic data", "## Before and after", "centred ellipse", "class right, region wrong", "Table 5.3", "The thesis found 627")
+    for words in (*said, "deletion", "clipped at 1"):
+        assert words in text
+    before = text
+    reporting.report_command(type("Options", (), {"run": run}))
+    assert "## Before and after" in (run / "report.md").read_text() and len((run / "report.md").read_text()) == len(before)
+
+
+def test_a_finished_run_is_left_alone(run, sample_cache, small_base):
+    before = (run / "model.keras").stat().st_mtime_ns
+    assert run_simulate(_options(sample_cache, small_base, run, balance="upsampled", faithfulness=2)) == run
+    assert (run / "model.keras").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="other settings"):
+        run_simulate(_options(sample_cache, small_base, run, balance="upsampled", faithfulness=2, epochs=3))
+
+
+def test_thresholds(run, sample_cache):
+    run_thresholds(ThresholdsOptions(run=run, cache_dir=sample_cache))
+    table = pd.read_csv(run / "thresholds.csv")
+    metrics = json.loads((run / "metrics.json").read_text())
+    at_half = table.loc[table["threshold"] == 0.5, "test"].item()
+    assert at_half == pytest.approx(metrics["jaccard"], abs=1e-5)
+    assert table.loc[table["threshold"] == 0.0, "test"].item() == pytest.approx(metrics["whole_image"]["mean"], abs=1e-6)
+    assert (run / "figures" / "thresholds.png").is_file() and "Best on validation" in (run / "thresholds.md").read_text()
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_base, tmp_path, monkeypatch):
+    options = _options(sample_cache, small_base, tmp_path / "again", balance="upsampled", faithfulness=2)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(simulate, "outcome_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_simulate(options)
+    simulate_lock = tmp_path / "again" / ".lock"
+    assert simulate_lock.is_file() and not (tmp_path / "again" / "predictions.csv").exists()
+    _release()
+    again = run_simulate(options)
+    assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    # The untuned scores come from before the interruption, not from the tuned weights that were restored.
+    assert (again / "jaccard.csv").read_bytes() == (run / "jaccard.csv").read_bytes()
+
+
+def _release() -> None:
+    """A killed process drops its lock; here the process lives on, so the abandoned run object must go."""
+    import gc
+
+    gc.collect()
+
+
+def test_slices_go_on_where_they_stopped(sample_cache, small_base, tmp_path, monkeypatch):
+    def options(name):
+        return _options(sample_cache, small_base, tmp_path / name, SlicesOptions, slices=3, epochs=1, objective="explanation")
+
+    whole = run_slices(options("whole"))
+    table = pd.read_csv(whole / "slices.csv")
+    assert table["slice"].tolist() == [-1, 0, 1, 2] and table["images"].tolist()[1:] == [49, 49, 49]
+    assert (whole / "figures" / "slices.png").is_file() and "Test set after each slice" in (whole / "report.md").read_text()
+    calls, original = [], slices.tune
+
+    def killed(*arguments, **names):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return original(*arguments, **names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slices, "tune", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_slices(options("broken"))
+    _release()
+    broken = run_slices(options("broken"))
+    assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    columns = ["slice", "images", "accuracy", "jaccard", "validation_jaccard"]
+    pd.testing.assert_frame_equal(pd.read_csv(broken / "slices.csv")[columns], table[columns])
+
+
+def test_search_over_lambda_chooses_on_validation(sample_cache, small_base, tmp_path):
+    folder = run_search(_options(sample_cache, small_base, tmp_path / "search", explanation_weight=(0.0, 0.5), epochs=1))
+    table, metrics = pd.read_csv(folder / "search.csv"), json.loads((folder / "metrics.json").read_text())
+    assert table["lambda"].tolist() == [0.0, 0.5]
+    np.testing.assert_allclose(table["score"], (table["validation_accuracy"] + table["validation_jaccard"]) / 2)
+    assert metrics["chosen"] == table.loc[table["score"].idxmax(), "lambda"]
+    assert "Chosen on validation" in (folder / "report.md").read_text() and (folder / "figures" / "search.png").is_file()
+
+
+@pytest.mark.slow
+def test_clipping_shows_both(sample_cache, small_base, tmp_path):
+    chosen = {"rates": (1e-3, 1e30), "objective": "classification", "epochs": 1}
+    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
+    table = pd.read_csv(folder / "clipping.csv")
+    assert table["run"].str.contains("not clipped").tolist() == [False, True, False, True]
+    assert table["outcome"].iloc[-1] == "not finite" and (folder / "figures" / "divergence.png").is_file()
+
+
+def test_a_label_the_base_does_not_know(sample_cache, small_base, tmp_path):
+    config = json.loads((small_base / "config.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps({**config, "classes": ["MEL", "NV"]}))
+    (other / "model.keras").write_bytes(b"")
+    with pytest.raises(UsageError, match="the label BKL is outside its classes MEL, NV"):
+        run_simulate(_options(sample_cache, other, tmp_path / "run"))
+
+
+def test_a_broken_base_model(sample_cache, small_base, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_bytes((small_base / "config.json").read_bytes())
+    (other / "model.keras").write_bytes(b"no model")
+    with pytest.raises(UsageError, match="model.keras: cannot be loaded"):
+        run_simulate(_options(sample_cache, other, tmp_path / "run"))
