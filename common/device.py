@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from common.startup import without_startup_lines
+
 
 def configure(seed: int, precision: str = "float32") -> None:
     """Set all global seeds and the precision policy, and let GPU memory grow. Call once, before a model is built.
@@ -23,7 +25,8 @@ def configure(seed: int, precision: str = "float32") -> None:
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; weights stay float32.
     """
     keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed)
+    with without_startup_lines():  # set_random_seed imports TensorFlow where it is installed, whatever the backend
+        keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
