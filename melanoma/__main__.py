@@ -26,33 +26,33 @@ COMMANDS = {
     "ablation": Command(
         GridOptions,
         f"{GRIDS}:ablation_command",
-        "Table 3: f_Res, with f_Seg, with f_CLR, with both. Printed for streaks: 5.16, 3.83, 12.67, 14.17 % continuous Dice; melanoma 0.76, "
-        "0.76, 0.80, 0.82. Costs four training runs a seed, one pre-training shared.",
+        "Table 3: f_Res, with f_Seg, with f_CLR, with both. Printed for streaks: 5.16, 3.83, 12.67, 14.17 % continuous Dice; melanoma "
+        "0.76, 0.76, 0.80, 0.82. Costs four training runs a seed, one pre-training shared.",
     ),
     "repeats": Command(
         GridOptions,
         f"{GRIDS}:repeats_command",
-        "Table 4: one to five segmentation updates an iteration. Printed for streaks: 14.17, 15.50, 12.83, 7.93, 11.5 %. Costs five training "
-        "runs a seed.",
+        "Table 4: one to five segmentation updates an iteration. Printed for streaks: 14.17, 15.50, 12.83, 7.93, 11.5 %. Costs five "
+        "training runs a seed.",
     ),
     "multitask": Command(
         GridOptions,
         f"{GRIDS}:multitask_command",
-        "Table 5: an encoder for one indicator, with melanoma, for all five, with melanoma. Printed for pigment network: 32.79, 37.88, 15.64, "
-        "23.21 %. Costs four training runs a seed.",
+        "Table 5: an encoder for one indicator, with melanoma, for all five, with melanoma. Printed for pigment network: 32.79, 37.88, "
+        "15.64, 23.21 %. Costs four training runs a seed.",
     ),
     "thresholds": Command(
         GridOptions,
         f"{GRIDS}:thresholds_command",
-        "Table 6: continuous Dice at thresholds 0.0 to 0.9. Printed for streaks: 14.17 % at 0.0, 18.66 at 0.6. Costs one training run a seed, "
-        "nothing where it is there.",
+        "Table 6: continuous Dice at thresholds 0.0 to 0.9. Printed for streaks: 14.17 % at 0.0, 18.66 at 0.6. Costs one training run a "
+        "seed, nothing where it is there.",
     ),
     "baselines": Command(
         BaselineOptions,
         f"{GRIDS}:baselines_command",
-        "Table 2's other rows and a plain U-Net: Grad-CAM, Grad-CAM++, LayerCAM and LIME on the plain classifier, VAT with Grad-CAM. Printed "
-        "for globules: 14.21, 7.95, 14.53, 3.36, 2.05 %. Costs a classifier, a VAT training (about three times a classifier) and a U-Net an "
-        "indicator, a seed; LIME about five seconds an image on a CPU.",
+        "Table 2's other rows and a plain U-Net: Grad-CAM, Grad-CAM++, LayerCAM and LIME on the plain classifier, VAT with Grad-CAM. "
+        "Printed for globules: 14.21, 7.95, 14.53, 3.36, 2.05 %. Costs a classifier, a VAT training (about three times a classifier) and a "
+        "U-Net an indicator, a seed; LIME about five seconds an image on a CPU.",
     ),
     "tables": Command(
         TablesOptions,
@@ -62,8 +62,8 @@ COMMANDS = {
     "audit": Command(
         AuditOptions,
         "melanoma.experiments.audit:audit_command",
-        "Look through Dataset A and B: counts beside Table 1, broken and odd files, copies, leakage, overlap. No training; a minute for 2600 "
-        "images.",
+        "Look through Dataset A and B: counts beside Table 1, broken and odd files, copies, leakage, overlap. No training; a minute for "
+        "2600 images.",
     ),
     "explain": Command(
         ExplainOptions,

@@ -74,7 +74,7 @@ READINGS = {"described": DESCRIBED, "corrected": CORRECTED}
 SAMPLE = {
     "backbone": "mobilenetv2_035",
     "weights": "none",
-    "image_size": 64,
+    "image_size": 96,
     "learning_rate": 1e-3,
     "pretrain_epochs": 2,
     "classifier_epochs": 4,

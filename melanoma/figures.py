@@ -34,8 +34,8 @@ def sheet(rows: Sequence[tuple[str, np.ndarray, np.ndarray, Mapping[str, np.ndar
     """Rows (name, image, mask, {column: map}): input, the clinicians' mask, then one column a map; the mask's outline lies on all."""
     columns = list(rows[0][3])
     figure, axes = panels(len(rows), 2 + len(columns), CELL, CELL)
-    for line, (name, image, mask, maps) in zip(axes, rows, strict=True):
-        first = line is axes[0]
+    for number, (line, (name, image, mask, maps)) in enumerate(zip(axes, rows, strict=True)):
+        first = number == 0
         overlay(line[0], image, title="image" if first else "")
         line[0].set_ylabel(name, fontsize=7)
         line[1].imshow(mask, cmap="gray", vmin=0, vmax=1)

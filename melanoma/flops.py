@@ -9,6 +9,7 @@ import math
 import keras
 
 from common.explanation.graph import flatten, nodes
+from melanoma.models import ImageStatistics
 
 BILLION = 1e9
 
@@ -27,6 +28,8 @@ def flops(model: keras.Model) -> int:
 
 def _operations(node) -> int:
     layer, output = node.operation, node.outputs[0].shape[1:]
+    if isinstance(layer, ImageStatistics):
+        return flops(layer.inner)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return 2 * math.prod(layer.kernel_size) * math.prod(output)
     if isinstance(layer, keras.layers.Conv2DTranspose):

@@ -110,6 +110,20 @@ class UnitLength(keras.layers.Layer):
         return x / ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-12)
 
 
+class ImageStatistics(keras.layers.Layer):
+    """Calls `inner` with its batch normalisation in inference mode, also in training; its weights are trained all the same.
+
+    (A `training=False` written into a functional model is overruled by `fit`.)
+    """
+
+    def __init__(self, inner: keras.Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x, training=False)
+
+
 def normalisation(kind: str, backbone: str) -> keras.layers.Layer:
     """Raw RGB 0..255 to the encoder's input: "image" (A.3) or "weights" (what the pre-trained weights expect)."""
     return Standardise(name="standardise") if kind == "image" else preprocess_layer(backbone)
@@ -155,9 +169,14 @@ def heatmap_layers(backbone: str) -> tuple[str, ...]:
     return tuple(layer for stage in feature_taps(backbone) for layer in stage)
 
 
+def stage_ends(backbone: str) -> tuple[str, ...]:
+    """The last layer of each of the four stages."""
+    return tuple(stage[-1] for stage in feature_taps(backbone))
+
+
 def _features(encoder: keras.Model, backbone: str) -> keras.Model:
     """The encoder's skips, fine to coarse: stem and the end of each stage."""
-    names = [_STEM[backbone], *(stage[-1] for stage in feature_taps(backbone))]
+    names = [_STEM[backbone], *stage_ends(backbone)]
     return keras.Model(encoder.input, [encoder.get_layer(name).output for name in names], name="skips")
 
 
@@ -194,7 +213,7 @@ def build_segmenter(encoder: keras.Model, backbone: str, channels: int = 1) -> k
     stacked = keras.layers.Concatenate(name="heatmaps")(grown)
     adapted = keras.layers.Conv2D(3, 1, name="adapter")(stacked)
     adapted = keras.layers.BatchNormalization(momentum=0.9, name="adapter_bn")(adapted)
-    skips = _features(encoder, backbone)(adapted, training=False)
+    skips = ImageStatistics(_features(encoder, backbone), name="encoder")(adapted)
     return keras.Model(inputs, _decode(skips, channels), name="segmenter")
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import keras
 
-from common.backbones import feature_taps
 from melanoma import models
 from melanoma.flops import BILLION, flops
 
@@ -51,7 +50,7 @@ def sizes(settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
         return " x ".join(str(side) for side in tensor.shape[1:])
 
     stages = [
-        (f"stage {number}", shape(encoder.get_layer(taps[-1]).output)) for number, taps in enumerate(feature_taps(settings["backbone"]), 1)
+        (f"stage {number}", shape(encoder.get_layer(name).output)) for number, name in enumerate(models.stage_ends(settings["backbone"]), 1)
     ]
     image, pooled = shape(encoder.input), str(encoder.output.shape[-1])
     ups = [(f"decoder {level}", shape(segmenter.get_layer(f"decoder{level}_relu2").output)) for level in range(1, 6)]

@@ -87,6 +87,12 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
         "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json.",
         *([f"Score behind the maps: {_target_note(metrics['outputs'], settings)}."] if "outputs" in metrics else []),
     ]
+    notes += [
+        f"{paper.ROW_TITLES.get(method, method)}, {paper.TITLES.get(name, name)}: continuous Dice {number(entry['dice'])} "
+        f"{interval_text(entry['dice_interval'])} on {entry['n']} images with it, {number(entry['dice_all'])} over all {entry['n_all']}."
+        for method, found in localisation.items()
+        for name, entry in ((name, values["t00"]) for name, values in found.items())
+    ]
     for name, label in (("t00", "0 (continuous)"), ("t06", "0.6")):
         run.write_text(f"localisation_{name}.md", f"# Localisation at threshold {label}\n\n{localisation_table(localisation, name)}")
     printed = {} if title else printed_numbers(settings, localisation)

@@ -1,0 +1,155 @@
+"""Dataset A in its official layout and in others, Dataset B without the overlap, the splits, and what bad data says."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from common.errors import UsageError
+from melanoma import data
+from melanoma.config import MelanomaOptions
+from tests.melanoma.conftest import SIDE, write_image, write_isic, write_mask
+
+
+def options(folder: Path, cache: Path, **more: object) -> MelanomaOptions:
+    return MelanomaOptions(dataset="isic2018", data_dir=folder, cache_dir=cache, **more)
+
+
+@pytest.fixture
+def copy(isic: Path, tmp_path: Path) -> Path:
+    """A data set that a test may spoil."""
+    return Path(shutil.copytree(isic, tmp_path / "copy"))
+
+
+def masks_of(folder: Path) -> Path:
+    return folder / "ISIC2018_Task2_Training_GroundTruth"
+
+
+def test_official_layout(isic: Path, tmp_path: Path) -> None:
+    dataset = data.load(options(isic, tmp_path))
+    manifest = dataset.manifest
+    assert len(manifest) == 40
+    assert manifest["label"].value_counts().to_dict() == {"other": 26, "melanoma": 14}
+    assert data.indicators_of(dataset) == ("globules", "streaks")
+    present = data.presence(dataset, tmp_path)
+    assert present.sum().to_dict() == {"globules": 20, "streaks": 10}
+    assert (dataset.data_dir / manifest["mask_globules"][0]).is_file()
+
+
+def test_indicators_keep_the_papers_order(tmp_path: Path) -> None:
+    write_isic(tmp_path / "d", 12, indicators=("streaks", "something_new", "globules"))
+    assert data.indicators_of(data.load(options(tmp_path / "d", tmp_path))) == ("globules", "streaks", "something_new")
+
+
+def test_lesion_masks_are_one_indicator_when_they_are_all_there_is(isic: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    for index in range(12):
+        write_image(folder / "images" / f"ISIC_{index:07d}.jpg", index, bool(index % 2))
+        write_mask(folder / "lesion_masks" / f"ISIC_{index:07d}_segmentation.png", True)
+    dataset = data.load(options(folder, tmp_path, labels_csv=isic / "ISIC_2019_Training_GroundTruth.csv"))
+    assert data.indicators_of(dataset) == ("lesion",)
+    assert data.presence(dataset, tmp_path)["lesion"].all()
+
+
+def test_an_image_without_a_diagnosis_is_left_out_and_counted(copy: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(copy / "ISIC_2019_Training_GroundTruth.csv")
+    table.iloc[1:].to_csv(copy / "ISIC_2019_Training_GroundTruth.csv", index=False)
+    dataset = data.load(options(copy, tmp_path))
+    assert dataset.left_out == {"images without a diagnosis": 1}
+    assert len(dataset.manifest) == 39
+
+
+def test_missing_masks_are_listed_or_taken_as_empty(copy: Path, tmp_path: Path) -> None:
+    (masks_of(copy) / "ISIC_0000004_attribute_streaks.png").unlink()
+    with pytest.raises(UsageError, match=r"ISIC_0000004 \(streaks\).*--missing-mask empty"):
+        data.load(options(copy, tmp_path))
+    dataset = data.load(options(copy, tmp_path, missing_mask="empty"))
+    assert data.presence(dataset, tmp_path)["streaks"].sum() == 9
+
+
+def test_a_mask_that_is_not_binary_is_named(copy: Path, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, SIDE * SIDE).reshape(SIDE, SIDE).astype("uint8")
+    Image.fromarray(ramp).save(masks_of(copy) / "ISIC_0000003_attribute_globules.png")
+    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png is not a binary mask"):
+        data.load(options(copy, tmp_path))
+
+
+def test_a_mask_of_another_size_than_its_image_is_named(copy: Path, tmp_path: Path) -> None:
+    Image.new("L", (SIDE * 2, SIDE)).save(masks_of(copy) / "ISIC_0000003_attribute_globules.png")
+    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png is 80x40 pixels and its image 40x40"):
+        data.load(options(copy, tmp_path))
+
+
+def test_an_unknown_indicator_is_named(isic: Path, tmp_path: Path) -> None:
+    dataset = data.load(options(isic, tmp_path))
+    with pytest.raises(UsageError, match="--indicators blue_veil.*globules, streaks"):
+        data.indicators_of(dataset, ("blue_veil",))
+
+
+def test_missing_labels_and_missing_images_say_what_is_expected(copy: Path, tmp_path: Path) -> None:
+    (copy / "ISIC_2019_Training_GroundTruth.csv").unlink()
+    with pytest.raises(UsageError, match="--labels-csv.*ISIC_2019_Training_GroundTruth.csv"):
+        data.load(options(copy, tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no images"):
+        data.load(options(tmp_path / "empty", tmp_path))
+
+
+def test_paper_split_without_the_official_validation_set(isic: Path, tmp_path: Path) -> None:
+    manifest = data.load(options(isic, tmp_path)).manifest
+    split = data.paper_split(manifest, 0)
+    # 14 melanomas and 26 others, each 80/10/10.
+    assert split.groupby("label")["split"].value_counts().to_dict() == {
+        ("melanoma", "train"): 11, ("melanoma", "validation"): 2, ("melanoma", "test"): 1,
+        ("other", "train"): 21, ("other", "validation"): 3, ("other", "test"): 2,
+    }  # fmt: skip
+    shuffled = data.paper_split(manifest.sample(frac=1, random_state=1), 0)
+    assert shuffled.sort_index()["split"].tolist() == split["split"].tolist()
+    assert data.paper_split(manifest, 1)["split"].tolist() != split["split"].tolist()
+
+
+def test_paper_split_tests_on_the_official_validation_set(tmp_path: Path) -> None:
+    write_isic(tmp_path / "d", 40, validation=10)
+    manifest = data.load(options(tmp_path / "d", tmp_path)).manifest
+    split = data.paper_split(manifest, 0)
+    test = split[split["split"] == "test"]
+    assert len(test) == 10
+    assert test["image"].str.contains("Validation").all()
+    assert (split["split"] == "validation").sum() == 4
+    assert "official validation" in data.split_note(split, "paper")
+
+
+def test_dataset_b_loses_what_dataset_a_has_renamed_ids_included(isic: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    for name in ("ISIC_0000001", "ISIC_0000002_downsampled", "ISIC_0000003_downsampled", "ISIC_9999998", "ISIC_9999999_downsampled"):
+        write_image(folder / f"{name}.jpg", 0, True)
+    write_mask(folder / "masks" / "ISIC_9999998_segmentation.png", True)
+    chosen = options(isic, tmp_path, unlabelled_dir=folder)
+    dataset_b, counts = data.unlabelled(chosen, data.load(chosen))
+    assert counts == {"images": 5, "same_id": 1, "renamed": 2, "kept": 2}
+    assert sorted(dataset_b.manifest["image"]) == ["ISIC_9999998.jpg", "ISIC_9999999_downsampled.jpg"]
+
+
+def test_the_sample_is_as_sparse_as_table_1(sample_cache: Path) -> None:
+    dataset = data.load(MelanomaOptions(cache_dir=sample_cache))
+    assert dataset.synthetic
+    assert data.indicators_of(dataset) == ("globules", "milia_like_cyst", "negative_network", "pigment_network", "streaks")
+    split = data.paper_split(dataset.manifest, 0)
+    shares = data.presence(dataset, sample_cache)[(split["split"] != "test").to_numpy()].mean()
+    # Counts of Table 1 over 2594.
+    for name, with_it in (("globules", 603), ("milia_like_cyst", 682), ("pigment_network", 1523), ("streaks", 100)):
+        assert shares[name] == pytest.approx(with_it / 2594, abs=0.05)
+    _, overlap = data.unlabelled(MelanomaOptions(cache_dir=sample_cache), dataset)
+    assert overlap["same_id"] > 0
+    assert overlap["renamed"] > 0
+
+
+def test_real_isic_2018_with_isic_2019_labels(shared_data, tmp_path: Path) -> None:
+    folder, other = shared_data("isic2018_task1"), shared_data("isic2019")
+    chosen = options(folder, tmp_path, labels_csv=other / data.GROUND_TRUTH, limit=60)
+    dataset = data.load(chosen)
+    assert dataset.left_out == {"images without a diagnosis": 1}  # ISIC_0015982
+    assert dataset.manifest["label"].value_counts().to_dict() == {"melanoma": 30, "other": 30}

@@ -1,0 +1,127 @@
+"""The four subnetworks: shapes, what is shared, what must not move, and that a saved classifier takes raw pixels."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from common.backbones import batch_normalisations
+from melanoma import models
+
+BACKBONE, SIZE = "mobilenetv2_035", 32
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny: None) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return models.build_encoder(BACKBONE, SIZE)
+
+
+@pytest.fixture(scope="module")
+def normalise() -> keras.layers.Layer:
+    return models.normalisation("image", BACKBONE)
+
+
+def test_standardise_gives_zero_mean_and_unit_variance_an_image(images: np.ndarray, normalise: keras.layers.Layer) -> None:
+    scaled = ops.convert_to_numpy(normalise(images))
+    assert scaled.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(3), abs=1e-5)
+    assert scaled.std(axis=(1, 2, 3)) == pytest.approx(np.ones(3), abs=1e-5)
+    assert not ops.convert_to_numpy(normalise(np.full((1, 4, 4, 3), 200, "uint8"))).any()
+
+
+def test_views_differ_repeat_with_the_seed_and_stay_in_range(images: np.ndarray) -> None:
+    view = models.RandomView(seed=1)
+    first, second = (ops.convert_to_numpy(view(images)) for _ in range(2))
+    assert first.shape == images.shape
+    assert first.min() >= 0
+    assert first.max() <= 255
+    assert np.abs(first - second).mean() > 1
+    assert np.array_equal(ops.convert_to_numpy(models.RandomView(seed=1)(images)), first)
+    again = models.RandomView.from_config(view.get_config())
+    assert np.array_equal(ops.convert_to_numpy(again(images)), first)
+
+
+def test_a_view_without_crop_or_colour_keeps_the_middle_of_a_ring() -> None:
+    """Rotations and flips map circles around the centre to themselves; an error in the affine map would not."""
+    y, x = np.mgrid[:33, :33] - 16.0
+    rings = np.repeat(np.cos(np.hypot(x, y) / 3)[None, ..., None] * 100 + 120, 3, axis=-1).repeat(4, axis=0).astype("float32")
+    view = ops.convert_to_numpy(models.RandomView(seed=3, scale=(1.0, 1.0), strength=0.0)(rings))
+    inside = np.hypot(x, y) < 14
+    assert np.abs(view - rings)[:, inside].max() < 6  # bilinear interpolation of a wave of 19 pixels
+
+
+def test_crops_lie_inside_the_image() -> None:
+    """A left-to-right ramp: with a crop of half the side every value must occur in the original, and the range is halved."""
+    ramp = np.tile(np.arange(64, dtype="float32")[None, None, :, None], (8, 64, 1, 3))
+    view = ops.convert_to_numpy(models.RandomView(seed=5, scale=(0.5, 0.5), strength=0.0)(ramp))
+    spread = view.max(axis=(1, 2, 3)) - view.min(axis=(1, 2, 3))
+    assert (spread < 64 * 0.5 * np.sqrt(2) + 1).all()
+    assert (spread > 25).all()
+
+
+def test_simclr_gives_two_embeddings_an_image(encoder: keras.Model, normalise: keras.layers.Layer, images: np.ndarray) -> None:
+    simclr = models.build_simclr(encoder, normalise, 128, seed=0)
+    pairs = ops.convert_to_numpy(simclr(images))
+    assert pairs.shape == (3, 2, 128)
+    assert np.abs(pairs[:, 0] - pairs[:, 1]).max() > 0
+
+
+def test_pairs_belong_to_one_image(encoder: keras.Model, normalise: keras.layers.Layer) -> None:
+    """With views that change nothing both embeddings of an image are the same: a wrong reshape would pair different images."""
+    simclr = models.build_simclr(encoder, normalise, 8, seed=0)
+    rings = np.random.default_rng(1).integers(0, 256, (4, 1, 1, 3)) * np.ones((1, SIZE, SIZE, 1))
+    rings[:, : SIZE // 4] = 0
+    features = keras.Model(simclr.input, simclr.get_layer("projection_2").output)(rings.astype("float32"))
+    features = ops.convert_to_numpy(features)
+    pairs = ops.convert_to_numpy(ops.transpose(ops.reshape(features, (2, -1, 8)), (1, 0, 2)))
+    assert np.array_equal(pairs[2, 0], features[2])
+    assert np.array_equal(pairs[2, 1], features[6])
+
+
+def test_segmenter_draws_at_full_size_and_leaves_the_image_statistics_alone(encoder: keras.Model) -> None:
+    segmenter = models.build_segmenter(encoder, BACKBONE, channels=2)
+    segmenter.compile("adam", "mse", jit_compile=False)
+    rng = np.random.default_rng(0)
+    maps = [rng.random((2, SIZE // stride, SIZE // stride, 3)).astype("float32") for stride in models.STRIDES]
+    statistics = [ops.convert_to_numpy(layer.moving_mean) for layer in batch_normalisations(encoder)]
+    kernel = ops.convert_to_numpy(encoder.get_layer("s0b0_conv").kernel)
+    segmenter.train_on_batch(maps, np.ones((2, SIZE, SIZE, 2), "float32"))
+    masks = ops.convert_to_numpy(segmenter(maps))
+    assert masks.shape == (2, SIZE, SIZE, 2)
+    assert masks.min() >= 0
+    assert masks.max() <= 1
+    for before, layer in zip(statistics, batch_normalisations(encoder), strict=True):
+        assert np.array_equal(before, ops.convert_to_numpy(layer.moving_mean))
+    assert not np.array_equal(kernel, ops.convert_to_numpy(encoder.get_layer("s0b0_conv").kernel))  # E1 does learn from the masks
+
+
+def test_plain_unet_draws_from_the_image(encoder: keras.Model, normalise: keras.layers.Layer, images: np.ndarray) -> None:
+    assert models.build_plain_unet(encoder, normalise, BACKBONE)(images).shape == (3, SIZE, SIZE, 1)
+
+
+def test_final_classifier_survives_saving_and_takes_raw_pixels(
+    tiny: None, normalise: keras.layers.Layer, images: np.ndarray, tmp_path: Path
+) -> None:
+    encoders = [models.build_encoder(BACKBONE, SIZE) for _ in range(2)]
+    for index, encoder in enumerate(encoders):
+        encoder.name = f"encoder_{index}"
+    final = models.build_final(encoders, normalise)
+    probabilities = ops.convert_to_numpy(final(images))
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
+    assert final.layers[-1].name == "predictions"
+    final.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert ops.convert_to_numpy(loaded(images)) == pytest.approx(probabilities, abs=1e-5)
+    features, _ = models.with_features(final)(images)
+    assert features.shape == (3, 2 * 8)
+
+
+def test_batch_normalisation_has_pytorchs_momentum(encoder: keras.Model) -> None:
+    assert {layer.momentum for layer in batch_normalisations(encoder)} == {0.9}
