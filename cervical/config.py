@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from common.cli import DataOptions, TrainOptions, check_path, check_range, require
 from common.errors import UsageError
@@ -16,7 +16,8 @@ from common.errors import UsageError
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
 PAPER_BACKBONES = ("vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2")
 DATASETS = ("sipakmed", "folders", "sample")
-METHODS = ("finetune", "cost-sensitive", "contrastive")
+Method = Literal["finetune", "cost-sensitive", "contrastive"]
+METHODS: tuple[Method, ...] = ("finetune", "cost-sensitive", "contrastive")
 Loss = Literal["npairs", "multiclass-npair", "ntxent", "triplet", "supcon", "ntxent-coded", "triplet-coded"]
 # Layers the document freezes, counted on the layer list of the network without its top (paper III-C.1, thesis 5.3).
 FREEZE = {"vgg16": 13, "vgg19": 17, "resnet50": 86, "densenet169": 249, "mobilenetv2": 100, "mobilenetv2_035": 100}
@@ -215,7 +216,7 @@ class FreezeDepthOptions(FinetuneOptions):
 class TablesOptions(EncoderOptions):
     backbones: tuple[str, ...] = ()
     """Networks (default: the paper's five; on `sample` the small one)."""
-    methods: tuple[Literal["finetune", "cost-sensitive", "contrastive"], ...] = METHODS
+    methods: tuple[Method, ...] = METHODS
     """Methods, one printed table each."""
     readings: tuple[Literal["described", "coded", "corrected"], ...] = ()
     """Readings side by side (default: the one of --reading)."""
@@ -256,7 +257,8 @@ def effective(options: StudyOptions) -> Settings:
         settings = replace(settings, image_size=SAMPLE_IMAGE_SIZE, copies=SAMPLE_COPIES, backbone=SAMPLE_BACKBONE)
         for stage, shape in SAMPLE_STAGES.items():
             own = getattr(settings, stage)
-            settings = replace(settings, **{stage: replace(shape, keep=own.keep, monitor=own.monitor)})
+            changed: dict[str, Any] = {stage: replace(shape, keep=own.keep, monitor=own.monitor)}
+            settings = replace(settings, **changed)
     given = {
         name: getattr(options, name)
         for name in (
@@ -290,7 +292,8 @@ def effective(options: StudyOptions) -> Settings:
         changes = {key: value for key, value in {**common, "epochs": number}.items() if value is not None}
         if own.monitor is None:
             changes.pop("keep", None)
-        settings = replace(settings, **{stage: replace(own, **changes)})
+        changed = {stage: replace(own, **changes)}
+        settings = replace(settings, **changed)
     return settings
 
 

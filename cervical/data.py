@@ -62,8 +62,8 @@ def find(options: DataOptions) -> Dataset:
         folder = ensure_sample("sipakmed", options.cache_dir)
         return replace(sipakmed_dataset(folder), name="sample", synthetic=True, official_counts=None)
     if options.dataset == "folders":
-        return folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
-    return sipakmed_dataset(options.data_dir)
+        return folders_dataset(options.data_dir or "", options.group_pattern, options.mask_dir)
+    return sipakmed_dataset(options.data_dir or "")
 
 
 def load(options: DataOptions) -> Dataset:

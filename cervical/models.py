@@ -5,7 +5,6 @@ Layer numbers, taps and parameter counts are those of the authors' code (facts 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def build_encoder(
     backbone: str,
     config: Settings,
     weights: str | Path | None = None,
-    statistics: tuple[Sequence[float], Sequence[float]] | None = None,
+    statistics: tuple[Any, Any] | None = None,
 ) -> keras.Model:
     """The encoder: images to average-pooled features `(batch, d)`, d 512 to 2048 by backbone; every layer trainable.
 
@@ -98,7 +97,7 @@ def build_encoder(
     return encoder
 
 
-def set_statistics(encoder: keras.Model, mean: Sequence[float], variance: Sequence[float]) -> None:
+def set_statistics(encoder: keras.Model, mean: Any, variance: Any) -> None:
     """Give the encoder's Normalization layer the channel statistics `(3,)` of the training images."""
     layer = encoder.get_layer("preprocess")
     layer.adapt_mean.assign(mean)

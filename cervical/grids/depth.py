@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cervical.config import FREEZE, FreezeDepthOptions
 from cervical.data import load
@@ -79,7 +80,7 @@ def write_depths(run: Run, cells: list[GridCell], backbone: str, weights: str) -
     run.write_text("report.md", "\n".join(part for part in parts if part))
 
 
-def _verdict(best, done, paper: int | None) -> str:  # noqa: ANN001
+def _verdict(best: pd.Series, done: pd.DataFrame, paper: int | None) -> str:
     text = f"Best on validation images: {int(best['depth'])} frozen layers ({number(best['validation_accuracy'])})."
     theirs = done[done["depth"] == paper]
     if len(theirs) and int(best["depth"]) != paper:

@@ -14,6 +14,7 @@ from cervical.data import load
 from cervical.figures import loss_curves
 from cervical.grids.cells import cell, finished, open_grid
 from cervical.paper import loss_curve, notebook
+from common.data.manifest import Dataset
 from common.evaluation import plots
 from common.evaluation.grid import GridCell, collect, run_grid
 from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, seed_rows
@@ -41,11 +42,10 @@ def run_compare_losses(options: CompareLossesOptions) -> Path:
     return run.path
 
 
-def loss_cells(options: CompareLossesOptions, dataset) -> list[GridCell]:  # noqa: ANN001
+def loss_cells(options: CompareLossesOptions, dataset: Dataset) -> list[GridCell]:
     """One contrastive run a loss and seed; the first loss's run brings the control along."""
-    losses = options.losses
-    if options.reading == "coded" and losses == CompareLossesOptions.losses:
-        losses = CODED_LOSSES
+    asked = options.losses != CompareLossesOptions.losses or options.reading != "coded"
+    losses: tuple[str, ...] = options.losses if asked else CODED_LOSSES
     return [
         cell("contrastive", options, dataset, {"loss": loss, "seed": seed}, loss=loss, seed=seed, control=index == 0)
         for index, loss in enumerate(losses)
@@ -79,8 +79,7 @@ def write_comparison(run: Run, cells: list[GridCell], controls: list[GridCell]) 
         synthetic=synthetic,
     )
     names.append(plots.save(bars, run.path / "figures" / "accuracy.png").name)
-    found = compare_methods(everything, "loss", cells[0].labels["loss"])
-    frame = comparisons_frame(found, ("seed",))
+    frame = comparisons_frame(compare_methods(everything, "loss", cells[0].labels["loss"]), ("seed",))
     run.write_csv("comparisons.csv", frame)
     parts = [
         "# Cervical cells: contrastive losses compared\n",

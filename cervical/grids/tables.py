@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cervical.config import PAPER_BACKBONES, SAMPLE_BACKBONE, TablesOptions
 from cervical.data import load
@@ -119,7 +120,7 @@ def method_rows(method: str, cells: Sequence[GridCell]) -> list[Row]:
     return seed_rows(cells, ("backbone", "reading"), printed=printed)
 
 
-def plots_of(method: str, rows: Sequence[Row], cells: Sequence[GridCell], synthetic: bool):  # noqa: ANN201
+def plots_of(method: str, rows: Sequence[Row], cells: Sequence[GridCell], synthetic: bool) -> Figure | None:
     """Accuracy bars of the first reading's networks, or None where nothing is measured."""
     reading = cells[0].labels["reading"]
     shown = {}
@@ -175,7 +176,7 @@ def _class_markdown(table: pd.DataFrame) -> str:
 
 
 def _where(done: Sequence[GridCell]) -> str:
-    found = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for each in done:
         config = read_json(each.run_dir / "config.json")
         found.setdefault((config["dataset"], config["split"], config["backend"], config["machine"]), []).append(config["weights"])

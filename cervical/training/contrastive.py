@@ -28,6 +28,7 @@ from cervical.training.stages import (
     conclude,
     evaluation_batches,
     identity,
+    nothing_half_written,
     outputs,
     short_run_note,
     train_stage,
@@ -49,7 +50,8 @@ def run_contrastive(options: ContrastiveOptions) -> Path:
     statistics = channel_statistics(job.cells.train) if settings.contrastive_pixels == "adapted" else None
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.
-    encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
+    with nothing_half_written(job.run, job.fresh):
+        encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
     projected = add_projection(encoder)
     source = projected if settings.head_input == "projection" else encoder
     head = build_head(source.output.shape[-1], settings, len(job.cells.classes))

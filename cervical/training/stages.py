@@ -6,7 +6,9 @@ import hashlib
 import importlib.util
 import json
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,8 @@ SHORT_MOMENTUM = 0.9
 RECOMPUTED_BATCHES = 50
 
 # Settings that decide a method's result; a run is known by them, so that `--costs` does not make another fine-tuned model, say.
-SHARED = ("reading", "backbone", "weights", "batch_size", "seed", "image_size", "resize_filter", "split", "split_seed")
-SHARED += ("copies", "copies_kind", "dropout")
+_DATA = ("image_size", "resize_filter", "split", "split_seed", "copies", "copies_kind")
+SHARED = ("reading", "backbone", "weights", "batch_size", "seed", *_DATA, "dropout")
 FINETUNE = (*SHARED, "finetune", "pixels", "freeze", "dropout_everywhere")
 CONTRASTIVE = (*SHARED, "loss", "temperature", "margin", "encoder", "classifier", "contrastive_pixels", "classifier_views", "head_input")
 RELEVANT = {
@@ -64,11 +66,25 @@ class Job:
     settings: Settings
     options: StudyOptions
     cells: Cells
+    fresh: bool = False
+    """Whether this process made the run folder."""
 
     @property
     def weights(self) -> str | None:
         """What `build_backbone` takes: None, "imagenet" or the path as given."""
         return None if self.settings.weights == "none" else self.settings.weights
+
+
+@contextmanager
+def nothing_half_written(run: Run, fresh: bool) -> Iterator[None]:
+    """Bad weights, costs or data that show before training starts leave no run folder behind, where this process made it."""
+    try:
+        yield
+    except UsageError:
+        run.release()
+        if fresh:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def resolve(method: str, options: StudyOptions, classes: Sequence[str]) -> Settings:
@@ -106,17 +122,20 @@ def begin(method: str, options: StudyOptions) -> Job | Run:
     """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
     dataset = load(options)
     settings = resolve(method, options, class_names(dataset.manifest))
+    folder = options.run_dir or default_run_dir(method, settings, options, dataset)
+    fresh = not folder.exists()
     run = Run.open(
         "cervical",
         method,
         identity(method, settings, options, dataset),
-        run_dir=options.run_dir or default_run_dir(method, settings, options, dataset),
+        run_dir=folder,
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
     )
     if run.finished:
         return run
-    cells = prepare(dataset, settings, options.cache_dir)
+    with nothing_half_written(run, fresh):
+        cells = prepare(dataset, settings, options.cache_dir)
     device.configure(settings.seed, options.precision)
     write_manifest(run, cells)
     log.info(
@@ -129,7 +148,7 @@ def begin(method: str, options: StudyOptions) -> Job | Run:
         BACKBONES[settings.backbone].title,
         device.describe()["machine"],
     )
-    return Job(method, run, settings, options, cells)
+    return Job(method, run, settings, options, cells, fresh)
 
 
 def write_manifest(run: Run, cells: Cells) -> None:

@@ -8,11 +8,25 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cervical.config import CostSensitiveOptions, FinetuneOptions, effective
+from cervical.config import CostSensitiveOptions, FinetuneOptions
+from cervical.data import load
 from cervical.losses import ExpectedCostLoss, WeightedLogLoss
 from cervical.models import build_classifier
 from cervical.training.costs import cost_matrix, read_costs
-from cervical.training.stages import Job, accuracy, batches, begin, compile_model, conclude, evaluation_batches, short_run_note, train_stage
+from cervical.training.stages import (
+    Job,
+    accuracy,
+    batches,
+    begin,
+    compile_model,
+    conclude,
+    evaluation_batches,
+    nothing_half_written,
+    resolve,
+    short_run_note,
+    train_stage,
+)
+from common.data.manifest import class_names
 from common.evaluation.metrics import class_indices, expected_cost
 from common.evaluation.outcome import read_predictions
 from common.runs import Run
@@ -24,7 +38,8 @@ def run_finetune(options: FinetuneOptions) -> Path:
     if isinstance(job, Run):
         return job.path
     settings = job.settings
-    model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    with nothing_half_written(job.run, job.fresh):
+        model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
     notes = fit_classifier(job, model, keras.losses.SparseCategoricalCrossentropy())
     conclude(job, model, f"Cervical cells: {settings.backbone} fine-tuned", notes)
     return job.run.path
@@ -32,14 +47,17 @@ def run_finetune(options: FinetuneOptions) -> Path:
 
 def run_cost_sensitive(options: CostSensitiveOptions) -> Path:
     """Fine-tuning with costs: the weighted log loss of thesis eq. 3.2, or a full cost matrix. Returns the run folder."""
-    going_on = effective(options).init == "finetuned"
-    base = run_finetune(base_options(options)) if going_on else None
+    names = class_names(load(options).manifest)
+    settings = resolve("cost-sensitive", options, names)
+    read_costs(settings.costs, names, np.ones(len(names)))  # a bad file is told before the fine-tuning, not after it
+    base = run_finetune(base_options(options)) if settings.init == "finetuned" else None
     job = begin("cost-sensitive", options)
     if isinstance(job, Run):
         return job.path
     settings = job.settings
-    costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
-    model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    with nothing_half_written(job.run, job.fresh):
+        costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
+        model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
     if base is not None:
         # As the authors: the fine-tuned model goes on training, with a new Adam at the full learning rate.
         model.set_weights(keras.models.load_model(base / "model.keras", compile=False).get_weights())
@@ -74,7 +92,8 @@ def fit_classifier(job: Job, model: keras.Model, loss: keras.losses.Loss) -> lis
 def expected_cost_of(run: Path, matrix: np.ndarray) -> float:
     """Expected cost of a finished run's test predictions under `matrix` `(K, K)`."""
     table, classes = read_predictions(run)
-    return expected_cost(class_indices(table["label"], classes), class_indices(table["predicted"], classes), matrix)
+    truth, called = (class_indices(table[column], classes).tolist() for column in ("label", "predicted"))
+    return expected_cost(truth, called, matrix)
 
 
 def base_options(options: CostSensitiveOptions) -> FinetuneOptions:

@@ -10,6 +10,7 @@ import pytest
 from cervical.config import CODED, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, FinetuneOptions
 from cervical.data import Part, load
 from cervical.training import stages
+from common.errors import UsageError
 
 
 def part_of(number: int) -> Part:
@@ -65,3 +66,28 @@ def test_other_classes_get_balanced_costs_unless_the_user_insists():
     assert stages.resolve("cost-sensitive", CostSensitiveOptions(), ("cat", "dog")).costs == "balanced"
     assert stages.resolve("cost-sensitive", CostSensitiveOptions(costs="printed"), ("cat", "dog")).costs == "printed"
     assert stages.resolve("contrastive", ContrastiveOptions(), ("cat", "dog")).costs == "printed"
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_bad_weights_leave_no_new_folder_behind(tmp_path, sample_cache, existed):
+    from cervical.training import run_finetune
+
+    weights, folder = tmp_path / "no.weights.h5", tmp_path / "run"
+    weights.write_text("not weights")
+    if existed:
+        folder.mkdir()
+    options = FinetuneOptions(cache_dir=sample_cache, limit=25, image_size=32, copies=0, weights=str(weights), run_dir=folder)
+    with pytest.raises(UsageError, match="--weights .*no.weights.h5: cannot be loaded into MobileNetV2 0.35"):
+        run_finetune(options)
+    assert folder.exists() == existed
+
+
+def test_a_bad_file_of_costs_is_told_before_anything_is_trained(tmp_path, sample_cache, monkeypatch):
+    from cervical.training import run_cost_sensitive
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "costs.csv").write_text("Parabasal,2\n")
+    options = CostSensitiveOptions(cache_dir=sample_cache, limit=25, costs="costs.csv", init="finetuned")
+    with pytest.raises(UsageError, match="no entry for 'Dyskeratotic'"):
+        run_cost_sensitive(options)
+    assert not (tmp_path / "runs").exists()
