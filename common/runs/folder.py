@@ -115,7 +115,8 @@ class Run:
         import keras  # here, so that run folders can be read without it
 
         if getattr(model, "inputs", None):
-            model = keras.Model(model.inputs, model.outputs, name=model.name)
+            # Not `inputs` and `outputs`, which are lists: the loaded model would then return a list of one.
+            model = keras.Model(model.input, model.output, name=model.name)
         with atomic(self.path / name) as temporary:
             model.save(temporary)
         return self.path / name

@@ -88,3 +88,15 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
         raise OSError("full")
     assert target.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_saved_model_takes_and_returns_tensors_not_lists(tmp_path):
+    import keras
+    import numpy as np
+
+    inputs = keras.Input((3,), name="image")
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    run = Run.open("cervical", "finetune", {"seed": 0}, run_dir=tmp_path / "run")
+    again = keras.models.load_model(run.save_model(model), compile=False)
+    found = again(np.ones((4, 3), "float32"))  # a list in the structure warns here, and warnings are errors
+    assert tuple(found.shape) == (4, 2)
