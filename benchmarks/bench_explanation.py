@@ -38,9 +38,11 @@ def main() -> list[dict[str, Any]]:
 def mobilenet(alpha: float = 1.0, size: int = SIZE, activation: str | None = "softmax"):
     """Flat MobileNetV2, raw 0..255 images in; the peer cannot look into nested models.
 
-    Random weights, with the normalisation layers' statistics taken from an image, or the signal would fade to nothing.
+    Random weights, with the normalisation layers' statistics taken from noisy copies of the picture: as they come the signal fades to
+    nothing, and taken from one picture they enlarge rounding errors from layer to layer.
     """
     import keras
+    import numpy as np
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((size, size, 3))
@@ -49,7 +51,8 @@ def mobilenet(alpha: float = 1.0, size: int = SIZE, activation: str | None = "so
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(picture(size), training=True)
+    noise = np.random.default_rng(0).normal(0, 60, (16, size, size, 3))
+    model(np.clip(picture(size) + noise, 0, 255).astype("float32"), training=True)
     return model
 
 
@@ -169,7 +172,11 @@ def training_step(layer: str, target: float) -> dict[str, Any]:
     class Trainer(keras.Model):
         def __init__(self, with_map: bool) -> None:
             super().__init__()
-            self.body, self.head = gradcam.split_model(mobilenet(size=96), layer)
+            backbone = mobilenet(size=96)
+            for one in backbone.layers:
+                # Kept in inference mode, as fine-tuning does; the map's pass through the head is then the prediction's own.
+                one.trainable = not isinstance(one, keras.layers.BatchNormalization)
+            self.body, self.head = gradcam.split_model(backbone, layer)
             self.with_map = with_map
 
         def call(self, inputs, training=False):
