@@ -142,9 +142,9 @@ class BioUNetOptions(MelanomaOptions):
 
     pretrained: Path | None = None
     """Finished `pretrain` run whose encoder is used; default: the one of these settings, trained now if it is missing."""
-    simclr: bool | None = None
+    simclr: bool = True
     """Begin from subnetwork 1 (Table 3: f_CLR)."""
-    segmentation: bool | None = None
+    segmentation: bool = True
     """Train subnetwork 3 (Table 3: f_Seg); without it the plain classifier f_Res is left."""
     order: Literal["phases", "interleaved"] | None = None
     """`phases`: SimCLR, then classifier, then classifier and segmentation in turn. `interleaved`: Algorithm 1, all three in each step."""
@@ -174,7 +174,7 @@ class BioUNetOptions(MelanomaOptions):
         check_range("repeats", self.repeats, 1, 20)
         for name in ("classifier_epochs", "segmentation_epochs", "head_epochs", "classifier_batch", "segmentation_batch", "patience"):
             check_range(name.replace("_", "-"), getattr(self, name), 1)
-        if self.dataset not in ("sample",) and self.simclr is not False:
+        if self.dataset not in ("sample",) and self.simclr:
             require(
                 self.unlabelled_dir is not None or self.pretrained is not None,
                 "--unlabelled-dir: expected a folder of images for SimCLR (Dataset B), or --pretrained RUN, or --no-simclr",

@@ -29,7 +29,7 @@ def write_mask(path: Path, filled: bool) -> None:
 
 
 def write_isic(folder: Path, count: int = 40, validation: int = 0, indicators: tuple[str, ...] = ("globules", "streaks")) -> Path:
-    """`count` training and `validation` official validation images; every third is a melanoma, every second has globules, every fourth streaks."""
+    """`count` training and `validation` official validation images; a third are melanomas, half have globules, a quarter streaks."""
     rows = []
     for index in range(count + validation):
         name, part = f"ISIC_{index:07d}", "Training" if index < count else "Validation"
@@ -73,3 +73,13 @@ def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setattr(models, "feature_taps", lambda name: tuple(tuple(f"s{stage}b{block}" for block in range(3)) for stage in range(4)))
         patch.setitem(models._STEM, "mobilenetv2_035", "stem")
         yield
+
+
+@pytest.fixture(scope="session")
+def images_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dataset B: sixteen images of its own and one that Dataset A has."""
+    folder = tmp_path_factory.mktemp("b")
+    for index in range(16):
+        write_image(folder / f"ISIC_{9_000_000 + index}.jpg", 500 + index, index % 2 == 0)
+    write_image(folder / "ISIC_0000001_downsampled.jpg", 1, False)
+    return folder

@@ -32,7 +32,7 @@ def test_an_open_size_is_refused() -> None:
 
 
 def test_resnet50_at_512_is_the_printed_43_2_billion() -> None:
-    """Table 7: a multiply-add counted as two, one forward pass. torchvision strides in the 3x3 convolution, Keras in the 1x1 before it, which
-    saves 6 % of the operations."""
+    """Table 7: a multiply-add counted as two, one forward pass. torchvision strides in the 3x3 convolution, Keras in the 1x1 before it, and
+    saves 6 % so."""
     model = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(512, 512, 3))
     assert flops(model) / BILLION == pytest.approx(43.2, rel=0.08)

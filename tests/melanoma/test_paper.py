@@ -34,7 +34,7 @@ def test_table_1_sums_to_2594_but_for_the_misprint() -> None:
 
 @pytest.mark.parametrize(("indicator", "images"), paper.PRINTED_IMAGES.items())
 def test_printed_scores_are_means_of_whole_percents_over_a_few_images(indicator: str, images: int) -> None:
-    """DEVIATIONS row 24: every distinct value of Tables 2 to 6 is k/n for whole k, up to its two printed digits (one streaks value is not)."""
+    """DEVIATIONS row 24: every distinct value of Tables 2 to 6 is k/n for whole k, to two printed digits (one streaks value is not)."""
     tables = paper.tables()
     values = {row[indicator] for number in (3, 4, 5) for row in tables[f"table_{number}"].values()} | set(
         tables["table_6"][indicator].values()

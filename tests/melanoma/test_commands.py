@@ -1,0 +1,148 @@
+"""The commands from end to end on a few squares and a tiny network: what they leave behind, that they resume, that tables follow."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.cli import main
+from melanoma.__main__ import COMMANDS
+
+
+def run(*words: object) -> int:
+    return main("melanoma", COMMANDS, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def common(isic: Path, images_b: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """Options of every run here: one epoch a stage, MobileNetV2's name for the tiny network."""
+    return [
+        "--dataset", "isic2018", "--data-dir", isic, "--unlabelled-dir", images_b, "--cache-dir", tmp_path_factory.mktemp("cache"),
+        "--backbone", "mobilenetv2_035", "--weights", "none", "--image-size", 64, "--epochs", 1, "--learning-rate", 0.001,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: None, common: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ablation's runs of one seed, tables included."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert run("ablation", *common, "--rows", "f_res", "bio_u_net", "--run-dir", folder) == 0
+    return folder
+
+
+def test_a_run_folder_is_complete(runs: Path) -> None:
+    folder = runs / "bio_u_net-seed0"
+    for name in (
+        "config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md",
+        "localisation.csv", "localisation_t00.md", "localisation_t06.md", "figures/sheet_globules.png", "figures/heatmaps_streaks.png",
+        "figures/thresholds.png", "finished.json",
+    ):  # fmt: skip
+        assert (folder / name).is_file(), name
+    assert not (folder / "checkpoints").exists()
+    stages = pd.read_csv(folder / "history.csv")["stage"].tolist()
+    assert stages == ["classifier-globules", "segmentation-globules", "classifier-streaks", "segmentation-streaks", "head"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["outputs"] == {"globules": ["globules", "melanoma"], "streaks": ["streaks", "melanoma"]}
+    assert metrics["indicators"]["globules"] == {"with": 20, "without": 20}
+    assert set(metrics["localisation"]) == {"gradcam", "unet_mask"}
+
+
+def test_scores_follow_from_localisation_csv(runs: Path) -> None:
+    folder = runs / "bio_u_net-seed0"
+    table = pd.read_csv(folder / "localisation.csv")
+    chosen = table[(table["method"] == "gradcam") & (table["indicator"] == "globules") & (table["threshold"] == 0) & ~table["empty"]]
+    entry = json.loads((folder / "metrics.json").read_text())["localisation"]["gradcam"]["globules"]["t00"]
+    assert entry["dice"] == pytest.approx(chosen["dice"].mean())
+    assert entry["n"] == len(chosen)
+    assert sorted(table["threshold"].unique()) == pytest.approx([step / 10 for step in range(10)])
+
+
+def test_the_plain_classifier_draws_one_map_for_all_indicators_and_keeps_its_own_head(runs: Path) -> None:
+    folder = runs / "f_res-seed0"
+    assert json.loads((folder / "metrics.json").read_text())["outputs"] == {"classifier": ["melanoma"]}
+    assert pd.read_csv(folder / "history.csv")["stage"].unique().tolist() == ["classifier-classifier"]
+    with np.load(folder / "shown.npz") as shown:
+        rows = {name: shown[f"{name}__rows"].tolist() for name in ("globules", "streaks")}
+        maps = {name: shown[f"{name}__gradcam"] for name in rows}
+    shared = set(rows["globules"]) & set(rows["streaks"])
+    for row in shared:
+        assert np.array_equal(maps["globules"][rows["globules"].index(row)], maps["streaks"][rows["streaks"].index(row)])
+
+
+def test_pretraining_is_shared_and_measured(runs: Path) -> None:
+    folder = runs / "pretrain-seed0"
+    quality = json.loads((folder / "embedding_quality.json").read_text())
+    assert set(quality["after"]) == {"knn_accuracy", "knn_auc", "probe_accuracy", "probe_auc"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["dataset_b"] == {"images": 17, "same_id": 0, "renamed": 1, "kept": 16}
+    assert {"alignment", "uniformity"} <= set(pd.read_csv(folder / "history.csv").columns)
+    assert [path.name for path in sorted(runs.glob("pretrain*"))] == ["pretrain-seed0"]
+
+
+def test_tables_of_the_ablation(runs: Path) -> None:
+    (folder,) = (runs / "tables").iterdir()
+    table = pd.read_csv(folder / "table_3.csv")
+    assert table["name"].str.contains("f_Res · globules").any()
+    ours = table[table["name"].str.startswith("Bio-U-Net · streaks")].iloc[0]
+    entry = json.loads((runs / "bio_u_net-seed0" / "metrics.json").read_text())["localisation"]["gradcam"]["streaks"]["t00"]
+    assert ours["ours"] == pytest.approx(entry["dice"])
+    assert ours["printed"] == pytest.approx(0.1417)
+    assert "against f_Res" in (folder / "table_3.md").read_text()
+    for name in ("table_1.md", "table_6.md", "table_7.md", "figure_4.png", "figure_6.png"):
+        assert (folder / name).is_file(), name
+
+
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(runs: Path, common: list[object], capsys) -> None:
+    folder = runs / "f_res-seed0"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert run("train", *common, "--no-simclr", "--no-segmentation", "--run-dir", folder) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    capsys.readouterr()
+    assert run("train", *common, "--no-simclr", "--no-segmentation", "--run-dir", folder, "--classifier-epochs", 2) == 2
+    assert "classifier_epochs was 1, now 2" in capsys.readouterr().err
+
+
+def test_report_predict_and_tables_work_on_finished_runs(runs: Path, isic: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runs / "bio_u_net-seed0", folder)
+    report = (folder / "report.md").read_text()
+    (folder / "report.md").unlink()
+    assert run("report", folder) == 0
+    assert (folder / "report.md").read_text() == report
+    image = sorted((isic / "ISIC2018_Task1-2_Training_Input").iterdir())[0]
+    assert run("predict", folder, image, "--output", tmp_path / "out.csv") == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table[["prob_melanoma", "prob_other"]].sum(axis=1).tolist() == pytest.approx([1.0])
+    assert run("tables", runs, "--output", tmp_path / "tables") == 0
+    assert list(tmp_path.glob("tables/*/table_3.md"))
+
+
+def test_baselines_share_the_plain_classifier(runs: Path, common: list[object]) -> None:
+    assert run("baselines", *common, "--run-dir", runs, "--lime-samples", 20, "--lime-images", 1) == 0
+    methods = json.loads((runs / "cams-seed0" / "metrics.json").read_text())["localisation"]
+    assert list(methods) == ["gradcam", "gradcam++", "layercam", "lime"]
+    plain = json.loads((runs / "f_res-seed0" / "metrics.json").read_text())["localisation"]["gradcam"]["globules"]["t00"]["dice"]
+    assert methods["gradcam"]["globules"]["t00"]["dice"] == pytest.approx(plain, abs=0.01)  # the same map through the saved model
+    assert (runs / "vat-seed0" / "predictions.csv").is_file()
+    assert list(json.loads((runs / "unet-seed0" / "metrics.json").read_text())["localisation"]) == ["unet"]
+    (folder,) = (runs / "tables").iterdir()
+    assert "VAT + Grad-CAM · globules" in (folder / "table_2.md").read_text()
+    assert (folder / "figure_3.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--indicators", "blue_veil"], "--indicators blue_veil"),
+        (["ablation", "--rows", "nonsense"], "--rows nonsense"),
+        (["baselines", "--rows", "nonsense"], "--rows nonsense"),
+    ],
+)
+def test_wrong_names_are_one_line(tiny: None, common: list[object], words: list[str], said: str, tmp_path: Path, capsys) -> None:
+    assert run(*words, *common, "--run-dir", tmp_path / "run") == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
