@@ -1,0 +1,240 @@
+"""A tuning step with Grad-CAM inside, against the thesis's plan in PyTorch (deep copy, second pass, image by image) and our plain step."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from benchmarks.pairs import interleaved, row, skipped
+from common.backbones import keep_batchnorm_frozen, recompute_batchnorm
+from common.device import jit_compile
+from feedback.models import SelfExplaining, build_classifier, map_layers, skincare_vgg16
+
+SIDE, BATCH, WEIGHT = 96, 16, 0.3
+
+
+def main() -> list[dict[str, Any]]:
+    """At least 2.5 times the thesis's plan, at most 1.25 times our plain step, no second copy of the weights; VGG16's seconds an image."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (BATCH, SIDE, SIDE, 3)).astype("float32")
+    labels, masks = rng.integers(0, 8, BATCH).astype("int32"), _discs(rng)
+    rows = []
+    name = f"tuning step, batch {BATCH}, {SIDE} px, against the thesis's plan"
+    model = tuned(network())
+    if importlib.util.find_spec("torch") is None:
+        rows.append(skipped(name, "torch"))
+    else:
+        peer = ThesisPlan(network(), map_layers(network())[0])
+        check_equal(peer, images, labels, masks)
+        times = interleaved(lambda: step(model, images, labels, masks), lambda: peer.step(images, labels, masks))
+        detail = f"ours {1e3 * times.ours:.0f} ms, PyTorch {1e3 * times.peer:.0f} ms; loss and gradients equal to 1e-5"
+        rows.append(row(name, times.ratio, 2.5, detail=detail))
+    plain = network()
+    keep_batchnorm_frozen(plain)
+    plain.compile(keras.optimizers.SGD(1e-4), loss="sparse_categorical_crossentropy", jit_compile=jit_compile())
+    times = interleaved(
+        lambda: step(model, images, labels, masks), lambda: plain.train_on_batch(images, labels), pairs=11, warmup=2
+    )  # fmt: skip
+    detail = f"{1e3 * times.ours:.0f} ms and {1e3 * times.peer:.0f} ms"
+    rows.append(row("tuning step over our plain step", 1 / times.ratio, 1.25, at_most=True, detail=detail))
+    share = sum(v.value.nbytes if hasattr(v.value, "nbytes") else np.prod(v.shape) * 4 for v in model.weights) / sum(
+        np.prod(v.shape) * 4 for v in model.classifier.weights
+    )
+    rows.append(row("weights in memory over the classifier's own", float(share), 1.0, at_most=True))
+    rows.append(vgg16_row())
+    return rows
+
+
+def network() -> keras.Model:
+    """MobileNetV2 0.35 with two dense layers, no dropout (both plans draw different units otherwise), the same weights at every call."""
+    keras.utils.set_random_seed(0)
+    model = build_classifier("mobilenetv2_035", SIDE, 8, head="average", units=64, dropout=0.0)
+    # Untrained and without statistics the activations fade to 1e-7, and the maps would be rounding errors.
+    images = np.random.default_rng(1).integers(0, 256, (BATCH, SIDE, SIDE, 3)).astype("float32")
+    recompute_batchnorm(model, [images])
+    return model
+
+
+def tuned(classifier: keras.Model) -> SelfExplaining:
+    """Our model, compiled; constant channel weights, as the thesis has them."""
+    model = SelfExplaining(classifier, explanation_weight=WEIGHT, layers=map_layers(classifier))
+    model.compile(keras.optimizers.SGD(1e-4), jit_compile=jit_compile())
+    return model
+
+
+def step(model: SelfExplaining, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> float:
+    """One step; its loss."""
+    return float(model.train_on_batch(images, {"label": labels, "mask": masks}, return_dict=True)["loss"])
+
+
+def check_equal(peer: ThesisPlan, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> None:
+    """Loss and gradients of both plans agree to 1e-5; AssertionError otherwise."""
+    model = tuned(network())
+    model.optimizer.learning_rate = 1.0  # then the change of a weight is its gradient
+    before = {v.path: ops.convert_to_numpy(v) for v in model.classifier.trainable_variables}
+    loss = step(model, images, labels, masks)
+    expected_loss, expected = peer.gradients(images, labels, masks)
+    np.testing.assert_allclose(loss, expected_loss, atol=1e-5)
+    for variable in model.classifier.trainable_variables:
+        change = before[variable.path] - ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(change, expected[variable.path], atol=1e-5, err_msg=variable.path)
+
+
+def vgg16_row() -> dict[str, Any]:
+    """Seconds an image of Skin Care VGG16 at 227 px, batch 1, beside the thesis's 3.4 to 7.8 on its GPU (262 to 554 minutes an epoch)."""
+    keras.utils.set_random_seed(0)
+    model = tuned(skincare_vgg16())
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 227, 227, 3)).astype("float32")
+    mask = np.zeros((1, 227, 227), "uint8")
+    mask[:, 60:160, 60:160] = 255
+    label = np.array([1], "int32")
+    times = interleaved(lambda: step(model, image, label, mask), lambda: None, pairs=7)
+    return row("Skin Care VGG16, 227 px: seconds an image", times.ours, 3.4, "s", at_most=True, detail="thesis: 3.4 to 7.8 on a GTX Titan")
+
+
+def _discs(rng: np.random.Generator) -> np.ndarray:
+    grid = np.arange(SIDE)
+    centres = rng.integers(30, 66, (BATCH, 2))
+    return np.stack([((grid[:, None] - r) ** 2 + (grid[None] - c) ** 2 < 400).astype("uint8") * 255 for r, c in centres])
+
+
+class ThesisPlan:
+    """Algorithm 2 of the thesis in PyTorch: for each image a deep copy of the model, a pass through it for the a_k, and a second pass.
+
+    The network is our Keras one layer for layer, with its weights, so that loss and gradients can be compared.
+    """
+
+    def __init__(self, network: keras.Model, layer: str) -> None:
+        import torch
+
+        self.torch, self.layer = torch, layer
+        self.model = torch.nn.Module()
+        self.names: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.plan = [self._translate(one) for one in network.layers]
+        self.output = network.layers[-1].name
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-4)
+
+    def step(self, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> float:
+        self.optimizer.zero_grad()
+        loss = self._accumulate(images, labels, masks)
+        self.optimizer.step()
+        return loss
+
+    def gradients(self, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+        """Loss, and gradients under the Keras variables' paths in their shapes."""
+        self.optimizer.zero_grad()
+        loss = self._accumulate(images, labels, masks)
+        found = dict(self.model.named_parameters())
+        result = {}
+        for path, (name, axes) in self.names.items():
+            gradient = found[name].grad
+            result[path] = np.zeros((), "float32") if gradient is None else gradient.permute(axes).numpy() if axes else gradient.numpy()
+        return loss, result
+
+    def _accumulate(self, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> float:
+        torch = self.torch
+        total = 0.0
+        for image, label, mask in zip(images, labels, masks, strict=True):
+            x = torch.from_numpy(image).permute(2, 0, 1)[None]
+            y = torch.from_numpy((mask / np.float32(255))[None, None])
+            duplicate = copy.deepcopy(self.model)
+            activations, logits = self._forward(duplicate, x)
+            (slopes,) = torch.autograd.grad(logits[0, int(label)], activations)
+            alpha = slopes.mean(dim=(2, 3), keepdim=True)
+            activations, logits = self._forward(self.model, x)
+            saliency = torch.relu((alpha * activations).sum(dim=1, keepdim=True))
+            peak = saliency.max()
+            saliency = saliency / peak if peak > 0 else saliency
+            saliency = torch.nn.functional.interpolate(saliency, size=mask.shape, mode="bilinear", align_corners=False)
+            shown = torch.sigmoid(20 * (saliency - 0.5))
+            both = (y * shown).sum()
+            jaccard = both / (y.sum() + shown.sum() - both)
+            crossentropy = torch.nn.functional.cross_entropy(logits, torch.tensor([int(label)]))
+            loss = ((1 - WEIGHT) * crossentropy + WEIGHT * (1 - jaccard) ** 2) / len(images)
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+    def _forward(self, module: Any, x: Any) -> tuple[Any, Any]:
+        values = {}
+        for name, sources, call in self.plan:
+            values[name] = call(module, *([values[source] for source in sources] or [x]))
+        return values[self.layer], values[self.output]
+
+    def _translate(self, layer: keras.Layer) -> tuple[str, list[str], Callable]:
+        sources = [tensor._keras_history.operation.name for node in layer._inbound_nodes[-1:] for tensor in node.input_tensors]
+        return layer.name, sources, getattr(self, f"_{type(layer).__name__.lower()}")(layer)
+
+    def _parameter(self, layer: keras.Layer, variable: keras.Variable, to_torch: tuple[int, ...] = (), back: tuple[int, ...] = ()) -> str:
+        name = f"{layer.name}_{variable.name}"
+        value = self.torch.from_numpy(ops.convert_to_numpy(variable).copy())
+        value = value.permute(to_torch).contiguous() if to_torch else value
+        self.model.register_parameter(name, self.torch.nn.Parameter(value))
+        self.names[variable.path] = (name, back)
+        return name
+
+    def _inputlayer(self, layer: keras.Layer) -> Callable:
+        return lambda module, x: x
+
+    def _pixelscaling(self, layer: keras.Layer) -> Callable:
+        return lambda module, x: x / 127.5 - 1
+
+    def _conv2d(self, layer: keras.Layer, groups: bool = False) -> Callable:
+        functional, stride, side = self.torch.nn.functional, layer.strides[0], layer.kernel_size[0]
+        # Keras keeps a depthwise kernel as (h, w, channels, 1), a plain one as (h, w, in, out).
+        axes = ((2, 3, 0, 1), (2, 3, 0, 1)) if groups else ((3, 2, 0, 1), (2, 3, 1, 0))
+        name = self._parameter(layer, layer.kernel, *axes)
+        padded = layer.padding == "same"
+
+        def call(module: Any, x: Any) -> Any:
+            if padded:
+                total = [max((-(-size // stride) - 1) * stride + side - size, 0) for size in x.shape[2:]]
+                x = functional.pad(x, (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2))
+            return functional.conv2d(x, getattr(module, name), stride=stride, groups=x.shape[1] if groups else 1)
+
+        return call
+
+    def _depthwiseconv2d(self, layer: keras.Layer) -> Callable:
+        return self._conv2d(layer, groups=True)
+
+    def _batchnormalization(self, layer: keras.Layer) -> Callable:
+        stored = (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
+        values = [self.torch.from_numpy(ops.convert_to_numpy(each).copy()) for each in stored]
+        return lambda module, x: self.torch.nn.functional.batch_norm(x, *values, training=False, eps=layer.epsilon)
+
+    def _relu(self, layer: keras.Layer) -> Callable:
+        return lambda module, x: x.clamp(0, 6)
+
+    def _zeropadding2d(self, layer: keras.Layer) -> Callable:
+        (top, bottom), (left, right) = layer.padding
+        return lambda module, x: self.torch.nn.functional.pad(x, (left, right, top, bottom))
+
+    def _add(self, layer: keras.Layer) -> Callable:
+        return lambda module, a, b: a + b
+
+    def _globalaveragepooling2d(self, layer: keras.Layer) -> Callable:
+        return lambda module, x: x.mean(dim=(2, 3))
+
+    def _dropout(self, layer: keras.Layer) -> Callable:
+        return lambda module, x: x
+
+    def _dense(self, layer: keras.Layer) -> Callable:
+        kernel, bias = self._parameter(layer, layer.kernel), self._parameter(layer, layer.bias)
+        active = layer.activation is keras.activations.relu
+
+        def call(module: Any, x: Any) -> Any:
+            y = x @ getattr(module, kernel) + getattr(module, bias)
+            return y.relu() if active else y
+
+        return call
+
+
+if __name__ == "__main__":
+    main()
