@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import DataOptions, TrainOptions, check_path, check_range, require
+from common.cli import BACKBONE_NAMES, DataOptions, TrainOptions, check_path, check_range, require
 from common.errors import UsageError
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
@@ -194,15 +194,43 @@ class ContrastiveOptions(EncoderOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareLossesOptions(EncoderOptions):
-    losses: tuple[Loss, ...] = ("npairs", "ntxent", "triplet", "supcon")
-    """Losses to compare."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds; more than one gives mean and deviation."""
+class GridOptions(StudyOptions):
+    """What commands of many runs take besides."""
+
+    backbones: tuple[str, ...] = ()
+    """Networks; --backbone is the same for one."""
+    seeds: tuple[int, ...] = ()
+    """Seeds; more than one gives mean and deviation. Default: the one of --seed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.backbones:
+            require(name in BACKBONE_NAMES, f"--backbones {name}: unknown; expected some of {', '.join(BACKBONE_NAMES)}")
+        for seed in self.seeds:
+            check_range("seeds", seed, 0, 2**31 - 1)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return self.seeds or (self.seed,)
+
+    def all_backbones(self, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+        """The networks asked for; none asked: `otherwise`, and on `sample` the small one."""
+        asked = self.backbones or ((self.backbone,) if self.backbone else ())
+        return asked or ((SAMPLE_BACKBONE,) if self.dataset == "sample" else otherwise)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreezeDepthOptions(FinetuneOptions):
+class CompareLossesOptions(GridOptions, EncoderOptions):
+    losses: tuple[Loss, ...] = ("npairs", "ntxent", "triplet", "supcon")
+    """Losses to compare; the first is what the others are measured against."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.losses), "--losses: expected at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeDepthOptions(GridOptions, FinetuneOptions):
     depths: tuple[int, ...] = ()
     """Numbers of frozen layers to try (default: five between none and all, with the paper's)."""
 
@@ -213,25 +241,19 @@ class FreezeDepthOptions(FinetuneOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TablesOptions(EncoderOptions):
-    backbones: tuple[str, ...] = ()
-    """Networks (default: the paper's five; on `sample` the small one)."""
+class TablesOptions(GridOptions, EncoderOptions):
     methods: tuple[Method, ...] = METHODS
-    """Methods, one printed table each."""
+    """Methods, one printed table each. Networks by default: the paper's five; on `sample` the small one."""
+    losses: tuple[Loss, ...] = ("npairs",)
+    """Losses of the contrastive runs; the first brings the control along."""
     readings: tuple[Literal["described", "coded", "corrected"], ...] = ()
     """Readings side by side (default: the one of --reading)."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds; more than one gives mean and deviation."""
     controls: bool = True
     """Train the control of every contrastive run."""
 
     def __post_init__(self) -> None:
-        from common.cli import BACKBONE_NAMES
-
         super().__post_init__()
-        for name in self.backbones:
-            require(name in BACKBONE_NAMES, f"--backbones {name}: unknown; expected some of {', '.join(BACKBONE_NAMES)}")
-        require(bool(self.methods) and bool(self.seeds), "--methods and --seeds: expected at least one each")
+        require(bool(self.methods) and bool(self.losses), "--methods and --losses: expected at least one each")
 
 
 @dataclass(frozen=True, kw_only=True)

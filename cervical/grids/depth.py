@@ -12,32 +12,43 @@ from cervical.data import load
 from cervical.grids.cells import cell, finished, open_grid
 from cervical.training.stages import resolve
 from common.backbones import BACKBONES, build_backbone
-from common.data.manifest import class_names
+from common.data.manifest import Dataset, class_names
 from common.evaluation import plots
 from common.evaluation.grid import GridCell, collect, run_grid
 from common.evaluation.report import SYNTHETIC
 from common.evaluation.tables import markdown, number
-from common.runs import Run
+from common.runs import Run, read_json
 
 COLLECTED = ("accuracy", "macro_f1", "validation_accuracy", "trainable_parameters")
+SHOWN = ("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "trainable_parameters")
 
 
 def run_freeze_depth(options: FreezeDepthOptions) -> Path:
     """One fine-tuning run a depth, chosen on validation images, told on test images. Returns the folder."""
     dataset = load(options)
-    settings = resolve("finetune", options, class_names(dataset.manifest))
-    depths = options.depths or default_depths(settings.backbone, settings.image_size)
-    cells = [cell("finetune", options, dataset, {"depth": depth, "seed": options.seed}, freeze=depth) for depth in depths]
+    cells = depth_cells(options, dataset)
     run = open_grid("freeze-depth", options, dataset, cells)
     if run.finished:
         return run.path
     outcome = run_grid(cells)
     if finished(cells):
-        write_depths(run, cells, settings.backbone, settings.weights)
+        write_depths(run, cells)
     if not outcome.failed:
         run.finish()
     outcome.check()
     return run.path
+
+
+def depth_cells(options: FreezeDepthOptions, dataset: Dataset) -> list[GridCell]:
+    """Networks x depths x seeds."""
+    size = resolve("finetune", options, class_names(dataset.manifest)).image_size
+    return [
+        cell("finetune", options, dataset, {"depth": depth, **same}, **same, freeze=depth)
+        for backbone in options.all_backbones(("mobilenetv2",))
+        for depth in options.depths or default_depths(backbone, size)
+        for seed in options.all_seeds
+        for same in ({"backbone": backbone, "seed": seed},)
+    ]
 
 
 def default_depths(backbone: str, image_size: int) -> tuple[int, ...]:
@@ -46,41 +57,42 @@ def default_depths(backbone: str, image_size: int) -> tuple[int, ...]:
     return tuple(sorted({0, layers // 4, layers // 2, 3 * layers // 4, layers, FREEZE.get(backbone, 0)}))
 
 
-def write_depths(run: Run, cells: list[GridCell], backbone: str, weights: str) -> None:
-    """cells.csv, figures/depth.png and report.md."""
+def write_depths(run: Run, cells: list[GridCell]) -> None:
+    """cells.csv, figures/depth_<network>.png and report.md."""
     table = collect(cells, COLLECTED)
     run.write_csv("cells.csv", table)
-    done, synthetic = table[table["n"] > 0], bool(table["synthetic"].any())
-    lines = {
-        "validation": (done["depth"].to_numpy(), done["validation_accuracy"].to_numpy()),
-        "test": (done["depth"].to_numpy(), done["accuracy"].to_numpy()),
-    }
-    bands = {"test": (done["accuracy_low"].to_numpy(), done["accuracy_high"].to_numpy())}
-    figure = plots.curves(
-        lines, "frozen layers", "accuracy", f"{BACKBONES[backbone].title}: how much to freeze", bands, synthetic=synthetic
-    )
-    plots.save(figure, run.path / "figures" / "depth.png")
-    best = done.loc[done["validation_accuracy"].idxmax()] if done["validation_accuracy"].notna().any() else None
-    rows = [
-        [row["depth"], int(row["trainable_parameters"]), number(row["validation_accuracy"]), number(row["accuracy"])]
-        for row in done.to_dict("records")
-    ]
-    paper = FREEZE.get(backbone)
-    verdict = "No validation accuracy was measured.\n" if best is None else _verdict(best, done, paper)
-    scratch = (
-        "\nThe network started from random weights, so freezing keeps random layers: this shows the command, not the paper's question.\n"
-    )
-    parts = [
-        f"# Cervical cells: depth of freezing, {BACKBONES[backbone].title}\n",
-        SYNTHETIC if synthetic else "",
-        markdown(("frozen layers", "trainable parameters", "validation accuracy", "test accuracy"), rows),
-        verdict + (scratch if weights == "none" else ""),
-        "![depth](figures/depth.png)\n",
-    ]
+    synthetic = bool(table["synthetic"].any())
+    parts = ["# Cervical cells: how many layers to freeze\n", SYNTHETIC if synthetic else ""]
+    scratch = all(read_json(each.run_dir / "config.json")["weights"] == "none" for each in finished(cells))
+    for backbone, part in table[table["n"] > 0].groupby("backbone", sort=False):
+        done = part.groupby("depth")[list(SHOWN)].mean().reset_index()  # over the seeds
+        lines = {
+            "validation": (done["depth"].to_numpy(), done["validation_accuracy"].to_numpy()),
+            "test": (done["depth"].to_numpy(), done["accuracy"].to_numpy()),
+        }
+        bands = {"test": (done["accuracy_low"].to_numpy(), done["accuracy_high"].to_numpy())}
+        title = BACKBONES[str(backbone)].title
+        figure = plots.curves(lines, "frozen layers", "accuracy", f"{title}: how much to freeze", bands, synthetic=synthetic)
+        plots.save(figure, run.path / "figures" / f"depth_{backbone}.png")
+        rows = [
+            [int(row["depth"]), int(row["trainable_parameters"]), number(row["validation_accuracy"]), number(row["accuracy"])]
+            for row in done.to_dict("records")
+        ]
+        header = ("frozen layers", "trainable parameters", "validation accuracy", "test accuracy")
+        parts.append(f"## {title}\n\n{markdown(header, rows)}\n{_verdict(done, FREEZE.get(str(backbone)))}")
+        parts.append(f"![depth](figures/depth_{backbone}.png)\n")
+    parts.append(f"Means over {table['seed'].nunique()} seed(s); the band is the 95 % interval of the test accuracy.\n")
+    if scratch:
+        parts.append(
+            "The networks started from random weights, so freezing keeps random layers: this shows the command, not the paper's question.\n"
+        )
     run.write_text("report.md", "\n".join(part for part in parts if part))
 
 
-def _verdict(best: pd.Series, done: pd.DataFrame, paper: int | None) -> str:
+def _verdict(done: pd.DataFrame, paper: int | None) -> str:
+    if done["validation_accuracy"].isna().all():
+        return "No validation accuracy was measured.\n"
+    best = done.loc[done["validation_accuracy"].idxmax()]
     text = f"Best on validation images: {int(best['depth'])} frozen layers ({number(best['validation_accuracy'])})."
     theirs = done[done["depth"] == paper]
     if len(theirs) and int(best["depth"]) != paper:

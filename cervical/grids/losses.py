@@ -14,14 +14,16 @@ from cervical.data import load
 from cervical.figures import loss_curves
 from cervical.grids.cells import cell, finished, open_grid
 from cervical.paper import loss_curve, notebook
+from common.backbones import BACKBONES
 from common.data.manifest import Dataset
 from common.evaluation import plots
 from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, seed_rows
+from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, grouped, seed_rows
 from common.evaluation.report import SYNTHETIC
 from common.evaluation.tables import Printed, comparison_table, markdown, number
 from common.runs import Run
 
+CONTROL = "control (cross-entropy)"
 CODED_LOSSES = ("npairs", "ntxent-coded", "triplet-coded")
 
 
@@ -33,7 +35,7 @@ def run_compare_losses(options: CompareLossesOptions) -> Path:
     if run.finished:
         return run.path
     outcome = run_grid(cells)
-    controls = [each.control(loss="control (cross-entropy)") for each in cells if "--control" in each.arguments]
+    controls = [each.control(loss=CONTROL) for each in cells if "--control" in each.arguments]
     if finished(cells):
         write_comparison(run, cells, controls)
     if not outcome.failed:
@@ -47,9 +49,11 @@ def loss_cells(options: CompareLossesOptions, dataset: Dataset) -> list[GridCell
     asked = options.losses != CompareLossesOptions.losses or options.reading != "coded"
     losses: tuple[str, ...] = options.losses if asked else CODED_LOSSES
     return [
-        cell("contrastive", options, dataset, {"loss": loss, "seed": seed}, loss=loss, seed=seed, control=index == 0)
+        cell("contrastive", options, dataset, {**same, "loss": loss}, **same, loss=loss, control=index == 0)
+        for backbone in options.all_backbones(("mobilenetv2",))
         for index, loss in enumerate(losses)
-        for seed in options.seeds
+        for seed in options.all_seeds
+        for same in ({"backbone": backbone, "seed": seed},)
     ]
 
 
@@ -59,38 +63,47 @@ def write_comparison(run: Run, cells: list[GridCell], controls: list[GridCell]) 
     table = collect(everything)
     run.write_csv("cells.csv", table)
     synthetic = bool(table["synthetic"].any())
-    histories = {each.labels["loss"]: pd.read_csv(each.run_dir / "history.csv") for each in reversed(finished(cells))}
-    histories = dict(reversed(histories.items()))  # of the first seed, in the order asked for
-    names = []
-    for loss, figure in loss_curves(histories, synthetic).items():
-        names.append(plots.save(figure, run.path / "figures" / f"loss_{loss}.png").name)
-    backbone = _backbone(cells)
-    printed = {
-        (loss,): Printed(found["accuracy"], found["source"])
-        for loss, key in (("npairs", "contrastive"), ("control (cross-entropy)", "control"), *((name, name) for name in CODED_LOSSES[1:]))
-        if (found := notebook(key, backbone)) is not None
-    }
-    rows = seed_rows(everything, ("loss",), printed=printed)
+    names, falls = [], []
+    for (backbone,), group in grouped(finished(cells), ("backbone",)).items():
+        histories = {each.labels["loss"]: pd.read_csv(each.run_dir / "history.csv") for each in reversed(group)}
+        histories = dict(reversed(histories.items()))  # of the first seed, in the order asked for
+        falls.append(f"{BACKBONES[backbone].title}:\n\n{_falls(histories)}")
+        for loss, figure in loss_curves(histories, synthetic).items():
+            names.append(plots.save(figure, run.path / "figures" / f"loss_{backbone}_{loss}.png").name)
+    rows = seed_rows(everything, ("backbone", "loss"), printed=printed_accuracies(everything))
     bars = plots.bars(
         [row.name for row in rows],
         {"accuracy": [row.measured for row in rows]},
         {"accuracy": [row.interval for row in rows]},
-        title=f"Classifier on {backbone} encoders",
+        title="A classifier on each encoder",
         synthetic=synthetic,
     )
     names.append(plots.save(bars, run.path / "figures" / "accuracy.png").name)
-    frame = comparisons_frame(compare_methods(everything, "loss", cells[0].labels["loss"]), ("seed",))
+    pair_by = ("backbone", "seed")
+    frame = comparisons_frame(compare_methods(everything, "loss", cells[0].labels["loss"], pair_by), pair_by)
     run.write_csv("comparisons.csv", frame)
     parts = [
         "# Cervical cells: contrastive losses compared\n",
         SYNTHETIC if synthetic else "",
         "## Accuracy of a classifier on each encoder\n\nPrinted: the authors' notebooks (no document prints them).\n\n"
         + comparison_table(rows),
-        "## Against " + str(cells[0].labels["loss"]) + "\n\n" + comparisons_text(frame, ("seed",)),
-        "## Loss of the encoder\n\nValues of different losses cannot be compared; only whether each falls.\n\n" + _falls(histories),
+        "## Against " + str(cells[0].labels["loss"]) + "\n\n" + comparisons_text(frame, pair_by),
+        "## Loss of the encoder\n\nValues of different losses cannot be compared; only whether each falls.\n\n" + "\n".join(falls),
         "".join(f"![{name}](figures/{name})\n\n" for name in names),
     ]
     run.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def printed_accuracies(cells: list[GridCell]) -> dict[tuple[str, str], Printed]:
+    """{(backbone, loss): the authors' accuracy}, from their notebooks; only N-pairs and the control were run on more than one network."""
+    keys = {"npairs": "contrastive", CONTROL: "control", **{name: name for name in CODED_LOSSES[1:]}}
+    found = {}
+    for each in cells:
+        backbone, loss = each.labels["backbone"], each.labels["loss"]
+        report = notebook(keys[loss], backbone) if loss in keys else None
+        if report is not None:
+            found[backbone, loss] = Printed(report["accuracy"], report["source"])
+    return found
 
 
 def _falls(histories: dict[str, pd.DataFrame]) -> str:
@@ -101,9 +114,3 @@ def _falls(histories: dict[str, pd.DataFrame]) -> str:
         authors = f"{theirs[0]:.4f} → {theirs[-1]:.4f}" if theirs else "–"
         rows.append([loss, len(part), number(part.iloc[0]), number(part.min()), number(part.iloc[-1]), authors])
     return markdown(("loss", "epochs", "first", "least", "last", "authors, DenseNet169"), rows)
-
-
-def _backbone(cells: list[GridCell]) -> str:
-    from common.runs import read_json
-
-    return read_json(finished(cells)[0].run_dir / "config.json")["backbone"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cervical.config import PAPER_BACKBONES, SAMPLE_BACKBONE, TablesOptions
+from cervical.config import PAPER_BACKBONES, TablesOptions
 from cervical.data import load
 from cervical.figures import accuracy_bars
 from cervical.grids.cells import cell, finished, open_grid
@@ -49,18 +50,17 @@ def run_tables(options: TablesOptions) -> Path:
 
 def table_cells(options: TablesOptions, dataset: Dataset) -> list[GridCell]:
     """Readings x seeds x networks x methods."""
-    backbones = options.backbones or ((options.backbone,) if options.backbone else ())
-    backbones = backbones or ((SAMPLE_BACKBONE,) if options.dataset == "sample" else PAPER_BACKBONES)
     found = []
-    for reading in options.readings or (options.reading,):
-        for seed in options.seeds:
-            for backbone in backbones:
-                for method in options.methods:
-                    labels = {"backbone": backbone, "reading": reading, "seed": seed}
-                    changes = {"backbone": backbone, "reading": reading, "seed": seed}
-                    if method == "contrastive":
-                        changes["control"] = options.controls
-                    found.append(cell(method, options, dataset, labels, **changes))
+    for reading, seed in product(options.readings or (options.reading,), options.all_seeds):
+        for backbone in options.all_backbones(PAPER_BACKBONES):
+            same = {"backbone": backbone, "reading": reading, "seed": seed}
+            for method in options.methods:
+                if method != "contrastive":
+                    found.append(cell(method, options, dataset, same, **same))
+                    continue
+                for index, loss in enumerate(options.losses):
+                    label = {"method": method if loss == "npairs" else f"{method}-{loss}", **same}
+                    found.append(cell(method, options, dataset, label, **same, loss=loss, control=options.controls and index == 0))
     return found
 
 
@@ -69,7 +69,7 @@ def with_controls(cells: Sequence[GridCell]) -> list[GridCell]:
     found = []
     for each in cells:
         found.append(each)
-        if each.labels["method"] == "contrastive" and (each.run_dir / "control").is_dir():
+        if "--control" in each.arguments and (each.run_dir / "control").is_dir():
             found.append(each.control(method="control"))
     return found
 
@@ -88,7 +88,9 @@ def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
     for method in dict.fromkeys(each.labels["method"] for each in everything):
         group = [each for each in everything if each.labels["method"] == method]
         rows = method_rows(method, group)
-        parts.append(f"## {TITLES[method]} ({TABLE_NUMBERS.get(method, 'unpublished; authors notebooks')})\n\n" + comparison_table(rows))
+        parts.append(
+            f"## {TITLES.get(method, method)} ({TABLE_NUMBERS.get(method, 'unpublished; authors notebooks')})\n\n" + comparison_table(rows)
+        )
         parts.append(_class_markdown(classes[classes["method"] == method]))
         figure = plots_of(method, rows, group, synthetic)
         if figure is not None:
@@ -97,7 +99,7 @@ def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
     against = comparisons_frame(
         compare_methods(done, "method", "control", ("backbone", "reading", "seed")), ("backbone", "reading", "seed")
     )
-    both = pd.concat([frame, against[against["method"] == "contrastive"] if len(against) else against], ignore_index=True)
+    both = pd.concat([frame, against[against["method"].str.startswith("contrastive")] if len(against) else against], ignore_index=True)
     run.write_csv("comparisons.csv", both)
     parts.append("## Methods against each other, on the same test images\n\n" + comparisons_text(both, ("backbone", "reading", "seed")))
     parts.append("## Table IV / 7.1: previous works\n\n" + _previous(done, synthetic))
@@ -188,11 +190,12 @@ def _where(done: Sequence[GridCell]) -> str:
 
 def _previous(done: Sequence[GridCell], synthetic: bool) -> str:
     rows = [[row["authors"], row["method"], row["accuracy"], row["printed in"]] for row in previous_works()]
-    for method in TITLES:
+    for method in dict.fromkeys(each.labels["method"] for each in done):
         best = [(read_json(each.run_dir / "metrics.json")["accuracy"], each) for each in done if each.labels["method"] == method]
         if best:
             accuracy, each = max(best, key=lambda pair: pair[0])
-            name = f"{TITLES[method]}, {BACKBONES[each.labels['backbone']].title}, {each.labels['reading']}, seed {each.labels['seed']}"
+            labels = each.labels
+            name = f"{TITLES.get(method, method)}, {BACKBONES[labels['backbone']].title}, {labels['reading']}, seed {labels['seed']}"
             rows.append(["ours" + (" (synthetic data)" if synthetic else ""), name, f"{accuracy:.2%}", MISSING])
     note = "\nOurs is the best run of each method, picked on the test images as the paper picked its own; the tables above show all.\n"
     return markdown(("authors", "method", "accuracy", "printed in"), rows, left=2) + note
@@ -216,7 +219,7 @@ def _settings(done: Sequence[GridCell]) -> str:
     for method in dict.fromkeys(each.labels["method"] for each in done):
         each = next(item for item in done if item.labels["method"] == method)
         settings = read_json(each.run_dir / "config.json")["settings"]
-        printed = tables()["hyperparameters"]["contrastive" if method in ("contrastive", "control") else "fine_tuning_and_cost_sensitive"]
+        printed = tables()["hyperparameters"]["contrastive" if method.startswith("cont") else "fine_tuning_and_cost_sensitive"]
         stages = [settings[name] for name in ("finetune", "encoder", "classifier") if isinstance(settings.get(name), dict)]
         rows += [
             [method, "epochs (at most)", ", ".join(str(stage["epochs"]) for stage in stages), printed["epoch"]],

@@ -8,7 +8,7 @@ import pytest
 
 from cervical.config import CompareLossesOptions, ContrastiveOptions, FinetuneOptions, FreezeDepthOptions, TablesOptions
 from cervical.grids.cells import arguments
-from cervical.grids.depth import default_depths, run_freeze_depth
+from cervical.grids.depth import default_depths, depth_cells, run_freeze_depth
 from cervical.grids.losses import loss_cells, run_compare_losses
 from cervical.grids.tables import run_tables, table_cells
 from common.data.sample import ensure_sample
@@ -54,14 +54,14 @@ def test_losses_from_a_finished_run(at_home, no_training):
     folder = run_compare_losses(CompareLossesOptions(**at_home.options, losses=("npairs",)))
     report = (folder / "report.md").read_text()
     assert "control (cross-entropy)" in report and "3.1922 → 2.0919" in report
-    assert (folder / "figures" / "loss_npairs.png").is_file() and (folder / "figures" / "accuracy.png").is_file()
+    assert (folder / "figures" / "loss_mobilenetv2_035_npairs.png").is_file() and (folder / "figures" / "accuracy.png").is_file()
 
 
 def test_depths_from_a_finished_run(at_home, no_training):
     folder = run_freeze_depth(FreezeDepthOptions(**at_home.options, depths=(0,)))
     report = (folder / "report.md").read_text()
     assert "Best on validation images: 0 frozen layers" in report and "random weights" in report
-    assert (folder / "figures" / "depth.png").is_file()
+    assert (folder / "figures" / "depth_mobilenetv2_035.png").is_file()
 
 
 def test_the_whole_study_is_twenty_runs_and_controls(tmp_path, sample_cache):
@@ -72,6 +72,17 @@ def test_the_whole_study_is_twenty_runs_and_controls(tmp_path, sample_cache):
     assert len(cells) == 15 and len({cell.run_dir for cell in cells}) == 15
     assert sum("--control" in cell.arguments for cell in cells) == 5
     assert {cell.labels["backbone"] for cell in cells} == {"vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2"}
+
+
+def test_several_networks_losses_and_seeds_are_all_there(sample_cache):
+    from cervical.data import load
+
+    options = TablesOptions(cache_dir=sample_cache, backbones=("vgg16", "mobilenetv2_035"), losses=("npairs", "supcon"), seeds=(0, 1))
+    cells = table_cells(options, load(options))
+    assert len(cells) == 2 * 2 * (1 + 1 + 2) and len({cell.run_dir for cell in cells}) == len(cells)
+    assert {cell.labels["method"] for cell in cells} == {"finetune", "cost-sensitive", "contrastive", "contrastive-supcon"}
+    assert sum("--control" in cell.arguments for cell in cells) == 4
+    assert len(depth_cells(FreezeDepthOptions(cache_dir=sample_cache, depths=(0, 5), seeds=(0, 1)), load(options))) == 4
 
 
 def test_the_coded_reading_compares_the_broken_losses(sample_cache):
