@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.errors import UsageError
 from common.evaluation.folder import RunFolder
 from common.evaluation.grid import GridCell, collect, run_grid
 from common.evaluation.metrics import average_deviation
@@ -112,11 +113,7 @@ def draw_tables(folder: Path, done: pd.DataFrame) -> list[Path]:
     """figures/fig1.png and fig2.png, and the critical differences where there are ranks."""
     synthetic, place = bool(done["synthetic"].any()), folder / "figures"
     paths = [save(figures.macro_f1_bars(done), place / "fig1.png")]
-    counts = {}
-    for dataset, part in done.groupby("dataset", sort=False):
-        manifest = pd.read_csv(Path(part["run"].iloc[0]) / "manifest.csv", dtype=str, keep_default_na=False)
-        counts[str(dataset)] = manifest["label"].value_counts().to_dict()
-    paths.append(save(figures.class_distribution(counts, synthetic=synthetic), place / "fig2.png"))
+    paths.append(save(figures.class_distribution(class_counts(done), synthetic=synthetic), place / "fig2.png"))
     found = tables.ranks(done)
     if found is not None:
         losses, result, datasets = found
@@ -125,6 +122,52 @@ def draw_tables(folder: Path, done: pd.DataFrame) -> list[Path]:
         drawn = critical_difference(names, result.ranks, result.critical_difference, title, synthetic=synthetic)
         paths.append(save(drawn, place / "ranks.png"))
     return paths
+
+
+def class_counts(cells: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Data set -> class -> images in all, as the runs wrote them down."""
+    first = cells.drop_duplicates("dataset")
+    return {
+        str(dataset): RunFolder(Path(run)).read_json("metrics.json")["images_per_class"]
+        for dataset, run in zip(first["dataset"], first["run"], strict=True)
+    }
+
+
+def finished_runs(folder: Path) -> pd.DataFrame:
+    """Every run of `lmf train` below `folder` that has metrics, as `collect` lists cells, with what they were run with.
+
+    Further columns: `split`, `reading`, `image_size`, `epochs`, `weights`, and `swept`: LMF with other alpha and beta than Table 6's.
+    UsageError when there is none.
+    """
+    cells, facts = [], []
+    for path in sorted(folder.rglob("metrics.json")):
+        run = RunFolder(path.parent)
+        config = run.read_json("config.json") if run.has("config.json") else {}
+        if config.get("study") != "lmf" or config.get("experiment") != "train":
+            continue
+        settings = config["settings"]
+        labels = {key: settings[key] for key in ("dataset", "backbone", "loss", "seed", "alpha", "beta")}
+        cells.append(GridCell("lmf", "train", (), path.parent, labels))
+        other = (settings["alpha"], settings["beta"]) != paper.alpha_beta(settings["dataset"], settings["backbone"])
+        facts.append(
+            {
+                **{key: settings[key] for key in ("split", "reading", "image_size", "epochs", "weights")},
+                "swept": settings["loss"] == "lmf" and other,
+            }
+        )
+    if not cells:
+        raise UsageError(f"{folder}: no finished run of lmf train below it")
+    return pd.concat([collect(cells, COLLECTED), pd.DataFrame(facts)], axis=1)
+
+
+def by_setting(runs: pd.DataFrame) -> pd.DataFrame:
+    """LMF runs sorted into the three settings of fig. 4 (`setting`, `value`); a run may stand in several, others are left out."""
+    parts = []
+    for _, row in runs[runs["loss"] == "lmf"].iterrows():
+        alpha, beta = row["alpha"], row["beta"]
+        fits = {"equal": (alpha == beta, alpha), "beta": (alpha == 1, beta), "alpha": (beta == 1, alpha)}
+        parts += [{"setting": setting, "value": value, **row.to_dict()} for setting, (belongs, value) in fits.items() if belongs]
+    return pd.DataFrame(parts)
 
 
 def setting_sentence(run: Run, done: pd.DataFrame) -> str:

@@ -20,8 +20,7 @@ from keras import ops
 
 READINGS = ("described", "coded")
 CODED_SCALE = 30.0
-# Stands for "minus infinity" in a masked log-sum-exp: far below any float32 log-probability, yet finite, so that no gradient becomes NaN.
-FAR_BELOW = -1e30
+TINY = 1e-12
 
 
 def inverse_weights(class_counts: Sequence[int]) -> np.ndarray:
@@ -42,29 +41,29 @@ def margins(class_counts: Sequence[int], max_margin: float = 0.5) -> np.ndarray:
     return max_margin * (counts.min() / counts) ** 0.25
 
 
-def cross_entropies(logits, one_hot):
-    """Eq. 1 for each sample: -log p_y, with `logits` and `one_hot` `(batch, K)` float32 and the result `(batch,)`."""
-    return ops.logsumexp(logits, axis=-1) - ops.sum(logits * one_hot, axis=-1)
+def cross_entropies(logits, labels):
+    """Eq. 1 for each sample: -log p_y `(batch,)`; `logits` `(batch, K)` float32, `labels` `(batch,)` int32 in range."""
+    return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
-def ldam_values(logits, one_hot, class_margins, scale: float = 1.0):
+def ldam_values(logits, labels, class_margins, scale: float = 1.0):
     """Eq. 5 for each sample, `(batch,)`: cross-entropy of scale * (z - Delta_y on the true class's logit)."""
-    return cross_entropies(scale * (logits - one_hot * class_margins), one_hot)
+    shifted = logits - ops.one_hot(labels, logits.shape[-1], dtype="float32") * class_margins
+    return cross_entropies(shifted if scale == 1 else scale * shifted, labels)
 
 
-def focal_values(logits, one_hot, gamma: float):
+def focal_values(logits, labels, gamma: float):
     """Eq. 6 for each sample, `(batch,)`: (1 - p_y)^gamma * -log p_y.
 
-    1 - p_y is taken as exp(log-sum-exp of the other logits - log-sum-exp of all): no cancellation near p_y = 1, and a finite gradient
-    there for every gamma >= 0 (the power rule gives infinity times zero for gamma < 1).
+    1 - p_y is taken from the cross-entropy as -expm1(-ce), without cancellation near p_y = 1, and kept above `TINY`: for gamma < 1 the
+    slope of the power is infinite at 0, and infinity times zero would be NaN.
     """
-    everything = ops.logsumexp(logits, axis=-1)
-    others = ops.logsumexp(ops.where(one_hot > 0, FAR_BELOW, logits), axis=-1)
-    return ops.exp(gamma * (others - everything)) * (everything - ops.sum(logits * one_hot, axis=-1))
+    values = cross_entropies(logits, labels)
+    return ops.power(ops.maximum(-ops.expm1(-values), TINY), gamma) * values
 
 
 class ImbalanceLoss(keras.losses.Loss):
-    """What the losses share: checks, one-hot labels and class weights; subclasses define `values(logits, one_hot)` `(batch,)`.
+    """What the losses share: checks, one-hot labels and class weights; subclasses define `values(logits, labels)` `(batch,)`.
 
     `class_counts`: training images of each class, in the order of the logits; all at least 1.
     Raises ValueError for counts that do not match the logits, wrong shapes and, outside a compiled function, labels out of range
@@ -82,22 +81,21 @@ class ImbalanceLoss(keras.losses.Loss):
     def coded(self) -> bool:
         return self.reading == "coded"
 
-    def values(self, logits, one_hot):
+    def values(self, logits, labels):
         """Loss of each sample, `(batch,)` float32, whose plain mean is the loss of the batch."""
         raise NotImplementedError
 
-    def weighted(self, values, one_hot, class_weights):
+    def weighted(self, values, labels, class_weights):
         """Each sample's value times its class weight; in the coded reading scaled so that the plain mean is sum(w v) / sum(w)."""
-        weights = ops.matmul(one_hot, ops.convert_to_tensor(class_weights, "float32")[:, None])[:, 0]
+        weights = ops.take(ops.convert_to_tensor(class_weights, "float32"), labels, axis=0)
         return values * (weights / ops.mean(weights) if self.coded else weights)
 
     def call(self, y_true, y_pred):
         # float32 whatever comes in: with scale 30 a float16 logit of 2200 would already overflow.
         logits = ops.cast(y_pred, "float32")
         labels = self._checked_labels(y_true, logits)
-        one_hot = ops.one_hot(labels, logits.shape[-1], dtype="float32")
-        known = ops.sum(one_hot, axis=-1) > 0
-        return ops.where(known, self.values(logits, one_hot), float("nan"))
+        known = ops.clip(labels, 0, logits.shape[-1] - 1)
+        return ops.where(ops.equal(known, labels), self.values(logits, known), float("nan"))
 
     def _checked_labels(self, y_true, logits):
         shape, classes = tuple(y_true.shape), logits.shape[-1] if len(logits.shape) == 2 else None
@@ -126,8 +124,8 @@ class Crossentropy(ImbalanceLoss):
     def __init__(self, class_counts=None, reading: str = "described", name: str = "cce", **kwargs):
         super().__init__(class_counts, reading, name, **kwargs)
 
-    def values(self, logits, one_hot):
-        return cross_entropies(logits, one_hot)
+    def values(self, logits, labels):
+        return cross_entropies(logits, labels)
 
 
 @keras.saving.register_keras_serializable("lmf")
@@ -138,8 +136,8 @@ class WeightedCrossentropy(ImbalanceLoss):
         super().__init__(required(class_counts), reading, name, **kwargs)
         self.class_weights = inverse_weights(class_counts)
 
-    def values(self, logits, one_hot):
-        return self.weighted(cross_entropies(logits, one_hot), one_hot, self.class_weights)
+    def values(self, logits, labels):
+        return self.weighted(cross_entropies(logits, labels), labels, self.class_weights)
 
 
 @keras.saving.register_keras_serializable("lmf")
@@ -150,8 +148,8 @@ class BalancedWeightedCrossentropy(ImbalanceLoss):
         super().__init__(required(class_counts), reading, name, **kwargs)
         self.class_weights = balanced_weights(class_counts)
 
-    def values(self, logits, one_hot):
-        return self.weighted(cross_entropies(logits, one_hot), one_hot, self.class_weights)
+    def values(self, logits, labels):
+        return self.weighted(cross_entropies(logits, labels), labels, self.class_weights)
 
 
 @keras.saving.register_keras_serializable("lmf")
@@ -166,9 +164,9 @@ class FocalLoss(ImbalanceLoss):
         super().__init__(class_counts, reading, name, **kwargs)
         self.gamma, self.max_margin = at_least_zero("gamma", gamma), at_least_zero("max_margin", max_margin)
 
-    def values(self, logits, one_hot):
-        values = focal_values(logits, one_hot, self.gamma)
-        return values if self.class_counts is None else values * margin_of(one_hot, self.class_counts, self.max_margin)
+    def values(self, logits, labels):
+        values = focal_values(logits, labels, self.gamma)
+        return values if self.class_counts is None else values * margin_of(labels, self.class_counts, self.max_margin)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "gamma": self.gamma, "max_margin": self.max_margin}
@@ -187,9 +185,9 @@ class LDAMLoss(ImbalanceLoss):
         self.max_margin, self.scale = at_least_zero("max_margin", max_margin), reading_scale(scale, reading)
         self.class_margins = margins(class_counts, self.max_margin)
 
-    def values(self, logits, one_hot):
-        values = ldam_values(logits, one_hot, ops.convert_to_tensor(self.class_margins, "float32"), self.scale)
-        return self.weighted(values, one_hot, self.class_margins) if self.coded else values
+    def values(self, logits, labels):
+        values = ldam_values(logits, labels, ops.convert_to_tensor(self.class_margins, "float32"), self.scale)
+        return self.weighted(values, labels, self.class_margins) if self.coded else values
 
     def get_config(self) -> dict:
         return {**super().get_config(), "max_margin": self.max_margin, "scale": self.scale}
@@ -204,17 +202,17 @@ class LMFLoss(LDAMLoss):
         super().__init__(class_counts, max_margin, scale, reading, name, **kwargs)
         self.alpha, self.beta, self.gamma = at_least_zero("alpha", alpha), at_least_zero("beta", beta), at_least_zero("gamma", gamma)
 
-    def values(self, logits, one_hot):
-        focal = focal_values(logits, one_hot, self.gamma) * margin_of(one_hot, self.class_counts, self.max_margin)
-        return self.alpha * super().values(logits, one_hot) + self.beta * focal
+    def values(self, logits, labels):
+        focal = focal_values(logits, labels, self.gamma) * margin_of(labels, self.class_counts, self.max_margin)
+        return self.alpha * super().values(logits, labels) + self.beta * focal
 
     def get_config(self) -> dict:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
 
 
-def margin_of(one_hot, class_counts: Sequence[int], max_margin: float):
+def margin_of(labels, class_counts: Sequence[int], max_margin: float):
     """Margin of each sample's class, `(batch,)` float32."""
-    return ops.matmul(one_hot, ops.convert_to_tensor(margins(class_counts, max_margin), "float32")[:, None])[:, 0]
+    return ops.take(ops.convert_to_tensor(margins(class_counts, max_margin), "float32"), labels, axis=0)
 
 
 def checked_counts(class_counts: Sequence[int]) -> np.ndarray:

@@ -34,7 +34,7 @@ def splits(cells: pd.DataFrame) -> str:
     """Table 1: images in each part, ours beside the printed. `cells` as from `grid.collect`: labels, `run` and metrics, a row a run."""
     rows = []
     for dataset, part in cells[cells["n"] > 0].groupby("dataset", sort=False):
-        counts = RunFolder(Path(part["run"].iloc[0])).read_table("manifest.csv")["split"].value_counts()
+        counts = RunFolder(Path(part["run"].iloc[0])).read_json("metrics.json")["images_per_split"]
         printed = paper.split_sizes(str(dataset)) or {}
         rows.append([title_of(str(dataset)), *(counts.get(name, 0) for name in PARTS), *(printed.get(name, MISSING) for name in PARTS)])
     header = ("", *PARTS, *(f"printed {name}" for name in PARTS))

@@ -124,6 +124,8 @@ def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: 
         "validation_macro_f1": float(best["val_macro_f1"]),
         "selected_epoch": int(best["epoch"]),
         "shared_with_training": {part: found["fraction"] for part, found in leakage(manifest).items()},
+        "images_per_class": manifest["label"].value_counts().sort_index().to_dict(),
+        "images_per_split": manifest["split"].value_counts().to_dict(),
     }
     write_metrics(run, settings.seed, extra=extra)
     report(run, settings, manifest)

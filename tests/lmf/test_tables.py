@@ -25,10 +25,9 @@ def made_up_run(path, right: np.ndarray, dataset="ham10000", **settings) -> None
     settings = {"classes": CLASSES, "class_counts": [140, 280], "epochs": 12, **settings}
     top = {"study": "lmf", "experiment": "train", "dataset": dataset, "split": "paper", "seed": 0, "synthetic": False}
     folder.write_json("config.json", {**top, "machine": "test machine", "backend": "none", "settings": settings})
-    manifest = pd.concat([rows.assign(split=part) for part in ("train", "validation", "test")])
-    folder.write_table("manifest.csv", manifest)
     write_predictions(path, rows, probabilities, CLASSES)
-    write_metrics(path, 0, extra={"validation_macro_f1": float(right.mean()), "selected_epoch": 7})
+    counted = {"images_per_class": {"akiec": 60, "nv": 120}, "images_per_split": dict.fromkeys(("train", "validation", "test"), N)}
+    write_metrics(path, 0, extra={"validation_macro_f1": float(right.mean()), "selected_epoch": 7, **counted})
 
 
 def wrong_in(*places: int) -> np.ndarray:
@@ -153,3 +152,22 @@ def test_printed_means_need_every_backbone():
     assert figures.printed_mean("ham10000", "lmf", ["efficientnetv2s", "mobilenetv2_035"]) is None
     assert figures.printed_mean("ham10000", "lmf", []) is None
     assert figures.title_of("sample-odir5k") == "ODIR-5K (sample)"
+
+
+def test_finished_runs_are_found_again(tmp_path):
+    from common.errors import UsageError
+
+    with pytest.raises(UsageError, match="no finished run"):
+        grids.finished_runs(tmp_path)
+    facts = {"backbone": "resnet50", "seed": 0, "split": "paper", "reading": "described", "image_size": 112, "weights": "imagenet"}
+    for loss, alpha, beta in (("lmf", 0.5, 1.0), ("lmf", 1.0, 1.0), ("cce", None, None)):
+        settings = {**facts, "dataset": "ham10000", "loss": loss, "alpha": alpha, "beta": beta}
+        made_up_run(tmp_path / "deep" / f"{loss}{alpha}", wrong_in(0), **{key: settings[key] for key in settings if key != "dataset"})
+        folder = RunFolder(tmp_path / "deep" / f"{loss}{alpha}")
+        config = folder.read_json("config.json")
+        folder.write_json("config.json", {**config, "settings": {**config["settings"], **settings}})
+    found = grids.finished_runs(tmp_path)
+    assert len(found) == 3 and list(found[found["swept"]]["alpha"]) == [1.0]  # Table 6 has (0.5, 1) for this cell
+    assert grids.class_counts(found) == {"ham10000": {"akiec": 60, "nv": 120}}
+    settings = grids.by_setting(found)
+    assert sorted(settings["setting"]) == ["alpha", "alpha", "beta", "equal"]
