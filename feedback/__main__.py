@@ -65,7 +65,7 @@ COMMANDS = {
     ),
     "serve": Command(
         ServeOptions,
-        "feedback.page.serve:run_serve",
+        "feedback.page.start:run_serve",
         "Open the page on which a dermatologist corrects class and region, one image at a time (thesis, sections 1.4 and 4.1). "
         "Research software, not a diagnosis. Every correction is written to a log before it is learned, and can be undone, exported and "
         "replayed. Needs requirements-page.txt. Cost: under 5 s a correction on 2 cores with mobilenetv2_035; disk: one model file a "

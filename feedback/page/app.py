@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +12,46 @@ import numpy as np
 
 from common.errors import UsageError
 from feedback.page import pictures, texts
-from feedback.page.regions import drawn_region, ellipse_region
+from feedback.page.regions import drawn_region, ellipse_region, read_drawing
 from feedback.page.session import CorrectionSession, View
 
 log = logging.getLogger(__name__)
 
 CSS = """
 .gradio-container {max-width: 1200px !important; margin: 0 auto;}
-.notice {border-left: 6px solid #D55E00; padding: 0.4em 0.8em; background: #FFF4EC; color: #1f1f1f;}
-.notice * {color: #1f1f1f;}
-.message {font-weight: 600; min-height: 1.5em;}
+#notice {border-left: 6px solid #D55E00; padding: 0.4em 0.8em; background: #FFF4EC;}
+#notice * {color: #1f1f1f;}
+#message {font-weight: 600; min-height: 1.5em;}
+.drawing .tools {display: flex; flex-wrap: wrap; gap: 0.5em; align-items: center; margin-bottom: 0.5em;}
+.drawing button {border: 2px solid #6b7280; border-radius: 6px; padding: 0.3em 0.8em; background: #ffffff; color: #1f1f1f;}
+.drawing button[aria-pressed=true] {background: #0072B2; border-color: #0072B2; color: #ffffff;}
+.drawing .sheet {position: relative; width: 100%;}
+.drawing .sheet img {display: block; width: 100%; height: auto; margin: 0;}
+.drawing .sheet canvas {position: absolute; inset: 0; width: 100%; height: 100%; opacity: 0.55; touch-action: none; cursor: crosshair;}
 :focus-visible {outline: 3px solid #0072B2 !important; outline-offset: 2px;}
 """
-# Screen readers hear what changes below the button they pressed; the page's language and title are Gradio's own settings.
-HEAD = """<script>
-document.addEventListener("DOMContentLoaded", () => {
-  const mark = () => { for (const id of ["message", "outcome"]) { const e = document.getElementById(id);
-    if (e && !e.hasAttribute("aria-live")) { e.setAttribute("role", "status"); e.setAttribute("aria-live", "polite"); } } };
-  new MutationObserver(mark).observe(document.body, {childList: true, subtree: true});
-});
-</script>"""
+HEAD = f"<script>{(Path(__file__).parent / 'drawing.js').read_text(encoding='utf-8')}</script>"
 
 
 @dataclass
 class Tab:
-    """What one browser tab knows: the image it shows and those it has shown."""
+    """What one browser tab knows: the image it shows and the names of those it has shown."""
 
-    view: View | None = None
-    seen: list[str] = field(default_factory=list)
+    view: View
+    seen: list[str]
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's default with fonts of the system: nothing is fetched."""
-    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="lg")
+    """Gradio's default with fonts of the system, so that nothing is fetched, and blue: white letters on its orange are hard to read."""
+    return gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="lg")
 
 
 def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
     """The page over a session."""
     with gr.Blocks(title="Correct the model: research software", analytics_enabled=False) as page:
-        tab = gr.State(Tab)
+        tab = gr.State()  # a Tab once an image is shown
         gr.Markdown("# Correct the model")
-        gr.Markdown(texts.NOTICE, elem_classes="notice", elem_id="notice")
+        gr.Markdown(texts.NOTICE, elem_id="notice")
         with gr.Accordion("How it works", open=False):
             gr.Markdown(texts.HOW)
         with gr.Row():
@@ -60,7 +59,7 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             ordering = gr.Radio(texts.ORDER_CHOICES, value=order, label="Next image", elem_id="order", scale=3)
             following = gr.Button("Next image", elem_id="next", scale=1, min_width=120)
             upload = gr.UploadButton("Open a file…", file_types=["image"], elem_id="upload", scale=1, min_width=120)
-        message = gr.Markdown(elem_id="message", elem_classes="message")
+        message = gr.Markdown(elem_id="message")
         with gr.Row():
             with gr.Column(min_width=320):
                 overlay = gr.Image(label="Where the model looked", interactive=False, buttons=[], elem_id="overlay", format="png")
@@ -73,12 +72,9 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
         with gr.Group(visible=False) as class_part:
             label = gr.Dropdown(list(session.classes), value=None, label="The right class", filterable=False, elem_id="label")
         with gr.Group(visible=False) as region_part:
-            mode = gr.Radio(texts.REGION_CHOICES, value="brush", label="The right region", elem_id="mode")
-            editor = gr.ImageEditor(
-                label="Draw here", type="numpy", image_mode="RGBA", sources=(), transforms=(), layers=False, format="png", buttons=[],
-                brush=gr.Brush(default_size=24, colors=["#0072B2"], default_color="#0072B2", color_mode="fixed"),
-                eraser=gr.Eraser(default_size=24), canvas_size=(pictures.DISPLAY_SIDE, pictures.DISPLAY_SIDE), elem_id="editor",
-            )  # fmt: skip
+            mode = gr.Radio(texts.REGION_CHOICES, value="drawn", label="The right region", elem_id="mode")
+            editor = gr.HTML(elem_id="editor", padding=True)
+            drawing = gr.Textbox(visible=False)  # filled by drawing.js when a button needs it
             with gr.Row(visible=False) as ellipse_part:
                 axes = [
                     gr.Slider(0, 100, value=50, step=1, label="Centre from the left, %", elem_id="ellipse-x"),
@@ -97,11 +93,12 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             after = gr.Image(label="After, with your region", interactive=False, buttons=[], elem_id="after", format="png")
         status = gr.Markdown(elem_id="status")
 
-        seen = [tab, name, overlay, said, probabilities, editor, status]
+        seen = [tab, name, overlay, said, probabilities, status]
+        opened = [*seen, editor, case, label]
 
-        def show(image: str, known: Tab, weight: float) -> dict[Any, Any]:
+        def show(image: str, known: Tab | None, weight: float) -> dict[Any, Any]:
             view = session.view(image)
-            known = Tab(view, [*known.seen, image])
+            known = Tab(view, [*(known.seen if known else []), image])
             chances = {one: float(p) for one, p in zip(session.classes, view.look.probabilities, strict=True)}
             return {
                 tab: known,
@@ -109,28 +106,29 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
                 overlay: pictures.with_map(view.picture, view.look.map, weight),
                 said: texts.said(session, view),
                 probabilities: chances,
-                editor: {"background": pictures.shown(view.picture), "layers": [], "composite": None},
                 status: texts.status(session),
             }
 
-        def fresh(image: str, known: Tab, weight: float) -> dict[Any, Any]:
+        def fresh(image: str, known: Tab | None, weight: float) -> dict[Any, Any]:
             """A new image: the choices of the last one must not stay."""
-            return {**show(image, known, weight), case: None, label: None, message: ""}
+            shown = show(image, known, weight)
+            area = texts.drawing_area(image, pictures.shown(shown[tab].view.picture))
+            return {**shown, editor: area, case: None, label: None, message: ""}
 
-        def open_image(image: str | None, known: Tab, weight: float) -> dict[Any, Any]:
-            if not image or (known.view is not None and known.view.name == image and known.view.revision == session.revision):
+        def open_image(image: str | None, known: Tab | None, weight: float) -> dict[Any, Any]:
+            if not image or (known and known.view.name == image and known.view.revision == session.revision):
                 return {message: ""}
             return fresh(image, known, weight)
 
-        def open_next(how: str, known: Tab, weight: float) -> dict[Any, Any]:
-            current = known.view.name if known.view else None
-            return fresh(session.next_image(how, known.seen, current), known, weight)
+        def open_next(how: str, known: Tab | None, weight: float) -> dict[Any, Any]:
+            seen_before, current = (known.seen, known.view.name) if known else ([], None)
+            return fresh(session.next_image(how, seen_before, current), known, weight)
 
-        def open_upload(file: str, known: Tab, weight: float) -> dict[Any, Any]:
+        def open_upload(file: str, known: Tab | None, weight: float) -> dict[Any, Any]:
             return fresh(session.folder.add(Path(file)), known, weight)
 
-        def strengthen(known: Tab, weight: float) -> dict[Any, Any]:
-            return {overlay: pictures.with_map(known.view.picture, known.view.look.map, weight)} if known.view else {message: ""}
+        def strengthen(known: Tab | None, weight: float) -> dict[Any, Any]:
+            return {overlay: pictures.with_map(known.view.picture, known.view.look.map, weight)} if known else {message: ""}
 
         def choose_case(chosen: str | None) -> dict[Any, Any]:
             return {
@@ -142,14 +140,15 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
         def choose_mode(chosen: str) -> dict[Any, Any]:
             return {ellipse_part: gr.update(visible=chosen == "ellipse"), editor: gr.update(visible=chosen != "ellipse")}
 
-        def region_of(known: Tab, chosen: str, drawing: Any, numbers: tuple[float, ...]) -> np.ndarray:
+        def region_of(known: Tab, chosen: str, sent: str, numbers: tuple[float, ...]) -> np.ndarray:
             shape = known.view.picture.shape[:2]
             if chosen == "ellipse":
                 return ellipse_region(*numbers, shape)
-            return drawn_region(strokes(drawing), chosen, shape)
+            return drawn_region(read_drawing(sent, known.view.name), shape)
 
-        def show_region(known: Tab, chosen: str, drawing: Any, *numbers: float) -> dict[Any, Any]:
-            region = region_of(chosen_image(known), chosen, drawing, numbers)
+        def show_region(known: Tab | None, chosen: str, sent: str, *numbers: float) -> dict[Any, Any]:
+            known = chosen_image(known)
+            region = region_of(known, chosen, sent, numbers)
             share = f"{region.mean():.0%} of the image"
             return {
                 overlay: pictures.outlined(pictures.shown(known.view.picture), region),
@@ -157,11 +156,12 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             }
 
         def correct(
-            known: Tab, chosen: str | None, right: str | None, how: str, drawing: Any, weight: float, *numbers: float,
-            progress: gr.Progress = gr.Progress(),  # noqa: B008: Gradio finds the progress bar by this default
+            known: Tab | None, chosen: str | None, right: str | None, how: str, sent: str, weight: float, *numbers: float,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds the progress bar by this default)
         ) -> dict[Any, Any]:  # fmt: skip
-            view = chosen_image(known).view
-            region = region_of(known, how, drawing, numbers) if chosen in ("region_wrong", "both_wrong") else None
+            known = chosen_image(known)
+            view = known.view
+            region = region_of(known, how, sent, numbers) if chosen in ("region_wrong", "both_wrong") else None
             progress(0, desc="Learning")
             result = session.correct(view.name, chosen or "", right, region, how, lambda share: progress(share, desc="Learning"))
             marked = result.region
@@ -174,10 +174,10 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
                 message: "",
             }
 
-        def take_back(known: Tab, weight: float) -> dict[Any, Any]:
-            entry = session.undo(known.view.revision if known.view else None)
+        def take_back(known: Tab | None, weight: float) -> dict[Any, Any]:
+            entry = session.undo(known.view.revision if known else None)
             said_now = f"Correction {entry['number']} ({entry['image']}) is undone; the model is what it was before it."
-            shown = show(known.view.name, known, weight) if known.view else {status: texts.status(session)}
+            shown = show(known.view.name, known, weight) if known else {status: texts.status(session)}
             return {**shown, outcome: said_now, compared: gr.update(visible=False), message: ""}
 
         def write_export() -> dict[Any, Any]:
@@ -191,35 +191,32 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
                 concurrency_limit=1, **settings,
             )  # fmt: skip
 
-        drawing = [mode, editor]
-        on(page.load, open_next, [ordering, tab, strength], [*seen, case, label])
-        on(name.input, open_image, [name, tab, strength], [*seen, case, label])
-        on(following.click, open_next, [ordering, tab, strength], [*seen, case, label])
-        on(upload.upload, open_upload, [upload, tab, strength], [*seen, case, label])
+        on(page.load, open_next, [ordering, tab, strength], opened)
+        on(name.input, open_image, [name, tab, strength], opened)
+        on(following.click, open_next, [ordering, tab, strength], opened)
+        on(upload.upload, open_upload, [upload, tab, strength], opened)
         on(strength.change, strengthen, [tab, strength], [overlay], show_progress="hidden", trigger_mode="always_last")
         on(case.change, choose_case, [case], [class_part, region_part, learn], show_progress="hidden")
         on(mode.change, choose_mode, [mode], [ellipse_part, editor], show_progress="hidden")
-        on(preview.click, show_region, [tab, *drawing, *axes], [overlay])
+        on(preview.click, show_region, [tab, mode, drawing, *axes], [overlay], js=with_drawing(2))
         changed = [outcome, compared, before, after]
-        on(learn.click, correct, [tab, case, label, *drawing, strength, *axes], [*seen, *changed], show_progress_on=outcome)
+        given = [tab, case, label, mode, drawing, strength, *axes]
+        on(learn.click, correct, given, [*seen, *changed], js=with_drawing(4), show_progress_on=outcome)
         on(undo.click, take_back, [tab, strength], [*seen, outcome, compared])
         on(export.click, write_export, [], [outcome])
     return page
 
 
-def chosen_image(known: Tab) -> Tab:
+def chosen_image(known: Tab | None) -> Tab:
     """The tab when it shows an image. UsageError otherwise."""
-    if known.view is None:
+    if known is None:
         raise UsageError("choose an image first")
     return known
 
 
-def strokes(drawing: Any) -> np.ndarray:
-    """What is drawn in the editor's value: `(h, w)` bool, true where any layer is not transparent."""
-    layers = [np.asarray(layer) for layer in (drawing or {}).get("layers") or []]
-    if not layers:
-        return np.zeros((1, 1), bool)
-    return np.any([layer[..., 3] > 0 if layer.shape[-1] == 4 else layer.any(axis=-1) for layer in layers], axis=0)
+def with_drawing(place: int) -> str:
+    """JavaScript that puts the drawing into the input number `place` before it is sent."""
+    return f"(...inputs) => {{ inputs[{place}] = window.feedbackDrawing(); return inputs; }}"
 
 
 def guarded(action: Callable[..., dict[Any, Any]], message: Any) -> Callable[..., dict[Any, Any]]:

@@ -27,7 +27,7 @@ class Reading:
     @property
     def text(self) -> str:
         """One sentence for the page and the report."""
-        change = f"{self.newly_wrong} images newly wrong, {self.newly_right} newly right"
+        change = f"newly wrong: {self.newly_wrong}, newly right: {self.newly_right}"
         said = f"{self.accuracy:.0%} of {self.images} validation images right; {self.start:.0%} before the first correction ({change})."
         return f"Warning: the corrections do harm. {said} Consider undoing the last one." if self.harm else said
 

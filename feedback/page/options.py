@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,7 +60,6 @@ class ServeOptions:
         check_range("keep-states", self.keep_states, 1)
         check_range("max-upload-mb", self.max_upload_mb, 0.01, 1000)
         check_range("seed", self.seed, 0, 2**31 - 1)
-        require(importlib.util.find_spec("gradio") is not None, "the page needs Gradio; install requirements-page.txt")
 
 
 @dataclass(frozen=True, kw_only=True)

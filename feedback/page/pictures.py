@@ -1,10 +1,11 @@
 """Pictures of the page: the map over the image, and the outline of a region."""
 
+import matplotlib as mpl
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from common.data.images import resize
-from common.explanation.drawing import overlay
+from feedback.figures import MAP
 
 DISPLAY_SIDE = 512
 # Blue is told apart from every colour of the map, with any colour vision; white beside it shows on dark skin too.
@@ -23,9 +24,14 @@ def shown(picture: np.ndarray) -> np.ndarray:
 
 
 def with_map(picture: np.ndarray, saliency: np.ndarray, strength: float) -> np.ndarray:
-    """Image `(h, w, 3)` uint8 with a map `(s, s)` in 0..1 over it, at the size of the page; strength 0 shows the image alone."""
+    """Image `(h, w, 3)` uint8 with a map `(s, s)` in 0..1 over it, at the size of the page; strength 0 shows the image alone.
+
+    The map covers a pixel as much as it marks it: skin that the model did not look at keeps its own colour.
+    """
     image = shown(picture)
-    return overlay(image, resize(saliency.astype(np.float32), image.shape[:2], "bilinear"), strength)
+    values = np.clip(resize(saliency.astype(np.float32), image.shape[:2], "bilinear"), 0, 1)[..., None]
+    colours = mpl.colormaps[MAP](values[..., 0])[..., :3] * 255
+    return np.rint(image + strength * values * (colours - image)).astype(np.uint8)
 
 
 def outlined(image: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from feedback.assessment import uncertainty_order
 from feedback.models import CASES
 from feedback.page.files import ImageFolder
 from feedback.page.guard import Guard, Reading
-from feedback.page.log import CorrectionLog
+from feedback.page.log import CorrectionLog, now
 from feedback.page.model import Look, TunedModel, save_weights
 from feedback.page.replay import apply, network_mask, restore
 
@@ -80,6 +81,7 @@ class CorrectionSession:
         self._small: dict[str, np.ndarray] = {}
         self._ranking: list[str] = []
         self._ranked_at = -1
+        self._read: tuple[str, Reading] | None = None  # the guard's last reading, and of which state of the model
         self.revision = 0
         model.warm_up()
         if not log.state(0).is_file():
@@ -88,7 +90,7 @@ class CorrectionSession:
         self._take_up()
         self._digest = model.digest()
         for entry in [entry for entry in log.active() if entry["status"] == "received"]:
-            self._finish(entry, self._look(log.seen(entry)), 0.0)
+            self._finish(entry, self.model.look(log.seen(entry)), 0.0)
 
     @property
     def threshold(self) -> float:
@@ -99,7 +101,7 @@ class CorrectionSession:
         """Open an image and look at it. UsageError: unknown, too large or not decodable."""
         picture = self.folder.read(name)
         with self._lock:
-            return View(name, picture, self._look(self._shrunk(picture)), self.revision)
+            return View(name, picture, self.model.look(self._shrunk(picture)), self.revision)
 
     def next_image(self, order: Literal["uncertain", "name"] = "uncertain", seen: Collection[str] = (), current: str | None = None) -> str:
         """The next image without a correction: by name after `current`, or the most uncertain one; images in `seen` come last.
@@ -145,7 +147,7 @@ class CorrectionSession:
         began = time.perf_counter()
         with self._lock:
             seen = self._shrunk(picture)
-            before = self._look(seen)
+            before = self.model.look(seen)
             chosen = self._class(case, label, before)
             mask, source = self._region(case, region, before, picture.shape[:2], source)
             entry = {
@@ -183,22 +185,24 @@ class CorrectionSession:
                 raise UsageError("there is no correction to undo")
             entry = active[-1]
             if entry["status"] == "confirmed":
-                return self.log.update(entry["number"], status="undone", undone=_now())
+                return self.log.update(entry["number"], status="undone", undone=now())
             restore(self.log, self.model, active[:-1])
             self._digest = self.model.digest()
             self.revision += 1
-            return self.log.update(entry["number"], status="undone", undone=_now())
+            return self.log.update(entry["number"], status="undone", undone=now())
 
     def guard_reading(self) -> Reading | None:
         """The guard for the model as it is now."""
         with self._lock:
-            return self.guard.check(self.model) if self.guard is not None else None
+            return self._guarded()
 
-    def export(self) -> Any:
-        """Write corrected masks and labels, the tuned model and a report; returns the folder."""
+    def export(self) -> Path:
+        """Write corrected masks and labels, the tuned model and a report; returns the folder. UsageError: no correction yet."""
         from feedback.page.export import export  # Matplotlib is needed here only
 
         with self._lock:
+            if not self.log.active():
+                raise UsageError("there is no correction to export yet")
             return export(self)
 
     def close(self) -> None:
@@ -225,9 +229,9 @@ class CorrectionSession:
             save_weights(self.log.state(entry["number"]), weights)
             self.log.drop_states(self.keep_states)
             self._digest = self.model.digest()
-        after = self._look(self.log.seen(entry)) if learned else before
+        after = self.model.look(self.log.seen(entry)) if learned else before
         region = network_mask(self.log.mask(entry), self.model.size)
-        reading = self.guard.check(self.model) if self.guard is not None else None
+        reading = self._guarded()
         entry = self.log.update(
             entry["number"],
             status="learned" if learned else "confirmed",
@@ -238,8 +242,10 @@ class CorrectionSession:
         )
         return Result(entry, before, after, region, reading)
 
-    def _look(self, seen: np.ndarray) -> Look:
-        return self.model.look(seen)
+    def _guarded(self) -> Reading | None:
+        if self.guard is not None and (self._read is None or self._read[0] != self._digest):
+            self._read = self._digest, self.guard.check(self.model)
+        return self._read[1] if self._read else None
 
     def _shrunk(self, picture: np.ndarray) -> np.ndarray:
         return resize(picture, self.model.size, self.log.session["resize_filter"])
@@ -303,9 +309,3 @@ class CorrectionSession:
             return []
         order = uncertainty_order(self.model.probabilities(np.stack([self._small[name] for name in readable])))
         return [readable[k] for k in order]
-
-
-def _now() -> str:
-    from feedback.page.log import now
-
-    return now()

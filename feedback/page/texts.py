@@ -1,6 +1,12 @@
 """The words of the page."""
 
+import base64
+import html
+import io
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from feedback.models import CASES
 from feedback.page.session import CorrectionSession, Result, View
@@ -20,14 +26,14 @@ CASE_CHOICES = [
     ("Class wrong, region right", CASES[2]),
     ("Both wrong", CASES[3]),
 ]
-REGION_CHOICES = [("Brush: paint it", "brush"), ("Outline: draw around it", "outline"), ("Ellipse: by numbers, without a mouse", "ellipse")]
+REGION_CHOICES = [("Draw it", "drawn"), ("Ellipse by numbers", "ellipse")]
 ORDER_CHOICES = [("where the model is least sure", "uncertain"), ("by name", "name")]
 
 
 def said(session: CorrectionSession, view: View) -> str:
     """What the model says of the image, in a sentence."""
     name, probability = session.classes[view.look.predicted], float(view.look.probabilities.max())
-    region = "It looked at the marked region." if view.look.map.any() else "No region speaks for this class: the map is empty."
+    region = "The colours in the picture show where it looked." if view.look.map.any() else "No region speaks for this class: the map is empty."
     return f"### The model says: {name} ({probability:.0%})\n{region}"
 
 
@@ -56,3 +62,23 @@ def outcome(result: Result) -> str:
         f"| overlap with your region (Jaccard index) | {before['jaccard']:.2f} | {after['jaccard']:.2f} |",
     ]
     return "\n".join(lines) + (f"\n\n{result.guard.text}" if result.guard and result.guard.harm else "")
+
+
+def drawing_area(name: str, picture: np.ndarray) -> str:
+    """HTML of the drawing area over a picture `(h, w, 3)` uint8; drawing.js brings it to life."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=90)
+    height, width = picture.shape[:2]
+    source = base64.b64encode(buffer.getvalue()).decode()
+    return f"""<div class="drawing" data-image="{html.escape(name, quote=True)}" data-key="{html.escape(name, quote=True)}">
+<div class="tools" role="toolbar" aria-label="Drawing tools">
+<button type="button" data-tool="brush">Brush</button>
+<button type="button" data-tool="outline">Outline (filled)</button>
+<button type="button" data-tool="eraser">Eraser</button>
+<label>Width <input type="range" data-width min="1" max="20"></label>
+<button type="button" data-back>Take back the last stroke</button>
+<button type="button" data-clear>Clear</button></div>
+<div class="sheet" style="max-width:{width}px"><img alt="The image to draw on" src="data:image/jpeg;base64,{source}">
+<canvas width="{width}" height="{height}" tabindex="0" role="img" aria-label="Drawing area. Arrow keys move the pen, with Shift faster;
+ Space puts it down and lifts it."></canvas></div>
+<p>Draw with mouse, pen or finger. By keyboard: arrow keys move the pen (with Shift faster), Space puts it down and lifts it.</p></div>"""
