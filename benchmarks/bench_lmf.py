@@ -57,7 +57,8 @@ def gradient(loss: ImbalanceLoss, logits: np.ndarray, labels: np.ndarray) -> Cal
         return lambda: tuple(np.asarray(each) for each in both(z, y))
     import tensorflow as tf
 
-    @tf.function(autograph=False)
+    # XLA here, though not for whole training steps on a CPU: in so small a program the executor's time for each operation is all there is.
+    @tf.function(autograph=False, jit_compile=True)
     def both(values, truth):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # LMF: figures 1 to 4
 #
-# Draws the figures of Sadi et al. (2024) from finished runs. `RUNS` is a folder that holds runs of `lmf train` (also inside `tables` and
-# `sweep`); without any, the notebook makes a few small ones on the drawn sample, which are synthetic and show only that it works.
+# Draws the figures of Sadi et al. (2024) from finished runs: those below the folder `LMF_RUNS`, else those in results/lmf, else those in
+# runs/lmf. Without any, the notebook makes a few small ones on the drawn sample, which are synthetic and show only that it works.
 
 # %%
 import os
@@ -22,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path.cwd() if (Path.cwd() / "lmf").is_dir() else Path.cwd().parent
 os.chdir(ROOT)
-RUNS = Path(os.environ.get("LMF_RUNS", "runs/lmf/train"))
+PLACES = [os.environ.get("LMF_RUNS", "results/lmf"), "results/lmf", "runs/lmf/train"]
+RUNS = next((Path(place) for place in PLACES if any(Path(place).rglob("predictions.csv"))), Path("runs/lmf/train"))
 
 from common.cli import prepare_environment  # noqa: E402
 
@@ -35,7 +36,7 @@ from lmf import figures, grids, tables
 from lmf.explain import explain_command
 from lmf.options import LossMapsOptions, SweepOptions, TablesOptions
 
-if not list(RUNS.glob("*/metrics.json")):
+if not any(RUNS.rglob("predictions.csv")):
     grids.tables_command(TablesOptions(datasets=("ham10000", "covid_radiography"), losses=("cce", "lmf"), image_size=32, epochs=1))
     grids.sweep_command(SweepOptions(grid=(0.5, 1.0), settings=("equal", "beta"), image_size=32, epochs=1))
 
@@ -45,20 +46,20 @@ if not list(RUNS.glob("*/metrics.json")):
 # %%
 found = grids.finished_runs(RUNS)
 cells = found[~found["swept"]]
-display(found[["dataset", "backbone", "split", "loss", "alpha", "beta", "seed", "epochs", "accuracy", "macro_f1"]])
+SETUP = ["split", "reading", "image_size", "epochs", "weights"]
+display(found[["dataset", "backbone", "loss", "alpha", "beta", "seed", *SETUP, "accuracy", "macro_f1"]])
 
 # %% [markdown]
-# ## Fig. 1: macro F1 of each loss, mean and average deviation
+# ## Fig. 1: macro F1 of each loss, mean and average deviation; does LMF win?
+#
+# One figure and one table for each way of training, since scores of different ones do not belong together.
 
 # %%
-display(figures.macro_f1_bars(cells))
-
-# %% [markdown]
-# ## Does LMF win?
-
-# %%
-display(Markdown(tables.comparisons(tables.pairs(cells))))
-display(Markdown(tables.ranking(cells)))
+for setup, part in cells.groupby(SETUP, sort=False):
+    display(Markdown(f"### {', '.join(f'{key} {value}' for key, value in zip(SETUP, setup, strict=True))}"))
+    display(figures.macro_f1_bars(part))
+    display(Markdown(tables.comparisons(tables.pairs(part))))
+    display(Markdown(tables.ranking(part)))
 
 # %% [markdown]
 # ## Fig. 2: classes
@@ -72,9 +73,9 @@ display(figures.class_distribution(grids.class_counts(cells), synthetic=bool(cel
 # %%
 import matplotlib.pyplot as plt
 
-for _, part in cells.groupby(["dataset", "backbone", "split", "seed"], sort=False):
+for _, part in cells.groupby(["dataset", "backbone", "seed", *SETUP], sort=False):
     paths = [Path(path) for path in part.drop_duplicates("loss")["run"] if (Path(path) / "model.keras").is_file()]
-    if len(paths) > 1:
+    if len(paths) > 1 and all((path / "local.json").is_file() for path in paths):
         explain_command(LossMapsOptions(run=paths[0], beside=tuple(paths[1:])))
         picture = plt.imread(paths[0] / "explanations" / "losses.png")
         axis = plt.figure(figsize=(12, 12 * picture.shape[0] / picture.shape[1])).add_axes((0, 0, 1, 1))
