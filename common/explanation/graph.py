@@ -208,6 +208,13 @@ def find_map(graph: keras.Model, names: dict[str, list], layer: str | None):
     return tensor
 
 
+def describe_map(model: keras.Model, layer: str | None = None) -> str:
+    """The layer that `layer` stands for, and its size, such as "out_relu, 7 x 7"."""
+    tensor = find_map(*flatten(model), layer)
+    height, width = ("any" if size is None else size for size in tensor.shape[1:3])
+    return f"{_producer(tensor).name}, {height} x {width}"
+
+
 def _frontier(graph: keras.Model, source, target) -> list:
     """Tensors that `target` needs besides `source`: the skip connections that pass the cut. Raises when `source` does not count."""
     downstream = {id(source)}

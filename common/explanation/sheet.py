@@ -19,6 +19,7 @@ from common.explanation import faithfulness, lime
 from common.explanation.cams import METHODS as CAMS
 from common.explanation.cams import cam, gradient_maps, upsample
 from common.explanation.drawing import SheetRow, faithfulness_curves, sheet
+from common.explanation.graph import describe_map
 from common.explanation.options import ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
 from common.runs.files import atomic
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 # Classes whose example is drawn; a data set of thousands of classes would make no sheet.
 MOST_ROWS = 12
+MOST_IMAGES = 40
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def balanced(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOptions, count: int = 0) -> Chosen:
     table, classes = read_predictions(folder)
     rows = balanced(table, count, options.seed) if count else choose(table, classes, options.seed)
+    if not len(rows):
+        raise UsageError(f"{folder.path / 'predictions.csv'} holds no image with a label of the run's classes")
     data_dir = _data_dir(folder, options.data_dir)
     masks = _mask_files(folder)
     size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
@@ -115,6 +119,8 @@ def _union(data_dir: Path, files: Sequence[str], size: int) -> np.ndarray | None
 
 def _from_files(config: Mapping[str, Any], options: ExplainOptions) -> Chosen:
     files = image_files(options.images)
+    if len(files) > MOST_IMAGES:
+        raise UsageError(f"--images: {len(files)} images, and a sheet holds at most {MOST_IMAGES}: explain them in parts")
     size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
     pixels = np.stack([resize(read_image(path), size, method) for path in files])
     return Chosen([path.name for path in files], pixels, [""] * len(files), [None] * len(files))
@@ -183,7 +189,8 @@ def explain_command(options: ExplainOptions) -> None:
     _write_maps(output.path / "maps.npz", maps, explanations, chosen, numbers)
     synthetic = bool(config.get("synthetic"))
     rows = _rows(chosen, explained, maps, explanations, options.methods)
-    title = f"{config.get('study', '')} {config.get('backbone') or ''}, {_layer_text(options)}".strip()
+    where = _where(model, options)
+    title = f"{config.get('study', '')} {config.get('backbone') or ''}, {where}".strip()
     save(sheet(rows, title=title, synthetic=synthetic), output.path / "sheet.png")
     log.info("%d images, %d methods: %s", len(rows), len(options.methods), output.path / "sheet.png")
     if options.faithfulness and options.faithfulness_images:
@@ -191,11 +198,14 @@ def explain_command(options: ExplainOptions) -> None:
         numbers = probabilities(model, check_images(model, chosen.images)).argmax(axis=1)
         maps, _ = all_maps(model, chosen.images, numbers, options)
     if options.faithfulness:
-        _write_faithfulness(output, model, chosen, maps, numbers, options, synthetic)
+        _write_faithfulness(output, model, chosen, maps, numbers, options.seed, where, synthetic)
 
 
-def _layer_text(options: ExplainOptions) -> str:
-    return f"layer {options.layer or 'last feature map'}" + (", computed by tf-keras-vis" if options.engine != "own" else "")
+def _where(model, options: ExplainOptions) -> str:
+    """Which feature map the methods look at, and who computed them; LIME alone looks at none."""
+    if not any(name in CAMS for name in options.methods):
+        return "LIME"
+    return f"maps of {describe_map(model, options.layer)}" + (", computed by tf-keras-vis" if options.engine != "own" else "")
 
 
 def _rows(chosen: Chosen, explained: pd.DataFrame, maps, explanations, methods: Sequence[str]) -> list[SheetRow]:
@@ -225,14 +235,14 @@ def _write_maps(path: Path, maps: Mapping[str, np.ndarray], explanations, chosen
         np.savez_compressed(temporary, **arrays)
 
 
-def _write_faithfulness(output: RunFolder, model, chosen: Chosen, maps, numbers, options: ExplainOptions, synthetic: bool) -> None:
+def _write_faithfulness(output: RunFolder, model, chosen: Chosen, maps, numbers, seed: int, where: str, synthetic: bool) -> None:
     masks = chosen.masks if any(mask is not None for mask in chosen.masks) else None
-    table, curves = faithfulness.measure(model, chosen.images, maps, numbers, masks=masks, names=chosen.names, seed=options.seed)
-    summary = faithfulness.summary(table, seed=options.seed)
+    table, curves = faithfulness.measure(model, chosen.images, maps, numbers, masks=masks, names=chosen.names, seed=seed)
+    summary = faithfulness.summary(table, seed=seed)
     output.write_table("faithfulness_per_image.csv", table)
     output.write_table("faithfulness.csv", summary)
     note = (
-        f"Mean over {len(chosen.names)} images with a 95 % bootstrap interval over images; {_layer_text(options)}; the explained class "
+        f"Mean over {len(chosen.names)} images with a 95 % bootstrap interval over images; {where}; the explained class "
         "is the predicted one. `random` is a map of smooth noise: a method that does not beat it explains nothing.\n"
     )
     if {"gradcam++", "layercam"} <= maps.keys() and np.allclose(maps["gradcam++"], maps["layercam"], atol=1e-4):

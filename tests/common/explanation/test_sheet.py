@@ -75,7 +75,8 @@ def test_sheet_maps_and_tables_are_written(drawn):
     table = pd.read_csv(drawn / "faithfulness.csv")
     assert set(table["method"]) == {*METHODS[:5], "lime", "random"}
     assert {"deletion", "insertion", "pointing", "energy", "jaccard", "continuous_dice"} <= set(table.columns)
-    assert "Synthetic data" in (drawn / "faithfulness.md").read_text()
+    text = (drawn / "faithfulness.md").read_text()
+    assert "Synthetic data" in text and "maps of sum, 8 x 8" in text
     assert (drawn / "faithfulness.png").stat().st_size > 10_000
 
 
@@ -92,6 +93,20 @@ def test_own_images(options, run, tmp_path):
     sheet.explain_command(replace(options, output=tmp_path, images=images, methods=("gradcam",), layer="stem_relu", faithfulness=False))
     explained = pd.read_csv(tmp_path / "explained.csv", keep_default_na=False)
     assert explained["image"].tolist() == ["i03.png", "i01.png"] and explained["label"].tolist() == ["", ""]
+
+
+def test_too_many_images_and_no_labelled_ones(options, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sheet, "MOST_IMAGES", 3)
+    with pytest.raises(UsageError, match="18 images, and a sheet holds at most 3"):
+        sheet.explain_command(replace(options, output=tmp_path, images=(run / "data",)))
+    table = pd.read_csv(run / "predictions.csv")
+    other = tmp_path / "run"
+    other.mkdir()
+    for name in ("config.json", "local.json", "model.keras"):
+        (other / name).write_bytes((run / name).read_bytes())
+    table.assign(label="unheard of").to_csv(other / "predictions.csv", index=False)
+    with pytest.raises(UsageError, match="no image with a label"):
+        sheet.explain_command(replace(options, run=other, output=tmp_path))
 
 
 def test_more_images_for_the_measures(options, tmp_path):
