@@ -2,11 +2,11 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 from cervical.config import ContrastiveOptions, CostSensitiveOptions, FinetuneOptions
@@ -23,30 +23,38 @@ class Finished:
     cost_sensitive: Path
 
 
+def small_backbone(name: str, image_size: int, weights: str | None = None, pooling: str | None = None) -> keras.Model:
+    """Stands in for `build_backbone`: two convolutions with batch normalisation, which compile in a second."""
+    inputs = keras.Input((image_size, image_size, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, name="conv_1")(inputs)
+    x = keras.layers.BatchNormalization(name="bn_1")(x)
+    x = keras.layers.Conv2D(16, 3, strides=2, activation="relu", name="conv_2")(x)
+    if pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, x, name=name)
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    """contrastive with control, finetune, and cost-sensitive that goes on from it: 50 drawn cells, 32 px, one epoch a stage."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """contrastive with control, finetune, and cost-sensitive that goes on from it: 50 drawn cells, 32 px, one epoch a
+    stage, a network of two convolutions."""
     from cervical.training import run_contrastive, run_cost_sensitive, run_finetune
 
     base = tmp_path_factory.getbasetemp()
     home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cervical"
     home.mkdir(exist_ok=True)
     options = {"cache_dir": home / "cache", "limit": 50, "image_size": 32, "copies": 1, "epochs": 1, "batch_size": 16}
-    before = Path.cwd()
-    with (home / "lock").open("w") as lock:
+    with (home / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the second worker finds finished runs
-        os.chdir(home)
-        try:
-            yield_value = Finished(
-                home,
-                options,
-                home / run_contrastive(ContrastiveOptions(**options, control=True)),
-                home / run_finetune(FinetuneOptions(**options)),
-                home / run_cost_sensitive(CostSensitiveOptions(**options, init="finetuned")),
-            )
-        finally:
-            os.chdir(before)
-    yield yield_value
+        patch.chdir(home)
+        patch.setattr("cervical.models.build_backbone", small_backbone)
+        return Finished(
+            home,
+            options,
+            home / run_contrastive(ContrastiveOptions(**options, control=True)),
+            home / run_finetune(FinetuneOptions(**options)),
+            home / run_cost_sensitive(CostSensitiveOptions(**options, init="finetuned")),
+        )
 
 
 @pytest.fixture

@@ -1,27 +1,70 @@
-"""Grid commands find the runs that single commands have made, train nothing twice, and write every table."""
+"""Grid commands find the runs that single commands have made, train nothing twice, and write every table.
+
+The runs are made up: predictions drawn by a program in complete run folders. That single commands use the same folders is tested in
+tests/cervical/training/test_runs.py.
+"""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from cervical.config import CompareLossesOptions, ContrastiveOptions, FinetuneOptions, FreezeDepthOptions, TablesOptions
+from cervical.config import CompareLossesOptions, ContrastiveOptions, FinetuneOptions, FreezeDepthOptions, StudyOptions, TablesOptions
+from cervical.data import load, paper_split
 from cervical.grids.cells import arguments
 from cervical.grids.depth import default_depths, depth_cells, run_freeze_depth
 from cervical.grids.losses import loss_cells, run_compare_losses
 from cervical.grids.tables import run_tables, table_cells
+from common.data.manifest import Dataset, class_names
 from common.data.sample import ensure_sample
+from common.evaluation.grid import GridCell
+from common.evaluation.outcome import write_metrics, write_predictions
+
+TINY = {"limit": 50, "image_size": 32}
+
+
+def make_run(folder: Path, dataset: Dataset, experiment: str, labels: dict, seed: int) -> None:
+    """A finished run as far as a grid looks at it."""
+    folder.mkdir(parents=True)
+    manifest, classes = paper_split(dataset.manifest), class_names(dataset.manifest)
+    manifest.to_csv(folder / "manifest.csv", index=False)
+    stage = {"epochs": 3, "learning_rate": 0.001}
+    settings = {"copies": 1, "image_size": 32, "dropout": 0.5, "finetune": stage, "encoder": stage, "classifier": stage}
+    config = {"study": "cervical", "experiment": experiment, "dataset": "sample", "synthetic": True, "split": "paper", "seed": seed}
+    config |= {"backend": "none", "machine": "none", "weights": "none", "backbone": labels.get("backbone"), "settings": settings}
+    (folder / "config.json").write_text(json.dumps(config))
+    pd.DataFrame({"stage": "encoder", "epoch": [1, 2, 3], "loss": [3.4, 3.0, 2.5]}).to_csv(folder / "history.csv", index=False)
+    test = manifest[manifest["split"] == "test"]
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(classes)), len(test))
+    write_predictions(folder, test, probabilities, classes)
+    write_metrics(folder, 0, extra={"validation_accuracy": 0.5 + 0.01 * seed, "trainable_parameters": 1000 * seed})
+    (folder / "finished.json").write_text("{}")
+
+
+def make_runs(cells: list[GridCell], dataset: Dataset) -> None:
+    for index, cell in enumerate(cells):
+        make_run(cell.run_dir, dataset, cell.experiment, dict(cell.labels), index)
+        if "--control" in cell.arguments:
+            make_run(cell.run_dir / "control", dataset, "contrastive-control", dict(cell.labels), 100 + index)
 
 
 @pytest.fixture
-def no_training(monkeypatch):
-    """Any cell that is not finished would start a process; none may."""
+def home(tmp_path, monkeypatch, sample_cache):
+    """An empty working folder in which no cell may be trained: its process would not start."""
+    monkeypatch.chdir(tmp_path)
 
     def refuse(command, **_):
         raise AssertionError(f"a cell was run again: {command}")
 
-    monkeypatch.setattr("common.evaluation.grid.subprocess.run", refuse)
+    monkeypatch.setattr("common.evaluation.grid.subprocess", SimpleNamespace(run=refuse, PIPE=-1))
+    return tmp_path
+
+
+def given(kind: type, cache: Path, **more) -> StudyOptions:
+    return kind(cache_dir=cache, **TINY, **more)
 
 
 def test_arguments_are_what_differs_from_the_defaults():
@@ -30,64 +73,93 @@ def test_arguments_are_what_differs_from_the_defaults():
     assert arguments(FinetuneOptions()) == ()
 
 
-def test_tables_from_finished_runs(at_home, no_training):
-    folder = run_tables(TablesOptions(**at_home.options, methods=("finetune", "contrastive")))
+def test_tables_of_two_seeds(home, sample_cache):
+    options = given(TablesOptions, sample_cache, backbones=("vgg16",), seeds=(0, 1), losses=("npairs", "supcon"))
+    dataset = load(options)
+    make_runs(table_cells(options, dataset), dataset)
+    folder = run_tables(options)
     cells = pd.read_csv(folder / "cells.csv")
-    assert list(cells["method"]) == ["finetune", "contrastive", "control"] and (cells["n"] == 10).all()
+    assert len(cells) == 2 * 5 and (cells["n"] == 10).all()
     report = (folder / "report.md").read_text()
-    for text in ("2 of 2 runs", "Synthetic data", "Table I, ", "Table III, ", "Table IV / 7.1", "99.14%", "Table 6.1", "HDFF", "4049"):
+    for text in ("8 of 8 runs", "Synthetic data", "Table I, ", "Table II, ", "Table III, ", "99.14%", "HDFF", "4049", "18123", "1e-3"):
         assert text in report, text
+    row = next(line for line in report.splitlines() if line.startswith("| vgg16 · described") and "Table III" in line)
+    assert "0.9729" in row and "±" in row and "not comparable" in row
+    assert "0.9791" in report  # the authors' unpublished control
     classes = pd.read_csv(folder / "per_class.csv")
-    assert len(classes) == 3 * 5 * 3
+    assert len(classes) == 10 * 5 * 3
+    cell = classes.query("backbone == 'vgg16' and method == 'contrastive' and `class` == 'Koilocytotic' and score == 'recall'")
+    assert set(cell["printed"]) == {0.94} and cell["difference"].isna().all()
     comparisons = pd.read_csv(folder / "comparisons.csv")
-    assert set(zip(comparisons["baseline"], comparisons["method"], strict=True)) == {
+    pairs = set(zip(comparisons["baseline"], comparisons["method"], strict=True))
+    assert {
         ("finetune", "contrastive"),
-        ("finetune", "control"),
+        ("finetune", "cost-sensitive"),
         ("control", "contrastive"),
-    }
+        ("control", "contrastive-supcon"),
+    } <= pairs
     assert comparisons["mcnemar_p"].between(0, 1).all()
-    assert {path.name for path in (folder / "figures").iterdir()} >= {"accuracy_finetune.png", "accuracy_contrastive.png"}
-    assert json.loads((folder / "config.json").read_text())["synthetic"] is True
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {f"accuracy_{name}.png" for name in ("finetune", "cost-sensitive", "contrastive", "contrastive-supcon", "control")}
+    before = (folder / "report.md").stat().st_mtime_ns
+    assert run_tables(options) == folder and (folder / "report.md").stat().st_mtime_ns == before
 
 
-def test_losses_from_a_finished_run(at_home, no_training):
-    folder = run_compare_losses(CompareLossesOptions(**at_home.options, losses=("npairs",)))
+def test_readings_stand_side_by_side(home, sample_cache):
+    options = given(TablesOptions, sample_cache, methods=("finetune",), readings=("described", "coded", "corrected"))
+    dataset = load(options)
+    make_runs(table_cells(options, dataset), dataset)
+    report = (run_tables(options) / "report.md").read_text()
+    assert all(f"mobilenetv2_035 · {name}" in report for name in ("described", "coded", "corrected"))
+
+
+def test_a_failed_cell_leaves_a_hole_and_the_exit_code(home, sample_cache, monkeypatch):
+    options = given(TablesOptions, sample_cache, methods=("finetune", "cost-sensitive"))
+    dataset = load(options)
+    make_runs(table_cells(options, dataset)[:1], dataset)
+
+    ended = SimpleNamespace(returncode=2, stderr="--weights imagenet: the download failed\n")
+    monkeypatch.setattr("common.evaluation.grid.subprocess", SimpleNamespace(run=lambda *_, **__: ended, PIPE=-1))
+    with pytest.raises(Exception, match="download failed"):
+        run_tables(options)
+    folder = next((home / "runs" / "cervical" / "tables").iterdir())
+    assert "1 of 2 runs" in (folder / "report.md").read_text()
+    assert not (folder / "finished.json").exists()
+
+
+def test_losses_and_their_curves(home, sample_cache):
+    options = given(CompareLossesOptions, sample_cache, backbone="mobilenetv2", losses=("npairs", "ntxent-coded"), seeds=(0, 1))
+    dataset = load(options)
+    make_runs(loss_cells(options, dataset), dataset)
+    folder = run_compare_losses(options)
     report = (folder / "report.md").read_text()
-    assert "control (cross-entropy)" in report and "3.1922 → 2.0919" in report
-    assert (folder / "figures" / "loss_mobilenetv2_035_npairs.png").is_file() and (folder / "figures" / "accuracy.png").is_file()
+    assert "control (cross-entropy)" in report and "3.1922 → 2.0919" in report and "9.1193 → 3.4333" in report
+    assert "0.443" in report  # the authors' classifier on their broken NT-Xent
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {"loss_mobilenetv2_npairs.png", "loss_mobilenetv2_ntxent-coded.png", "accuracy.png"}
+    comparisons = pd.read_csv(folder / "comparisons.csv")
+    assert set(comparisons["baseline"]) == {"npairs"} and len(comparisons) == 4
 
 
-def test_depths_from_a_finished_run(at_home, no_training):
-    folder = run_freeze_depth(FreezeDepthOptions(**at_home.options, depths=(0,)))
+def test_depths_are_chosen_on_validation_images(home, sample_cache):
+    options = given(FreezeDepthOptions, sample_cache, depths=(0, 50, 100))
+    dataset = load(options)
+    make_runs(depth_cells(options, dataset), dataset)
+    folder = run_freeze_depth(options)
     report = (folder / "report.md").read_text()
-    assert "Best on validation images: 0 frozen layers" in report and "random weights" in report
+    assert "Best on validation images: 100 frozen layers (0.5200)" in report and "random weights" in report
     assert (folder / "figures" / "depth_mobilenetv2_035.png").is_file()
 
 
-def test_the_whole_study_is_twenty_runs_and_controls(tmp_path, sample_cache):
+def test_the_whole_study_is_fifteen_runs_and_five_controls(tmp_path, sample_cache):
     options = TablesOptions(dataset="sipakmed", data_dir=ensure_sample("sipakmed", sample_cache), cache_dir=tmp_path)
-    from cervical.data import load
-
     cells = table_cells(options, load(options))
     assert len(cells) == 15 and len({cell.run_dir for cell in cells}) == 15
     assert sum("--control" in cell.arguments for cell in cells) == 5
     assert {cell.labels["backbone"] for cell in cells} == {"vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2"}
 
 
-def test_several_networks_losses_and_seeds_are_all_there(sample_cache):
-    from cervical.data import load
-
-    options = TablesOptions(cache_dir=sample_cache, backbones=("vgg16", "mobilenetv2_035"), losses=("npairs", "supcon"), seeds=(0, 1))
-    cells = table_cells(options, load(options))
-    assert len(cells) == 2 * 2 * (1 + 1 + 2) and len({cell.run_dir for cell in cells}) == len(cells)
-    assert {cell.labels["method"] for cell in cells} == {"finetune", "cost-sensitive", "contrastive", "contrastive-supcon"}
-    assert sum("--control" in cell.arguments for cell in cells) == 4
-    assert len(depth_cells(FreezeDepthOptions(cache_dir=sample_cache, depths=(0, 5), seeds=(0, 1)), load(options))) == 4
-
-
 def test_the_coded_reading_compares_the_broken_losses(sample_cache):
-    from cervical.data import load
-
     options = CompareLossesOptions(cache_dir=sample_cache, reading="coded", seeds=(0, 1))
     cells = loss_cells(options, load(options))
     assert [cell.labels["loss"] for cell in cells] == ["npairs"] * 2 + ["ntxent-coded"] * 2 + ["triplet-coded"] * 2
@@ -99,11 +171,8 @@ def test_default_depths_hold_the_papers():
 
 
 @pytest.mark.slow
-def test_a_grid_runs_its_cells_and_stays_finished(tmp_path, monkeypatch):
+def test_a_grid_runs_its_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     options = TablesOptions(limit=25, image_size=32, copies=0, epochs=1, cache_dir=tmp_path / "cache")
-    folder = run_tables(options)
-    assert "3 of 3 runs" in (folder / "report.md").read_text()
-    before = (folder / "report.md").stat().st_mtime_ns
-    assert run_tables(options) == folder and (folder / "report.md").stat().st_mtime_ns == before
+    assert "3 of 3 runs" in (run_tables(options) / "report.md").read_text()

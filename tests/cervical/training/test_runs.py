@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions
+from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, TablesOptions
+from cervical.data import load
+from cervical.grids.tables import table_cells
 from cervical.training import run_contrastive
 from cervical.training.contrastive import control_stage
 from cervical.training.supervised import base_options, expected_cost_of
@@ -71,6 +73,13 @@ def test_cost_sensitive_goes_on_from_the_fine_tuned_model(finished):
     assert metrics["costs"][0] == pytest.approx(0.996319018404908)
     report = (finished.cost_sensitive / "report.md").read_text()
     assert "expected cost" in report and "Beside the fine-tuned model" in report
+
+
+def test_a_grid_looks_for_runs_where_single_commands_put_them(at_home):
+    options = TablesOptions(**at_home.options, methods=("finetune", "contrastive"))
+    cells = table_cells(options, load(options))
+    assert [at_home.home / cell.run_dir for cell in cells] == [at_home.finetune, at_home.contrastive]
+    assert all(cell.finished for cell in cells)
 
 
 def test_the_same_command_again_changes_nothing(at_home):
