@@ -5,12 +5,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-browser smoke lint bench notebooks sample clean
+.PHONY: help setup test test-slow test-browser smoke lint bench notebooks readme sample clean
 
 CERVICAL := finetune cost-sensitive contrastive compare-losses freeze-depth size-analysis tables audit explain predict report
 LMF := train sweep tables audit explain predict report
-MELANOMA := pretrain train ablation repeats multitask thresholds tables audit explain predict report
-FEEDBACK := baseline simulate slices thresholds tables serve replay audit explain predict report
+MELANOMA := pretrain train ablation repeats multitask thresholds baselines tables audit explain predict report
+FEEDBACK := baseline simulate slices thresholds clipping tables serve replay audit explain predict report
 STUDY_TARGETS := $(addprefix cervical-,$(CERVICAL)) $(addprefix lmf-,$(LMF)) $(addprefix melanoma-,$(MELANOMA)) $(addprefix feedback-,$(FEEDBACK))
 .PHONY: $(STUDY_TARGETS) feedback-page
 
@@ -66,6 +66,9 @@ bench: $(VENV)/ready-bench  ## speed and memory, each beside a peer, equality fi
 notebooks: $(VENV)/ready-dev  ## build and execute notebooks/*.ipynb from the scripts
 	@for script in notebooks/*.py; do echo "$$script"; \
 	  PYTHONPATH=. $(VENV)/bin/jupytext --quiet --to ipynb --execute "$$script" || exit 1; done
+
+readme: $(VENV)/ready  ## write the README's table from the files under results/
+	$(PY) -m common.evaluation.overview results README.md
 
 sample: $(VENV)/ready  ## draw every embedded data set into .cache/samples
 	$(PY) -m common.data.sample

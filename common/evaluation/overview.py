@@ -1,0 +1,78 @@
+"""`python -m common.evaluation.overview RESULTS README.md`: one line a published run, written between the README's two markers.
+
+Nothing is typed by hand: the measured numbers come from metrics.json, the printed ones from report.json, the rest from config.json.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.errors import UsageError
+from common.runs.files import atomic, read_json
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HEADING = (
+    "| study: command | data, split | network | n | accuracy (95 % interval) | macro F1 | printed accuracy |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |\n"
+)
+
+
+def overview(results: Path) -> str:
+    """Markdown table of every run folder below `results` that has config.json and metrics.json, sorted by its path."""
+    lines = [_line(path.parent, results) for path in sorted(results.rglob("metrics.json")) if (path.parent / "config.json").is_file()]
+    return HEADING + "".join(lines) if lines else "No runs are published yet.\n"
+
+
+def write_overview(results: Path, readme: Path) -> None:
+    """Put the table between the markers of `readme`.
+
+    Raises:
+        UsageError: the markers are missing.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise UsageError(f"{readme}: expected the lines {BEGIN} and {END}")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    with atomic(readme) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{overview(results)}{END}{after}", encoding="utf-8")
+
+
+def _line(folder: Path, results: Path) -> str:
+    config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
+    report = read_json(folder / "report.json") if (folder / "report.json").is_file() else {}
+    settings = config.get("settings", {})
+    what = str(config.get("experiment", "run"))
+    detail = settings.get("loss") or settings.get("objective") or settings.get("costs")
+    name = f"{config.get('study', '')}: {what}" + (f" ({Path(str(detail)).name})" if isinstance(detail, str) else "")
+    data = f"{config.get('dataset', '')}{' (synthetic)' if metrics.get('synthetic') else ''}, {config.get('split') or settings.get('split', '')}"
+    link = (Path(results.name) / folder.relative_to(results) / "report.md").as_posix()
+    low_high = metrics.get("accuracy_interval") or []
+    accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
+    printed = report.get("printed", {}).get("accuracy")
+    printed = _share(printed["value"]) if printed else "–"
+    network = config.get("backbone") or settings.get("backbone", "")
+    shown = (f"[{name}]({link})", f"{data}, seed {config.get('seed')}", network, metrics.get("n", "–"))
+    return "| " + " | ".join(map(str, (*shown, accuracy, _share(metrics.get("macro_f1")), printed))) + " |\n"
+
+
+def _share(value: Any) -> str:
+    return "–" if value is None else f"{float(value):.3f}"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 2, with one line, when the arguments or the markers are wrong."""
+    if len(arguments) != 2 or not Path(arguments[0]).is_dir() or not Path(arguments[1]).is_file():
+        print("usage: python -m common.evaluation.overview RESULTS README.md", file=sys.stderr)
+        return 2
+    try:
+        write_overview(Path(arguments[0]), Path(arguments[1]))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
