@@ -46,7 +46,8 @@ def _line(folder: Path, results: Path) -> str:
     what = str(config.get("experiment", "run"))
     detail = settings.get("loss") or settings.get("objective") or settings.get("costs")
     name = f"{config.get('study', '')}: {what}" + (f" ({Path(str(detail)).name})" if isinstance(detail, str) else "")
-    data = f"{config.get('dataset', '')}{' (synthetic)' if metrics.get('synthetic') else ''}, {config.get('split') or settings.get('split', '')}"
+    synthetic = " (synthetic)" if metrics.get("synthetic") else ""
+    data = f"{config.get('dataset', '')}{synthetic}, {config.get('split') or settings.get('split', '')}"
     link = (Path(results.name) / folder.relative_to(results) / "report.md").as_posix()
     low_high = metrics.get("accuracy_interval") or []
     accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
