@@ -90,8 +90,8 @@ def alpha_beta_means(table: pd.DataFrame, score: str = "macro_f1") -> Figure:
         means = part.groupby("value")[score].mean()
         right.plot(means.index, means.to_numpy(), "o-", color=COLOURS[index], markersize=3.5, label=SWEPT[setting])
     left.set_xticks(range(len(settings)), [SWEPT[name].replace(", ", ",\n") for name in settings], fontsize=8)
-    left.set(ylabel=f"{score.replace('_', ' ')} (mean, average deviation)", xlim=(-0.5, len(settings) - 0.3))
-    right.set(xlabel="value", ylabel=score.replace("_", " "))
+    left.set(ylabel=f"{score.replace('_f1', ' F1').replace('_', ' ')} (mean, average deviation)", xlim=(-0.5, len(settings) - 0.3))
+    right.set(xlabel="value", ylabel=score.replace("_f1", " F1").replace("_", " "))
     right.legend()
     for axis in (left, right):
         axis.grid(True, axis="y")

@@ -55,7 +55,7 @@ def scores(cells: pd.DataFrame, backbone: str) -> str:
             interval = (known[f"{metric}_low"].iloc[0], known[f"{metric}_high"].iloc[0]) if len(known) == 1 else None
             rows.append(
                 Row(
-                    f"{title_of(str(dataset))}, {paper.LOSS_TITLES[str(loss)]}, {score.replace('_', ' ')}",
+                    f"{title_of(str(dataset))}, {paper.LOSS_TITLES[str(loss)]}, {score.replace('_f1', ' F1')}",
                     mean,
                     interval if interval and pd.notna(interval[0]) else None,
                     Printed(printed[0][score] / 100, printed[1]) if printed else None,

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from common.errors import UsageError
 from lmf import training
@@ -109,6 +110,20 @@ def test_a_killed_run_ends_like_an_unbroken_one(run, options_of, tmp_path, monke
     gc.collect()
     again = training.train(options_of(tmp_path / "run"))
     assert (again.path / "predictions.csv").read_bytes() == (run.path / "predictions.csv").read_bytes()
+
+
+def test_anyones_folders_with_any_keras_model(options_of, network, tmp_path):
+    rng = np.random.default_rng(0)
+    for label, count, grey in (("common", 24, 60), ("rare", 8, 190)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.clip(rng.normal(grey, 15, (20, 24, 3)), 0, 255).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{index}.png")
+    values = {"dataset": "folders", "data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache", "learning_rate": 0.01}
+    run = training.train(options_of(tmp_path / "run", **values))
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["classes"] == ["common", "rare"] and config["settings"]["class_counts"] == [16, 6]
+    assert config["backbone"] == network.name and not config["synthetic"]
 
 
 @pytest.mark.slow
