@@ -98,6 +98,19 @@ def test_npairs_golden_numbers(temperature, expected):
     assert value(losses.NPairsLoss(temperature), LABELS, ROWS) == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.parametrize(("temperature", "expected"), [(0.05, 0.00610103), (0.1, 0.0819943), (1.0, 1.3732401)])
+def test_supcon_and_ntxent_golden_numbers(temperature, expected):
+    # pytorch-metric-learning 2.9.0 (torch 2.13.0), SupConLoss and NTXentLoss of this batch; with one positive an anchor the two agree.
+    assert value(losses.SupConLoss(temperature), LABELS, ROWS) == pytest.approx(expected, rel=2e-4)
+    assert value(losses.NTXentLoss(temperature), LABELS, ROWS) == pytest.approx(expected, rel=2e-4)
+
+
+def test_supcon_golden_number_with_several_positives():
+    # pytorch-metric-learning 2.9.0, SupConLoss(temperature=0.3) of random_batch(0).
+    labels, rows = random_batch(0)
+    assert value(losses.SupConLoss(0.3), labels, rows) == pytest.approx(3.1762447, rel=1e-5)
+
+
 # --- closed forms -----------------------------------------------------------------------------------------------------------------
 
 
