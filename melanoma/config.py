@@ -122,7 +122,10 @@ class MelanomaOptions(TrainOptions):
         check_range("pretrain-epochs", self.pretrain_epochs, 1)
         check_range("pretrain-batch", self.pretrain_batch, 2)
         size = self.image_size
-        require(size is None or size % 32 == 0, f"--image-size {size}: expected a multiple of 32 (five halvings, five doublings)")
+        require(
+            size is None or (size % 32 == 0 and size >= 64),
+            f"--image-size {size}: expected a multiple of 32 from 64 on (five halvings, a last map of 2 x 2 at least)",
+        )
         require(self.indicators is None or len(self.indicators) > 0, "--indicators: expected at least one name")
 
 
