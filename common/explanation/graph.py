@@ -116,6 +116,9 @@ def flatten(model: keras.Model) -> tuple[keras.Model, dict[str, list]]:
     if not any(_is_graph(operation) for operation in graph.operations):
         for node in nodes(graph):
             _note(names, [node.operation.name], node.outputs)
+        if len(graph.inputs) == 1 and isinstance(graph.input, (list, tuple, dict)):
+            # A list of one input, as keras.applications make it with `input_tensor`: Keras warns when it gets a plain tensor.
+            graph = keras.Model(graph.inputs[0], graph.output, name=graph.name)
         return graph, names
     inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
     outputs = _inline(graph, inputs, None, names, "")

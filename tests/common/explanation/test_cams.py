@@ -155,6 +155,18 @@ def test_model_without_convolutions_is_refused():
             cams.cam(method, model, np.zeros((1, 4, 4, 3)), 0)
 
 
+def test_model_made_with_a_list_of_inputs():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3, name="conv")(inputs))
+    model = keras.Model([inputs], [keras.layers.Dense(2, activation="softmax")(x)])
+    from common.explanation.prepared import probabilities
+
+    images = nets.images(2, size=8) / 255
+    np.testing.assert_allclose(probabilities(model, images), np.asarray(model([images])), atol=1e-6)
+    for method in cams.METHODS:
+        assert cams.cam(method, model, images, 0).shape == (2, 8, 8)
+
+
 def test_layer_beside_the_path_to_the_classes_is_refused():
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(2, 3, name="main")(inputs)
