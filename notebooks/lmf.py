@@ -18,23 +18,35 @@
 
 # %%
 import os
+import sys
 from pathlib import Path
 
-ROOT = Path.cwd() if (Path.cwd() / "lmf").is_dir() else Path.cwd().parent
+ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "lmf" / "config.py").is_file())
 os.chdir(ROOT)
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = str(ROOT)  # for the processes of the grids
 PLACES = [os.environ.get("LMF_RUNS", "results/lmf"), "results/lmf", "runs/lmf/train"]
 RUNS = next((Path(place) for place in PLACES if any(Path(place).rglob("predictions.csv"))), Path("runs/lmf/train"))
 
-from common.cli import prepare_environment  # noqa: E402
+from common.cli import prepare_environment
 
 prepare_environment()
 
 # %%
-from IPython.display import Markdown, display
+from io import BytesIO
+
+from IPython.display import Image, Markdown, display
 
 from lmf import figures, grids, tables
 from lmf.explain import explain_command
 from lmf.options import LossMapsOptions, SweepOptions, TablesOptions
+
+
+def show(figure) -> None:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    display(Image(buffer.getvalue()))
+
 
 if not any(RUNS.rglob("predictions.csv")):
     grids.tables_command(TablesOptions(datasets=("ham10000", "covid_radiography"), losses=("cce", "lmf"), image_size=32, epochs=1))
@@ -57,7 +69,7 @@ display(found[["dataset", "backbone", "loss", "alpha", "beta", "seed", *SETUP, "
 # %%
 for setup, part in cells.groupby(SETUP, sort=False):
     display(Markdown(f"### {', '.join(f'{key} {value}' for key, value in zip(SETUP, setup, strict=True))}"))
-    display(figures.macro_f1_bars(part))
+    show(figures.macro_f1_bars(part))
     display(Markdown(tables.comparisons(tables.pairs(part))))
     display(Markdown(tables.ranking(part)))
 
@@ -65,23 +77,17 @@ for setup, part in cells.groupby(SETUP, sort=False):
 # ## Fig. 2: classes
 
 # %%
-display(figures.class_distribution(grids.class_counts(cells), synthetic=bool(cells["synthetic"].any())))
+show(figures.class_distribution(grids.class_counts(cells), synthetic=bool(cells["synthetic"].any())))
 
 # %% [markdown]
 # ## Fig. 3: where each loss looks
 
 # %%
-import matplotlib.pyplot as plt
-
 for _, part in cells.groupby(["dataset", "backbone", "seed", *SETUP], sort=False):
     paths = [Path(path) for path in part.drop_duplicates("loss")["run"] if (Path(path) / "model.keras").is_file()]
     if len(paths) > 1 and all((path / "local.json").is_file() for path in paths):
         explain_command(LossMapsOptions(run=paths[0], beside=tuple(paths[1:])))
-        picture = plt.imread(paths[0] / "explanations" / "losses.png")
-        axis = plt.figure(figsize=(12, 12 * picture.shape[0] / picture.shape[1])).add_axes((0, 0, 1, 1))
-        axis.imshow(picture)
-        axis.set_axis_off()
-        plt.show()
+        display(Image(filename=str(paths[0] / "explanations" / "losses.png")))
         break
 
 # %% [markdown]
@@ -89,4 +95,5 @@ for _, part in cells.groupby(["dataset", "backbone", "seed", *SETUP], sort=False
 
 # %%
 swept = grids.by_setting(found[found["loss"] == "lmf"])
-display(figures.alpha_beta_means(swept, synthetic=bool(swept["synthetic"].any())))
+if len(swept):
+    show(figures.alpha_beta_means(swept, synthetic=bool(swept["synthetic"].any())))
