@@ -33,7 +33,8 @@ ORDER_CHOICES = [("where the model is least sure", "uncertain"), ("by name", "na
 def said(session: CorrectionSession, view: View) -> str:
     """What the model says of the image, in a sentence."""
     name, probability = session.classes[view.look.predicted], float(view.look.probabilities.max())
-    region = "The colours in the picture show where it looked." if view.look.map.any() else "No region speaks for this class: the map is empty."
+    found = view.look.map.any()
+    region = "The colours in the picture show where it looked." if found else "No region speaks for this class: the map is empty."
     return f"### The model says: {name} ({probability:.0%})\n{region}"
 
 
