@@ -158,7 +158,7 @@ class SimulateOptions(TrainOptions):
     threshold: float | None = None
     """Share of a map's maximum from which a pixel is inside the region (thesis: 0.5)."""
     learning_rate: float | None = None
-    """Learning rate for one image; a batch of N takes N times as much."""
+    """Learning rate for one image; a batch of N takes N times as much. Small networks with batch normalisation want about 0.003."""
     clip_norm: float | None = None
     """Largest norm of the gradient; 0: no clipping, as in the thesis."""
     faithfulness: int = 0
