@@ -148,26 +148,28 @@ def accuracy_bars(method: str, rows: Mapping[str, tuple[float, Sequence[float] |
     """Thesis figures 6.1, 6.2 and 6.4: accuracy of each network under one method; rows {backbone: (accuracy, interval)}."""
     names = sorted(rows, key=lambda name: PAPER_BACKBONES.index(name) if name in PAPER_BACKBONES else len(PAPER_BACKBONES))
     values = [rows[name][0] for name in names]
-    lowest = min([value for value in values if value is not None] + [printed_accuracy(method, name) or 1.0 for name in names])
+    # Drawn cells do not belong beside printed numbers.
+    printed = [None if synthetic else printed_accuracy(method, name) for name in names]
+    lowest = min([min((value, *(interval or ()))) for value, interval in rows.values()] + [value for value in printed if value])
     return plots.bars(
         [BACKBONES[name].title for name in names],
         {"ours": values},
         {"ours": [rows[name][1] for name in names]},
         title=f"Accuracy, {method}",
-        printed={"ours": [printed_accuracy(method, name) for name in names]},
-        ylim=(max(0.0, np.floor(lowest * 10 - 1) / 10), 1.0),
+        printed={"ours": printed} if any(printed) else None,
+        ylim=(max(0.0, np.floor(lowest * 10 - 0.5) / 10), 1.0),
         synthetic=synthetic,
     )
 
 
 def loss_curves(histories: Mapping[str, pd.DataFrame], synthetic: bool = False) -> dict[str, Figure]:
-    """Thesis figure 6.3, one figure a loss: our encoder's loss per epoch, and the authors' DenseNet169 curve where they have one."""
+    """Thesis figure 6.3, one figure a loss: our encoder's loss per epoch, on real cells with the authors' DenseNet169 curve beside it."""
     figures = {}
     for loss, history in histories.items():
         part = history[history["stage"] == "encoder"] if "stage" in history else history
         lines = {"ours": (part["epoch"].to_numpy(), part["loss"].to_numpy())}
         theirs = loss_curve(loss)
-        if theirs:
+        if theirs and not synthetic:
             lines["authors (DenseNet169)"] = (np.arange(1, len(theirs) + 1), np.array(theirs))
         figures[loss] = plots.curves(lines, "epoch", "training loss", f"Encoder, {loss}", synthetic=synthetic)
     return figures

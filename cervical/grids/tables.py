@@ -88,9 +88,7 @@ def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
     for method in dict.fromkeys(each.labels["method"] for each in everything):
         group = [each for each in everything if each.labels["method"] == method]
         rows = method_rows(method, group)
-        parts.append(
-            f"## {TITLES.get(method, method)} ({TABLE_NUMBERS.get(method, 'unpublished; authors notebooks')})\n\n" + comparison_table(rows)
-        )
+        parts.append(f"## {TITLES.get(method, method)} ({TABLE_NUMBERS.get(method, 'in no document')})\n\n" + comparison_table(rows))
         parts.append(_class_markdown(classes[classes["method"] == method]))
         figure = plots_of(method, rows, group, synthetic)
         if figure is not None:

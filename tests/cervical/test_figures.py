@@ -1,0 +1,78 @@
+"""The printed size comes out of the files, figures show what they should, and the audit finds the leak."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cervical import figures
+from cervical.config import AuditOptions, SizeAnalysisOptions
+from cervical.data import sipakmed_dataset
+
+
+def test_densest_size_is_the_lower_corner_of_the_fullest_cell():
+    widths = np.array([0, 30, 11, 11.5, 10.2, 25])
+    heights = np.array([0, 60, 41, 40.5, 41.9, 3])
+    found = figures.densest_size(widths, heights, bins=30)  # cells of 1 x 2
+    assert (found["densest_width"], found["densest_height"]) == ([11.0, 12.0], [40.0, 42.0])
+    assert found["images_there"] == 2 and found["smallest"] == [0, 0] and found["largest"] == [30, 60]
+
+
+def test_real_files_give_the_printed_sizes(shared_data):
+    widths, heights = figures.image_sizes(sipakmed_dataset(shared_data("sipakmed")))
+    found = figures.densest_size(widths, heights)
+    # paper III-B: 98.5 x 108.9, smallest 62x48, largest 531x553.
+    assert round(found["densest_height"][0], 1) == 98.5 and round(found["densest_width"][0], 1) == 108.9
+    assert (found["smallest"], found["largest"]) == ([62, 48], [531, 553])
+
+
+def test_size_analysis_of_the_sample(tmp_path, sample_cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = figures.run_size_analysis(SizeAnalysisOptions(cache_dir=sample_cache))
+    assert {path.name for path in (folder / "figures").iterdir()} == {"sizes.png", "cells.png"}
+    assert "Synthetic data" in (folder / "report.md").read_text() and "98.5x108.9" in (folder / "report.md").read_text()
+    assert len(pd.read_csv(folder / "sizes.csv")) == 300
+    assert figures.run_size_analysis(SizeAnalysisOptions(cache_dir=sample_cache)) == folder
+
+
+def test_audit_of_the_sample(tmp_path, sample_cache):
+    folder = figures.run_audit(AuditOptions(cache_dir=sample_cache, run_dir=tmp_path / "audit"))
+    found = json.loads((folder / "audit.json").read_text())
+    assert found["left_out"] == {"whole-slide images": 60, ".dat files": 600}
+    assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
+
+
+def texts(figure) -> set[str]:
+    legends = figure.legends + [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    return {text.get_text() for legend in legends for text in legend.get_texts()}
+
+
+def test_accuracy_bars_show_printed_numbers_for_real_cells_only():
+    rows = {"mobilenetv2": (0.95, (0.93, 0.97)), "vgg16": (0.96, None)}
+    real = figures.accuracy_bars("finetune", rows)
+    assert [label.get_text() for label in real.axes[0].get_xticklabels()] == ["VGG16", "MobileNetV2"]  # the paper's order
+    assert "printed" in texts(real) and "printed" not in texts(figures.accuracy_bars("finetune", rows, synthetic=True))
+    assert real.axes[0].get_ylim()[0] <= 0.93
+
+
+def test_loss_curves_stand_beside_the_authors_where_they_have_one():
+    history = pd.DataFrame({"stage": ["encoder"] * 2 + ["classifier"], "epoch": [1, 2, 1], "loss": [3.0, 2.5, 0.4]})
+    drawn = figures.loss_curves({"npairs": history, "supcon": history})
+    assert texts(drawn["npairs"]) == {"ours", "authors (DenseNet169)"} and texts(drawn["supcon"]) == {"ours"}
+    assert drawn["supcon"].axes[0].lines[0].get_ydata().tolist() == [3.0, 2.5]
+    assert texts(figures.loss_curves({"npairs": history}, synthetic=True)["npairs"]) == {"ours"}
+
+
+@pytest.mark.parametrize("slides", [1, 8])
+def test_cell_sheet_has_a_row_a_class(tmp_path, slides):
+    from PIL import Image
+
+    from common.data.manifest import folders_dataset
+
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            Image.new("RGB", (8, 9)).save(tmp_path / label / f"{number % slides}_{number}.png")
+    figure = figures.cell_sheet(folders_dataset(tmp_path, group_pattern=r"(\d+)_"), examples=3)
+    assert len(figure.axes) == 6 and all(len(axis.images) == 1 for axis in figure.axes)
