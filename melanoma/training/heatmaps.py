@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from common.errors import UsageError
 from common.explanation.gradcam import compiled, layer_gradients, map_from_gradients, tapped_model
 from melanoma.config import Settings
 from melanoma.models import STRIDES, heatmap_layers
@@ -40,10 +41,12 @@ def target_weights(outputs: Sequence[str], indicators: Sequence[str], target: st
     wanted = [name for name in indicators if name in outputs]
     if target == "indicator" or (target == "auto" and wanted):
         if not wanted:
-            raise ValueError(f"none of {tuple(indicators)} is an output of {tuple(outputs)}")
+            raise UsageError(
+                f"--target {target}: {', '.join(indicators) or 'no indicator'} is no output of the encoder ({', '.join(outputs)})"
+            )
         return np.array([(name in wanted) / len(wanted) for name in outputs], "float32"), False
     if "melanoma" not in outputs:
-        raise ValueError(f"melanoma is no output of {tuple(outputs)}")
+        raise UsageError(f"--target {target}: melanoma is no output of the encoder ({', '.join(outputs)})")
     return np.array([name == "melanoma" for name in outputs], "float32"), target != "melanoma"
 
 

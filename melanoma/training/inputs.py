@@ -42,9 +42,17 @@ class Inputs:
         s = self.settings
         return cached_images(self.dataset, s.image_size, s.resize_filter, self.options.cache_dir, progress=True)
 
+    @cached_property
+    def _masks(self) -> dict[str, np.ndarray]:
+        # Asking the cache means looking at every file's size, which is no work for each training step.
+        return {}
+
     def masks(self, indicator: str) -> np.ndarray:
         """`(n, size, size)` uint8 in {0, 1}, memory-mapped."""
-        return cached_masks(self.dataset, f"mask_{indicator}", self.settings.image_size, self.options.cache_dir, progress=True)
+        if indicator not in self._masks:
+            size, folder = self.settings.image_size, self.options.cache_dir
+            self._masks[indicator] = cached_masks(self.dataset, f"mask_{indicator}", size, folder, progress=True)
+        return self._masks[indicator]
 
     @cached_property
     def melanoma(self) -> np.ndarray:

@@ -56,10 +56,20 @@ def starting_encoder(inputs: Inputs, run_dir: Path | None) -> Path | None:
 
 def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
     """Subnetworks 1 to 4, predictions and metrics; a finished run is returned as it is. Report and figures come after."""
-    settings = inputs.settings
     run = open_run(inputs, "train", run_dir)
     if run.finished:
         return run
+    try:
+        fill(run, inputs, run_dir)
+    except BaseException:
+        run.release()  # in a notebook the process goes on
+        raise
+    return run
+
+
+def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
+    """Everything that `train` leaves in an opened run folder."""
+    settings = inputs.settings
     run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
     weights = starting_encoder(inputs, run_dir)
     device.configure(settings.seed, settings.precision)
@@ -94,7 +104,6 @@ def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
         "indicators": indicator_counts(inputs),
     }
     write_metrics(run, settings.seed, extra=extra)
-    return run
 
 
 def indicator_counts(inputs: Inputs) -> dict[str, dict[str, int]]:

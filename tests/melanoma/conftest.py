@@ -65,14 +65,22 @@ def tiny_backbone(name: str, image_size: int, weights: object = None, pooling: o
 
 @pytest.fixture(scope="module")
 def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
-    """`mobilenetv2_035` is the tiny network in this module. Weights files of the two do not mix, so the module's runs stay its own."""
+    """`mobilenetv2_035` is the tiny network in this module, and TensorFlow runs its steps without tracing them, which takes longer than
+    the few steps themselves. The slow tests run the real network, traced."""
     from melanoma import models
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "build_backbone", tiny_backbone)
         patch.setattr(models, "feature_taps", lambda name: tuple(tuple(f"s{stage}b{block}" for block in range(3)) for stage in range(4)))
         patch.setitem(models._STEM, "mobilenetv2_035", "stem")
-        yield
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.run_functions_eagerly(True)
+            yield
+            tf.config.run_functions_eagerly(False)
+        else:
+            yield
 
 
 @pytest.fixture(scope="session")

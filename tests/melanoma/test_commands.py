@@ -11,6 +11,8 @@ import pytest
 from common.cli import main
 from melanoma.__main__ import COMMANDS
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+
 
 def run(*words: object) -> int:
     return main("melanoma", COMMANDS, [str(word) for word in words])
@@ -131,6 +133,27 @@ def test_baselines_share_the_plain_classifier(runs: Path, common: list[object]) 
     (folder,) = (runs / "tables").iterdir()
     assert "VAT + Grad-CAM · globules" in (folder / "table_2.md").read_text()
     assert (folder / "figure_3.png").is_file()
+
+
+def test_audit_counts_the_indicators_and_the_overlap(common: list[object], tmp_path: Path) -> None:
+    assert run("audit", *common, "--run-dir", tmp_path) == 0
+    text = (tmp_path / "indicators.md").read_text()
+    assert "| globules | 20 | 20 | 0 | 603 | 1991 |" in text
+    assert "| renamed | 1 |" in text
+    assert (tmp_path / "audit.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_real_network_learns_the_sample_whole(sample_cache: Path, tmp_path: Path) -> None:
+    """All five indicators, five encoders, traced steps: the default command at a smaller size."""
+    words = ("--cache-dir", sample_cache, "--run-dir", tmp_path / "run", "--image-size", 64)
+    assert run("train", *words) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["synthetic"]
+    assert len(metrics["localisation"]["unet_mask"]) == 5
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    drawn = history[history["stage"] == "segmentation-pigment_network"]["dice_loss"]
+    assert drawn.iloc[-1] < drawn.iloc[0]
 
 
 @pytest.mark.parametrize(

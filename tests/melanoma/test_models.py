@@ -10,6 +10,7 @@ from keras import ops
 from common.backbones import batch_normalisations
 from melanoma import models
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 BACKBONE, SIZE = "mobilenetv2_035", 32
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from keras import ops
 
+from common.errors import UsageError
 from common.explanation.gradcam import grad_cam, split_model
 from melanoma import models
 from melanoma.config import DESCRIBED, INDICATORS
 from melanoma.training import heatmaps
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 SIZE = 64
 
 
@@ -93,9 +95,9 @@ def test_targets() -> None:
     weights, follow = heatmaps.target_weights(("melanoma",), ("lesion",), "auto")
     assert (weights.tolist(), follow) == ([1.0], True)
     assert heatmaps.target_weights(("a", "melanoma"), ("a",), "melanoma")[1] is False
-    with pytest.raises(ValueError, match="output"):
+    with pytest.raises(UsageError, match="--target indicator: lesion is no output"):
         heatmaps.target_weights(("melanoma",), ("lesion",), "indicator")
-    with pytest.raises(ValueError, match="melanoma"):
+    with pytest.raises(UsageError, match="--target predicted: melanoma is no output"):
         heatmaps.target_weights(("a",), ("a",), "predicted")
 
 

@@ -12,6 +12,8 @@ from melanoma.__main__ import COMMANDS
 from melanoma.losses import SoftDiceLoss
 from melanoma.training import indicator
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+
 
 def test_validation_dice_is_the_training_loss() -> None:
     rng = np.random.default_rng(0)
@@ -35,12 +37,13 @@ def test_an_endless_stream_of_batches_counts_its_epochs() -> None:
 def options(isic: Path, images_b: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     words = [
         "train", "--dataset", "isic2018", "--data-dir", isic, "--unlabelled-dir", images_b, "--cache-dir", tmp_path_factory.mktemp("cache"),
-        "--backbone", "mobilenetv2_035", "--weights", "none", "--image-size", 64, "--epochs", 2, "--segmentation-epochs", 3,
-        "--order", "interleaved", "--indicators", "globules", "--repeats", 2, "--learning-rate", 0.001,
+        "--backbone", "mobilenetv2_035", "--weights", "none", "--image-size", 64, "--epochs", 2, "--segmentation-epochs", 2,
+        "--order", "interleaved", "--indicators", "globules", "--repeats", 1, "--learning-rate", 0.001,
     ]  # fmt: skip
     return [str(word) for word in words]
 
 
+@pytest.mark.slow
 def test_an_interrupted_interleaved_run_ends_like_an_unbroken_one(tiny: None, options: list[str], tmp_path: Path, monkeypatch) -> None:
     assert main("melanoma", COMMANDS, [*options, "--run-dir", str(tmp_path / "whole")]) == 0
     whole = pd.read_csv(tmp_path / "whole" / "history.csv")

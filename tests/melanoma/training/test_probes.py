@@ -9,6 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from melanoma import models
 from melanoma.training import probes
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def features() -> tuple[np.ndarray, np.ndarray]:
