@@ -117,7 +117,7 @@ READINGS = {"described": DESCRIBED, "coded": CODED, "corrected": CORRECTED}
 SAMPLE_BACKBONE, SAMPLE_IMAGE_SIZE, SAMPLE_COPIES = "mobilenetv2_035", 64, 3
 SAMPLE_STAGES = {
     "finetune": Stage(epochs=12, learning_rate=2e-3, patience=12),
-    "encoder": Stage(epochs=24, learning_rate=2e-3, monitor=None, keep="last"),
+    "encoder": Stage(epochs=24, learning_rate=2e-3, patience=24, monitor=None, keep="last"),
     "classifier": Stage(epochs=20, learning_rate=2e-3, patience=20),
 }
 

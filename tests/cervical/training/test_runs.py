@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, TablesOptions
 from cervical.data import load
@@ -16,6 +17,7 @@ from cervical.training.contrastive import control_stage
 from cervical.training.supervised import base_options, expected_cost_of
 from common.data.images import read_image, resize
 from common.errors import UsageError
+from tests.cervical.conftest import small_backbone
 
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 FIGURES = ("confusion.png", "reliability.png", "training_curves.png")
@@ -104,3 +106,36 @@ def test_control_gets_the_encoders_epochs_and_no_early_end():
     settings = replace(DESCRIBED, encoder=replace(DESCRIBED.encoder, epochs=9, learning_rate=0.5))
     stage = control_stage(settings)
     assert (stage.epochs, stage.patience, stage.learning_rate, stage.keep) == (9, 9, 0.5, "best")
+
+
+@pytest.mark.parametrize("reading", ["coded", "corrected"])
+def test_anyones_folders_by_group_with_the_projection_as_in_figure_2(tmp_path, monkeypatch, reading):
+    generator = np.random.default_rng(0)
+    for label, colour in (("cats", 60), ("dogs", 180)):
+        (tmp_path / "animals" / label).mkdir(parents=True)
+        for number in range(12):
+            pixels = np.clip(generator.normal(colour, 20, (20, 24, 3)), 0, 255).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / "animals" / label / f"{number // 2}_{number}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cervical.models.build_backbone", small_backbone)
+    options = ContrastiveOptions(
+        dataset="folders",
+        data_dir=tmp_path / "animals",
+        group_pattern=r"(\d+)_",
+        split="grouped",
+        reading=reading,
+        head_input="projection",
+        cache_dir=tmp_path / "cache",
+        image_size=16,
+        copies=1,
+        epochs=2,
+        batch_size=8,
+    )
+    folder = run_contrastive(options)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["classes"] == ["cats", "dogs"] and config["synthetic"] is False
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["leakage"]["test"]["shared"] == 0
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    assert "projection" in [layer.name for layer in model.layers] and model.output_shape == (None, 2)
+    assert (folder / "control" / "model.keras").is_file() == (reading == "corrected")
