@@ -245,11 +245,13 @@ def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
     row 24); without them a seeded 80/10/10 of each class. Rows keep their order; unlabelled official images are test images.
     """
     official = manifest["image"].map(is_official_validation).to_numpy(dtype=bool)
-    if not official.any() or official.all():
-        return stratified_split(manifest, FRACTIONS, seed)
-    rest = stratified_split(manifest[~official], (0.9, 0.1, 0.0), seed)
-    split = np.full(len(manifest), "test", dtype=object)
-    split[~official] = rest["split"].to_numpy()
+    if official.all():
+        official[:] = False
+    drawn = ~official & (manifest["label"] != "").to_numpy(dtype=bool)
+    # An image without a diagnosis cannot be stratified; `load` leaves such images out, other callers find them in the training part.
+    split = np.where(official, "test", "train").astype(object)
+    fractions = (0.9, 0.1, 0.0) if official.any() else FRACTIONS
+    split[drawn] = stratified_split(manifest[drawn], fractions, seed)["split"].to_numpy()
     return manifest.assign(split=split.astype(str))
 
 
