@@ -77,7 +77,7 @@ def _sample(role: str, reading: str, cache_dir: Path) -> Dataset:
         found = ham10000(ensure_sample("ham10000", cache_dir), simulation / "ISIC_2019_Training_GroundTruth.csv")
     else:
         found = isic2019(ensure_sample("isic2019", cache_dir))
-    return replace(found, name=f"sample-{found.name}", synthetic=True)
+    return replace(found, name=f"sample-{found.name}", synthetic=True, official_counts=None)
 
 
 def classes_of(data: Dataset) -> tuple[str, ...]:
