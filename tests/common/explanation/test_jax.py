@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-CHOSEN = "fit or compiled or second_order and conv3 or constant_and_empty"
+CHOSEN = "fit or compiled or second_order and conv3"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed (requirements-jax.txt)")
