@@ -40,6 +40,15 @@ $(VENV)/ready-bench: requirements-bench.txt $(VENV)/ready-dev
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
+$(VENV)/ready-page: requirements-page.txt $(VENV)/ready
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-page.txt
+	@touch $@
+
+feedback-serve: | $(VENV)/ready-page
+
+feedback-page: $(VENV)/ready-page  ## the page where a dermatologist corrects the model, on the drawn sample
+	$(PY) -m feedback serve $(ARGS)
+
 $(STUDY_TARGETS): | $(VENV)/ready
 	@$(PY) -m $(firstword $(subst -, ,$@)) $(subst $(firstword $(subst -, ,$@))-,,$@) $(ARGS)
 
@@ -49,8 +58,8 @@ test: $(VENV)/ready-dev  ## the fast tests (under 15 minutes on 2 cores)
 test-slow: $(VENV)/ready-dev  ## grids, large networks, real data where it is present
 	$(PY) -m pytest -m "slow" $(ARGS)
 
-test-browser: $(VENV)/ready-dev  ## drives the feedback page in an installed Chromium
-	$(PY) -m pytest -m "browser" $(ARGS)
+test-browser: $(VENV)/ready-dev $(VENV)/ready-page  ## drives the feedback page in an installed Chromium
+	$(PY) -m pytest -m "browser" tests/feedback/page $(ARGS)
 
 smoke: $(VENV)/ready  ## every experiment that exists, tiny, on the drawn sample
 	$(PY) -m benchmarks.smoke $(ARGS)

@@ -43,7 +43,9 @@ class Tab:
 
 def theme() -> gr.themes.Base:
     """Gradio's default with fonts of the system, so that nothing is fetched, and blue: white letters on its orange are hard to read."""
-    return gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="lg")
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    blue = {"button_primary_background_fill": "#0060A0", "button_primary_background_fill_hover": "#004A7C"}
+    return gr.themes.Default(primary_hue="blue", text_size="lg", **fonts).set(**blue)
 
 
 def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
@@ -152,7 +154,7 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             share = f"{region.mean():.0%} of the image"
             return {
                 overlay: pictures.outlined(pictures.shown(known.view.picture), region),
-                message: f"The blue line in the picture above shows your region: {share}. Moving the strength brings the map back.",
+                message: f"The blue line in the picture shows your region: {share}. Moving the strength brings the map back.",
             }
 
         def correct(
