@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 import numpy as np
@@ -122,7 +122,7 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
                 return {message: ""}
             return fresh(image, known, weight)
 
-        def open_next(how: str, known: Tab | None, weight: float) -> dict[Any, Any]:
+        def open_next(how: Literal["uncertain", "name"], known: Tab | None, weight: float) -> dict[Any, Any]:
             seen_before, current = (known.seen, known.view.name) if known else ([], None)
             return fresh(session.next_image(how, seen_before, current), known, weight)
 
@@ -145,7 +145,8 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
         def region_of(known: Tab, chosen: str, sent: str, numbers: tuple[float, ...]) -> np.ndarray:
             shape = known.view.picture.shape[:2]
             if chosen == "ellipse":
-                return ellipse_region(*numbers, shape)
+                x, y, width, height = numbers
+                return ellipse_region(x, y, width, height, shape)
             return drawn_region(read_drawing(sent, known.view.name), shape)
 
         def show_region(known: Tab | None, chosen: str, sent: str, *numbers: float) -> dict[Any, Any]:

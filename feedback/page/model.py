@@ -148,14 +148,14 @@ def digest(weights: Sequence[np.ndarray]) -> str:
 def save_weights(path: Path, weights: Sequence[np.ndarray]) -> None:
     """Weights to an .npz file that is whole or absent."""
     with atomic(path) as temporary:
-        np.savez(temporary, **{f"weight_{number}": value for number, value in enumerate(weights)})
+        np.savez(temporary, *weights)
 
 
 def load_weights(path: Path) -> list[np.ndarray] | None:
     """What `save_weights` wrote; None when the file is missing or damaged (the log can compute it again)."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return [stored[f"weight_{number}"] for number in range(len(stored.files))]
+            return [stored[f"arr_{number}"] for number in range(len(stored.files))]
     except (OSError, ValueError, KeyError, EOFError):
         return None
     except Exception as error:

@@ -288,7 +288,8 @@ class CorrectionSession:
         if len(pool) < min(POOL // 4, len(names)) or not pool:
             known = set(pool)
             rest = [name for name in names if name not in known]
-            picked = np.unique(np.linspace(0, len(rest) - 1, min(POOL - len(pool), len(rest))).round().astype(int)) if rest else []
+            wide = min(POOL - len(pool), len(rest))
+            picked = np.unique(np.linspace(0, len(rest) - 1, wide).round().astype(int)) if wide else np.zeros(0, int)
             pool = self._sorted([*pool, *(rest[k] for k in picked)])
         elif self._ranked_at != self.revision:
             pool = [*self._sorted(pool[:FRESH]), *pool[FRESH:]]
