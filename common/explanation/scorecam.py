@@ -20,6 +20,7 @@ from keras import ops
 
 from common.explanation import gradcam as g
 from common.explanation.cams import Layer, resize_matrix
+from common.explanation.folding import folded_forward
 from common.explanation.prepared import chunk_size, prepared
 
 _TINY = 1e-7
@@ -28,13 +29,14 @@ _TINY = 1e-7
 def _scorer(model: keras.Model):
     """Compiled `(image (H,W,3), channels (n,h,w), rows (H,h), columns (W,w)) -> logits (n, classes)` of the masked images."""
     logits = g.logits_model(model)
+    forward = folded_forward(logits)
 
     def score(image, channels, rows, columns):
         masks = ops.matmul(ops.matmul(rows, channels), ops.transpose(columns))
         lowest = ops.min(masks, axis=(1, 2), keepdims=True)
         highest = ops.max(masks, axis=(1, 2), keepdims=True)
         masks = (masks - lowest) / (highest - lowest + _TINY)
-        return ops.cast(logits(image[None] * masks[..., None], training=False), "float32")
+        return ops.cast(forward(image[None] * masks[..., None]), "float32")
 
     return g.compiled(score, logits)
 
