@@ -10,6 +10,9 @@ from melanoma.flops import BILLION, flops
 INDICATORS = 5
 
 
+PAPER = {"backbone": "resnet50", "image_size": 512, "normalise": "image", "projection": 128}  # A.2, A.3
+
+
 def build(settings: dict) -> dict[str, keras.Model]:
     """The four subnetworks of a run's settings, untrained."""
     name, size = settings["backbone"], settings["image_size"]

@@ -254,10 +254,14 @@ def table_6(target: Path, runs: Sequence[Found]) -> Path | None:
 
 def table_7(target: Path, settings: dict) -> Path:
     """FLOPs counted on freshly built models, and fig. 6 drawn from the same."""
-    from melanoma.experiments.networks import counted, sizes
+    from melanoma.experiments.networks import PAPER, counted, sizes
 
-    printed = paper.tables()["table_7"]
-    rows = [Row(name, value, printed=_printed(printed.get(key), "Table 7")) for name, (key, value) in counted(settings).items()]
+    printed, rows = paper.tables()["table_7"], []
+    same = all(settings[key] == value for key, value in PAPER.items())
+    for kind in [PAPER] if same else [PAPER, settings]:
+        for name, (key, value) in counted(kind).items():
+            beside = _printed(printed.get(key), "Table 7") if kind is PAPER else None
+            rows.append(Row(f"{kind['backbone']} at {kind['image_size']} px · {name}", value, printed=beside))
     note = (
         "Billion operations, two a multiply-add, for one image. The printed 43.2 is one forward pass of ResNet50 at 512 px and 129.5 "
         "three times that, forward and backward (DEVIATIONS, FLOPs).\n"

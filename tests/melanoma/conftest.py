@@ -72,7 +72,8 @@ def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "build_backbone", tiny_backbone)
         patch.setattr(models, "feature_taps", lambda name: tuple(tuple(f"s{stage}b{block}" for block in range(3)) for stage in range(4)))
-        patch.setitem(models._STEM, "mobilenetv2_035", "stem")
+        for name in ("mobilenetv2_035", "resnet50"):
+            patch.setitem(models._STEM, name, "stem")
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
