@@ -75,6 +75,9 @@ class Run:
             UsageError: the folder holds a run of other settings, something that is no run, or is in use by another process.
         """
         values = plain(dict(settings))
+        if isinstance(values.get("weights"), str):
+            # A weights file by its name: config.json is published, and the same file in another folder is the same setting.
+            values["weights"] = Path(values["weights"]).name
         identity = {"study": study, "experiment": experiment, "settings": values, "data_fingerprint": fingerprint}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         path = run_dir or RUNS / study / experiment / "-".join([*name_parts, digest])

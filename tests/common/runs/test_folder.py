@@ -32,11 +32,18 @@ def test_same_settings_same_folder_other_settings_other_folder(tmp_path: Path, m
 def test_config_says_what_was_run_and_no_path(tmp_path: Path) -> None:
     run = Run.open("study", "train", {**SETTINGS, "weights": Path("/somewhere/w.h5")}, run_dir=tmp_path / "r", data_dir=tmp_path)
     config = read_json(run.path / "config.json")
-    assert config["settings"]["weights"] == "w.h5"
+    assert config["settings"]["weights"] == "w.h5" and config["weights"] == "w.h5"
     assert config["classes"] == ["a", "b"] and config["dataset"] == "sample" and config["seed"] == 1
     assert {"backend", "versions", "machine", "git_commit", "command", "data_fingerprint"} <= set(config)
     assert str(tmp_path) not in json.dumps(config)
     assert run.data_dir == tmp_path.resolve()
+
+
+def test_weights_given_as_text_lose_their_folder_too(tmp_path: Path) -> None:
+    run = Run.open("study", "train", {**SETTINGS, "weights": "/somewhere/w.h5"}, run_dir=tmp_path / "r")
+    run.release()
+    assert "somewhere" not in (run.path / "config.json").read_text()
+    Run.open("study", "train", {**SETTINGS, "weights": "/elsewhere/w.h5"}, run_dir=tmp_path / "r")  # the same run, not another
 
 
 def test_other_settings_in_the_folder_are_refused_by_name(tmp_path: Path) -> None:
