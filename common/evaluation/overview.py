@@ -43,12 +43,11 @@ def _line(folder: Path, results: Path) -> str:
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
     report = read_json(folder / "report.json") if (folder / "report.json").is_file() else {}
     settings = config.get("settings", {})
-    what = str(config.get("experiment", "run"))
-    detail = settings.get("loss") or settings.get("objective") or settings.get("costs")
-    name = f"{config.get('study', '')}: {what}" + (f" ({Path(str(detail)).name})" if isinstance(detail, str) else "")
+    inner = folder.relative_to(results)
+    name = f"{config.get('study', '')} {config.get('experiment', 'run')}: {Path(*inner.parts[1:]) if len(inner.parts) > 1 else inner}"
     synthetic = " (synthetic)" if metrics.get("synthetic") else ""
     data = f"{config.get('dataset', '')}{synthetic}, {config.get('split') or settings.get('split', '')}"
-    link = (Path(results.name) / folder.relative_to(results) / "report.md").as_posix()
+    link = (Path(results.name) / inner / "report.md").as_posix()
     low_high = metrics.get("accuracy_interval") or []
     accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
     printed = report.get("printed", {}).get("accuracy")

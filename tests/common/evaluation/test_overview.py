@@ -22,7 +22,7 @@ def test_a_line_a_run_with_measured_and_printed(tmp_path: Path) -> None:
     publish(tmp_path / "results" / "a", 0.5, synthetic=True)
     lines = overview(tmp_path / "results").splitlines()[2:]
     assert lines[1] == (
-        "| [cervical: contrastive (npairs)](results/b/report.md) | sipakmed, paper, seed 3 | vgg16 | 812 "
+        "| [cervical contrastive: b](results/b/report.md) | sipakmed, paper, seed 3 | vgg16 | 812 "
         "| 0.936 (0.900 to 0.950) | 0.910 | 0.973 |"
     )
     assert "synthetic" in lines[0] and "results/a/report.md" in lines[0]
