@@ -36,6 +36,8 @@ class Stage:
     reduce_factor: float = 0.2
     reduce_patience: int = 2
     min_learning_rate: float = 1e-5
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    """`plateau`: the rule above. `cosine` (not of the documents): falls to 0 over the epochs, no early stopping."""
     keep: Literal["best", "last"] = "best"
     """Weights the stage ends with. The code saves its best epoch but evaluates the last (facts 1.4)."""
 
@@ -62,6 +64,8 @@ class Settings:
     """Input of the fine-tuned networks: scaled as their weights expect, or raw 0..255 as the code feeds them (facts 1.3)."""
     freeze: int | None = None
     """First layers frozen; None: the document's number for the backbone, 0 for a network without pre-trained weights."""
+    views: bool = False
+    """Fine-tuning on new random flips, turns and sizes in every epoch. Not of the documents, whose only augmentation is the copies."""
     dropout_everywhere: bool = True
     """Dropout 0.5 (paper IV-A) also in the heads of DenseNet169 and MobileNetV2, where the code has none."""
     dropout: float = 0.5
@@ -148,6 +152,10 @@ class StudyOptions(TrainOptions):
 class FinetuneOptions(StudyOptions):
     freeze: int | None = None
     """Freeze the first K layers of the network (default: the paper's K; 0 without pre-trained weights)."""
+    views: bool = False
+    """Show every image newly flipped, turned and scaled in each epoch; with --copies 0 the cheapest good augmentation."""
+    schedule: Literal["plateau", "cosine"] | None = None
+    """Learning rate: the documents' plateau rule with early stopping, or a cosine to 0 over all epochs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -241,7 +249,7 @@ class FreezeDepthOptions(GridOptions, FinetuneOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TablesOptions(GridOptions, EncoderOptions):
+class TablesOptions(GridOptions, EncoderOptions, CostSensitiveOptions):
     methods: tuple[Method, ...] = METHODS
     """Methods, one printed table each. Networks by default: the paper's five; on `sample` the small one."""
     losses: tuple[Loss, ...] = ("npairs",)
@@ -301,6 +309,11 @@ def effective(options: StudyOptions) -> Settings:
     settings = replace(settings, **given, seed=options.seed)
     if getattr(options, "control", False):
         settings = replace(settings, control=True)
+    if getattr(options, "views", False):
+        settings = replace(settings, views=True)
+    schedule = getattr(options, "schedule", None)
+    if schedule is not None:
+        settings = replace(settings, finetune=replace(settings.finetune, schedule=schedule))
     if settings.split == "grouped":
         settings = replace(settings, split_seed=options.seed)
     common = {"learning_rate": options.learning_rate, "keep": options.keep}

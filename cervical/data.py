@@ -160,9 +160,18 @@ def random_views(images: np.ndarray, targets: Any, rng: np.random.Generator) -> 
     Horizontal flip, rotation within ±7.2°, width and height scaled within ±20 %, borders reflected. The authors resize whole batches to
     88..132 pixels; here every image is scaled by its own two factors inside its frame, so the shape stays fixed (see DEVIATIONS.md).
     """
+    return _turned(images, rng, ROTATION, SCALING), targets
+
+
+def free_views(images: np.ndarray, targets: Any, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+    """As `random_views`, but turned by any angle and scaled within 10 %: a cell has no upright position. Not of the documents (--views)."""
+    return _turned(images, rng, 180.0, 0.1), targets
+
+
+def _turned(images: np.ndarray, rng: np.random.Generator, rotation: float, scaling: float) -> np.ndarray:
     number, height, width = images.shape[:3]
-    angles = np.deg2rad(rng.uniform(-ROTATION, ROTATION, number))
-    scales = rng.uniform(1 - SCALING, 1 + SCALING, (number, 2))
+    angles = np.deg2rad(rng.uniform(-rotation, rotation, number))
+    scales = rng.uniform(1 - scaling, 1 + scaling, (number, 2))
     flips = np.where(rng.random(number) < 0.5, -1.0, 1.0)
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     cosine, sine = np.cos(angles), np.sin(angles)
@@ -174,7 +183,7 @@ def random_views(images: np.ndarray, targets: Any, rng: np.random.Generator) -> 
     for image, matrix, target in zip(images, matrices, result, strict=True):
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         cv2.warpAffine(image, matrix, (width, height), dst=target, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return result, targets
+    return result
 
 
 def channel_statistics(part: Part, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,12 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ RECOMPUTED_BATCHES = 50
 # Settings that decide a method's result; a run is known by them, so that `--costs` does not make another fine-tuned model, say.
 _DATA = ("image_size", "resize_filter", "split", "split_seed", "copies", "copies_kind")
 SHARED = ("reading", "backbone", "weights", "batch_size", "seed", *_DATA, "dropout")
-FINETUNE = (*SHARED, "finetune", "pixels", "freeze", "dropout_everywhere")
+FINETUNE = (*SHARED, "finetune", "pixels", "freeze", "dropout_everywhere", "views")
 CONTRASTIVE = (*SHARED, "loss", "temperature", "margin", "encoder", "classifier", "contrastive_pixels", "classifier_views", "head_input")
 RELEVANT = {
     "finetune": FINETUNE,
@@ -101,6 +103,12 @@ def identity(method: str, settings: Settings, options: StudyOptions, dataset: Da
     values = asdict(settings)
     chosen: dict[str, Any] = {key: values[key] for key in RELEVANT[method]}
     chosen["weights"] = Path(settings.weights).name
+    # Options that came later: without them a run keeps the name it had before.
+    if not chosen.get("views"):
+        chosen.pop("views", None)
+    for stage in chosen.values():
+        if isinstance(stage, dict) and stage.get("schedule") == "plateau":
+            del stage["schedule"]
     if settings.costs not in ("balanced", "printed") and "costs" in chosen:
         path = Path(settings.costs)
         chosen |= {"costs": path.name, "costs_content": path.read_text(encoding="utf-8", errors="replace")}
@@ -193,6 +201,7 @@ def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Ba
         for layer in batch_normalisations(model):
             if layer.trainable:
                 layer.momentum = min(layer.momentum, SHORT_MOMENTUM)
+    plateau = monitor is not None and stage.schedule == "plateau"
     history = fit(
         model,
         train,
@@ -202,21 +211,27 @@ def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Ba
         validation=validation,
         monitor=monitor or "loss",
         select="best" if monitor is not None and stage.keep == "best" else "last",
-        patience=None if monitor is None else stage.patience,
-        reduce_lr=None
-        if monitor is None
-        else {
+        patience=stage.patience if plateau else None,
+        reduce_lr={
             "monitor": monitor,
             "factor": stage.reduce_factor,
             "patience": stage.reduce_patience,
             "min_lr": stage.min_learning_rate,
-        },
+        }
+        if plateau
+        else None,
+        schedule=partial(cosine, stage) if stage.schedule == "cosine" else None,
         extra_callbacks=tensorboard(job),
     )
     if short:
         train.epoch = 0
         recompute_batchnorm(model, (train[index] for index in range(len(train))), RECOMPUTED_BATCHES)
     return history
+
+
+def cosine(stage: Stage, epoch: int) -> float:
+    """Learning rate of an epoch (0-based): half a cosine from the stage's rate down to 0 after the last epoch."""
+    return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs))
 
 
 def tensorboard(job: Job) -> list[keras.callbacks.Callback]:

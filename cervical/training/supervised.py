@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from cervical.config import CostSensitiveOptions, FinetuneOptions
-from cervical.data import load
+from cervical.data import free_views, load
 from cervical.losses import ExpectedCostLoss, WeightedLogLoss
 from cervical.models import build_classifier
 from cervical.training.costs import cost_matrix, read_costs
@@ -77,15 +77,17 @@ def run_cost_sensitive(options: CostSensitiveOptions) -> Path:
 
 
 def fit_classifier(job: Job, model: keras.Model, loss: keras.losses.Loss) -> list[str]:
-    """One stage of training on all images and copies, no views on the fly (facts 1.3). Returns notes for the report."""
+    """One stage of training on all images and copies; views on the fly only where asked for (facts 1.3). Returns notes for the report."""
     settings = job.settings
-    train = batches(job.cells.train, settings, shuffle=True)
+    train = batches(job.cells.train, settings, shuffle=True, augment=free_views if settings.views else None)
     compile_model(model, settings.finetune, loss, [accuracy()])
     history = train_stage(job, model, "training", settings.finetune, train, evaluation_batches(job.cells.validation, settings))
     notes = short_run_note(history, train, settings.finetune)
     frozen = sum(not layer.trainable for layer in model.get_layer(index=2).layers)
     if job.weights is not None:
         notes.append(f"Starting weights {Path(job.weights).name}; {frozen} of the network's layers were not trained.")
+    if settings.views:
+        notes.append("Images were newly flipped, turned and scaled in every epoch (--views), which neither document does.")
     return notes
 
 

@@ -179,3 +179,12 @@ def test_channel_statistics_are_exact():
     mean, variance = data.channel_statistics(part, block=3)
     assert mean == pytest.approx(images[[0, 2, 3, 6]].mean(axis=(0, 1, 2)))
     assert variance == pytest.approx(images[[0, 2, 3, 6]].astype(float).var(axis=(0, 1, 2)))
+
+
+def test_free_views_turn_by_any_angle():
+    half = np.zeros((40, 40), "uint8")
+    half[:20] = 255
+    views, _ = data.free_views(np.repeat(half[None, :, :, None], 40, axis=0).repeat(3, axis=3), None, np.random.default_rng(0))
+    tops = views[:, 5, 20, 0]
+    assert (tops > 127).any() and (tops < 127).any()
+    assert views.dtype == np.uint8 and views.shape == (40, 40, 40, 3)

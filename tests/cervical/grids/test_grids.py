@@ -159,6 +159,14 @@ def test_the_whole_study_is_fifteen_runs_and_five_controls(tmp_path, sample_cach
     assert {cell.labels["backbone"] for cell in cells} == {"vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2"}
 
 
+def test_tables_hand_every_option_to_the_methods_that_know_it(sample_cache):
+    options = TablesOptions(cache_dir=sample_cache, freeze=7, views=True, costs="balanced", head_input="projection", epochs=2)
+    found = {cell.experiment: " ".join(cell.arguments) for cell in table_cells(options, load(options))}
+    assert "--freeze 7" in found["finetune"] and "--views" in found["finetune"] and "--costs" not in found["finetune"]
+    assert "--costs balanced" in found["cost-sensitive"] and "--views" in found["cost-sensitive"]
+    assert "--head-input projection" in found["contrastive"] and "--freeze" not in found["contrastive"]
+
+
 def test_the_coded_reading_compares_the_broken_losses(sample_cache):
     options = CompareLossesOptions(cache_dir=sample_cache, reading="coded", seeds=(0, 1))
     cells = loss_cells(options, load(options))

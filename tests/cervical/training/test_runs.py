@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, TablesOptions
+from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, FinetuneOptions, TablesOptions
 from cervical.data import load
 from cervical.grids.tables import table_cells
-from cervical.training import run_contrastive
+from cervical.training import run_contrastive, run_finetune
 from cervical.training.contrastive import control_stage
 from cervical.training.supervised import base_options, expected_cost_of
 from common.data.images import read_image, resize
@@ -139,3 +139,11 @@ def test_anyones_folders_by_group_with_the_projection_as_in_figure_2(tmp_path, m
     model = keras.models.load_model(folder / "model.keras", compile=False)
     assert "projection" in [layer.name for layer in model.layers] and model.output_shape == (None, 2)
     assert (folder / "control" / "model.keras").is_file() == (reading == "corrected")
+
+
+def test_views_and_cosine_are_used_and_told(at_home, monkeypatch):
+    monkeypatch.setattr("cervical.models.build_backbone", small_backbone)
+    folder = run_finetune(FinetuneOptions(**{**at_home.options, "epochs": 2}, views=True, schedule="cosine"))
+    history = pd.read_csv(folder / "history.csv")
+    assert history["learning_rate"].tolist() == pytest.approx([2e-3, 1e-3])
+    assert "newly flipped, turned and scaled" in (folder / "report.md").read_text()

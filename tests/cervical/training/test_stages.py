@@ -50,6 +50,21 @@ def test_what_does_not_concern_a_method_does_not_make_another_run(sample_cache):
     assert folder("finetune", DESCRIBED) != folder("finetune", DESCRIBED, replace(options, precision="mixed_bfloat16"))
 
 
+def test_later_options_leave_the_names_of_earlier_runs_alone(sample_cache):
+    options = FinetuneOptions(cache_dir=sample_cache)
+    plain = stages.identity("finetune", DESCRIBED, options, load(options))
+    assert "views" not in plain and "schedule" not in plain["finetune"]
+    changed = replace(DESCRIBED, views=True, finetune=replace(DESCRIBED.finetune, schedule="cosine"))
+    told = stages.identity("finetune", changed, options, load(options))
+    assert told["views"] is True and told["finetune"]["schedule"] == "cosine"
+    assert "schedule" not in stages.identity("contrastive", changed, options, load(options))["encoder"]
+
+
+def test_cosine_falls_from_the_rate_to_nothing():
+    stage = replace(DESCRIBED.finetune, epochs=4, learning_rate=0.8)
+    assert [stages.cosine(stage, epoch) for epoch in (0, 2, 4)] == pytest.approx([0.8, 0.4, 0.0])
+
+
 def test_a_file_of_costs_enters_by_its_content(tmp_path, sample_cache):
     path = tmp_path / "costs.csv"
     path.write_text("a,1\n")
