@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ class ExplainOptions:
     """Draw why a finished run's model decides as it does: rows the images, columns the methods, with the raw maps as .npz."""
 
     run: Positional[Path]
-    """Run folder that holds model.keras and predictions.csv."""
+    """Run folder that holds model.keras and predictions.csv, or the folder of a table: then its most accurate run."""
     images: tuple[Path, ...] = ()
     """Your own images, or folders of them. Default: one correctly classified test image per class and as many misclassified ones."""
     data_dir: Path | None = None
@@ -41,6 +42,8 @@ class ExplainOptions:
     """Test images to measure, class-balanced; 0: those of the sheet. More images, narrower intervals."""
 
     def __post_init__(self) -> None:
+        if (self.run / "cells.csv").is_file():
+            object.__setattr__(self, "run", most_accurate(self.run))
         check_run(self.run, "model.keras")
         check_path("data-dir", self.data_dir, "folder")
         for path in self.images:
@@ -55,3 +58,18 @@ class ExplainOptions:
         check_range("faithfulness-images", self.faithfulness_images, 0)
         require(not (self.faithfulness_images and self.images), "--faithfulness-images counts test images: it does not go with --images")
         check_range("seed", self.seed, 0, 2**31 - 1)
+
+
+def most_accurate(table: Path) -> Path:
+    """Run folder of the most accurate run of a finished table (its cells.csv); of equals, the first.
+
+    Raises:
+        UsageError: none of the table's runs is there with its model.
+    """
+    with (table / "cells.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("run") and row.get("accuracy")]
+    # Runs are written as seen from the working directory, or from the table's own folder of cells.
+    places = [(float(row["accuracy"]), place) for row in rows for place in (Path(row["run"]), table / "cells" / row["run"])]
+    there = [(accuracy, place) for accuracy, place in places if (place / "model.keras").is_file()]
+    require(bool(there), f"{table}: none of the runs in cells.csv is there with its model.keras; give one run's folder")
+    return max(there, key=lambda item: item[0])[1]
