@@ -17,6 +17,7 @@ from feedback.page.session import CorrectionSession, View
 
 log = logging.getLogger(__name__)
 
+STRENGTH = 0.7
 CSS = """
 .gradio-container {max-width: 1200px !important; margin: 0 auto;}
 #notice {border-left: 6px solid #D55E00; padding: 0.4em 0.8em; background: #FFF4EC;}
@@ -65,7 +66,7 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
         with gr.Row():
             with gr.Column(min_width=320):
                 overlay = gr.Image(label="Where the model looked", interactive=False, buttons=[], elem_id="overlay", format="png")
-                strength = gr.Slider(0, 1, value=0.45, step=0.05, label="Strength of the map", elem_id="strength")
+                strength = gr.Slider(0, 1, value=STRENGTH, step=0.05, label="Strength of the map", elem_id="strength")
             with gr.Column(min_width=320):
                 said = gr.Markdown(elem_id="said")
                 probabilities = gr.Label(label="Probabilities", show_heading=False, elem_id="probabilities")
@@ -91,8 +92,8 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             export = gr.Button("Export", elem_id="export")
         outcome = gr.Markdown(elem_id="outcome")
         with gr.Row(visible=False) as compared:
-            before = gr.Image(label="Before, with your region", interactive=False, buttons=[], elem_id="before", format="png")
-            after = gr.Image(label="After, with your region", interactive=False, buttons=[], elem_id="after", format="png")
+            before = gr.Image(label="Before (blue: your region)", interactive=False, buttons=[], elem_id="before", format="png")
+            after = gr.Image(label="After (blue: your region)", interactive=False, buttons=[], elem_id="after", format="png")
         status = gr.Markdown(elem_id="status")
 
         seen = [tab, name, overlay, said, probabilities, status]
@@ -105,7 +106,7 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             return {
                 tab: known,
                 name: gr.update(value=image, choices=session.folder.names()),
-                overlay: pictures.with_map(view.picture, view.look.map, weight),
+                overlay: pictures.with_map(view.picture, view.look.map, weight, session.threshold),
                 said: texts.said(session, view),
                 probabilities: chances,
                 status: texts.status(session),
@@ -130,7 +131,9 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             return fresh(session.folder.add(Path(file)), known, weight)
 
         def strengthen(known: Tab | None, weight: float) -> dict[Any, Any]:
-            return {overlay: pictures.with_map(known.view.picture, known.view.look.map, weight)} if known else {message: ""}
+            if known is None:
+                return {message: ""}
+            return {overlay: pictures.with_map(known.view.picture, known.view.look.map, weight, session.threshold)}
 
         def choose_case(chosen: str | None) -> dict[Any, Any]:
             return {
@@ -158,6 +161,9 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
                 message: f"The blue line in the picture shows your region: {share}. Moving the strength brings the map back.",
             }
 
+        def compare(picture: np.ndarray, saliency: np.ndarray, marked: np.ndarray) -> np.ndarray:
+            return pictures.outlined(pictures.with_map(picture, saliency, STRENGTH, session.threshold), marked)
+
         def correct(
             known: Tab | None, chosen: str | None, right: str | None, how: str, sent: str, weight: float, *numbers: float,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds the progress bar by this default)
@@ -172,8 +178,8 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
                 **show(view.name, known, weight),
                 outcome: texts.outcome(result),
                 compared: gr.update(visible=result.entry["status"] == "learned"),
-                before: pictures.outlined(pictures.with_map(view.picture, result.before.map, 0.45), marked),
-                after: pictures.outlined(pictures.with_map(view.picture, result.after.map, 0.45), marked),
+                before: compare(view.picture, result.before.map, marked),
+                after: compare(view.picture, result.after.map, marked),
                 message: "",
             }
 

@@ -34,7 +34,8 @@ def said(session: CorrectionSession, view: View) -> str:
     """What the model says of the image, in a sentence."""
     name, probability = session.classes[view.look.predicted], float(view.look.probabilities.max())
     found = view.look.map.any()
-    region = "The colours in the picture show where it looked." if found else "No region speaks for this class: the map is empty."
+    looked = "The colours in the picture show where it looked; the white line is around its region."
+    region = looked if found else "No region speaks for this class: the map is empty."
     return f"### The model says: {name} ({probability:.0%})\n{region}"
 
 

@@ -42,6 +42,10 @@ def test_map_covers_only_what_it_marks():
     np.testing.assert_array_equal(drawn[-100:], plain[-100:])
     assert np.abs(drawn[:100].astype(int) - plain[:100]).mean() > 20
     np.testing.assert_array_equal(pictures.with_map(image, saliency, 0), plain)
+    lined = pictures.with_map(image, saliency, 0, threshold=0.5)
+    changed = np.nonzero((lined != plain).any(axis=2))[0]
+    assert 170 < changed.max() < 210  # the line lies where the map ends, in the middle of 384 rows
+    assert (lined == 255).all(axis=2).any()
 
 
 def test_outline_leaves_the_inside_alone():
