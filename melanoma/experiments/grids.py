@@ -52,7 +52,7 @@ def run_cell(options: GridOptions, row: str, seed: int, changes: dict) -> Run:
 
 def root(options: GridOptions) -> Path:
     """Folder whose runs a table is made of."""
-    return options.run_dir or TablesOptions.__dataclass_fields__["runs"].default
+    return options.run_dir or TablesOptions.__dataclass_fields__["runs"].default  # type: ignore[return-value]
 
 
 def ablation_command(options: GridOptions) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 from keras import ops
 
 from common import device
+from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen, load_weights
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.runs import Checkpoint, Run, fit
@@ -61,8 +62,9 @@ class Networks:
         start = None if encoder_weights is not None else s.weights
         self.encoder = models.build_encoder(s.backbone, s.image_size, start)
         if encoder_weights is not None:
-            self.encoder.load_weights(encoder_weights)
-            self._keep_folded()
+            load_weights(self.encoder, encoder_weights, s.backbone)
+            if batchnorm_is_folded(self.encoder):
+                keep_batchnorm_frozen(self.encoder)
         self.classifier = models.build_classifier(self.encoder, self.normalise, len(task.outputs))
         self.classifier.compile(adam(s), self._bce(task), jit_compile=device.jit_compile())
         trained = [self.classifier]
@@ -82,12 +84,6 @@ class Networks:
         for model in trained:
             model.optimizer.build(model.trainable_variables)
         self._start = [ops.convert_to_numpy(v) for v in self.state()]
-
-    def _keep_folded(self) -> None:
-        from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen
-
-        if batchnorm_is_folded(self.encoder):
-            keep_batchnorm_frozen(self.encoder)
 
     def _bce(self, task: Task) -> keras.losses.Loss:
         if not self.settings.class_weights:
