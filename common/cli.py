@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from tyro.conf import Positional
 
 from common.errors import UsageError
 from common.startup import without_startup_lines
@@ -29,8 +30,6 @@ from common.startup import without_startup_lines
 BACKBONE_NAMES = ("vgg16", "vgg19", "resnet50", "mobilenetv2", "mobilenetv2_035", "densenet121", "densenet169", "efficientnetv2s")
 DEFAULT_CACHE = Path(os.environ.get("REPLICATION_CACHE", ".cache"))
 _BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt"}
-
-Positional = tyro.conf.Positional
 
 
 def require(condition: bool, message: str) -> None:

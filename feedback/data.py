@@ -119,9 +119,7 @@ def split_rows(manifest: pd.DataFrame, kind: str, seed: int, keep_overlap_in_tra
         return grouped_split(manifest, FRACTIONS, seed)
     if keep_overlap_in_training or "overlap" not in manifest:
         return paper_split(manifest, seed)
-    return paper_split(manifest.drop(columns="overlap"), seed).assign(overlap=manifest["overlap"].to_numpy())[
-        [*manifest.columns, "split"]
-    ]
+    return paper_split(manifest.drop(columns="overlap"), seed).assign(overlap=manifest["overlap"].to_numpy())[[*manifest.columns, "split"]]
 
 
 def balanced(manifest: pd.DataFrame, balance: str, seed: int) -> pd.DataFrame:

@@ -46,9 +46,7 @@ def read_labels(path: Path) -> dict[str, str]:
     return dict(zip(table["image"].astype(str), labels, strict=True))
 
 
-def isic2018(
-    data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False
-) -> Dataset:
+def isic2018(data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False) -> Dataset:
     """ISIC 2018 Task 1/2 training images (2594) with their attribute masks, or lesion masks when those are all there is.
 
     Layouts: the official folders (`ISIC2018_Task1-2_Training_Input`, `ISIC2018_Task2_Training_GroundTruth_v3`,
@@ -76,9 +74,7 @@ def isic2018(
     return Dataset("isic2018", data_dir, manifest.drop(columns="id"), False, ISIC2018_COUNTS, left_out)
 
 
-def isic2019(
-    data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False
-) -> Dataset:
+def isic2019(data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False) -> Dataset:
     """ISIC 2019 training images (25,331; `ISIC_2019_Training_Input/` or `images/`) with its ground truth; groups are lesions where known.
 
     Raises:
@@ -111,9 +107,7 @@ def isic2019(
     return Dataset("isic2019", data_dir, manifest.drop(columns="id"), False, ISIC2019_COUNTS, left_out)
 
 
-def ham10000(
-    data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False
-) -> Dataset:
+def ham10000(data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | None = None, skip_missing: bool = False) -> Dataset:
     """HAM10000 (10,015; `HAM10000_metadata.csv`, `images/` or `HAM10000_images_part_*`), groups are lesions, masks where present.
 
     Its `akiec` becomes AK, and SCC stays empty, unless the ISIC 2019 ground truth is given (`labels_csv`): it tells AK and SCC apart.

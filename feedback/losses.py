@@ -136,6 +136,5 @@ def _check_shapes(mask, saliency) -> None:
     agree = len(first) == len(second) and all(a == b or a is None or b is None for a, b in zip(first, second, strict=True))
     if not image or not agree:
         raise ValueError(
-            "expected mask and map of the same shape (batch, height, width) or (batch, height, width, 1), "
-            f"got {first} and {second}"
+            f"expected mask and map of the same shape (batch, height, width) or (batch, height, width, 1), got {first} and {second}"
         )

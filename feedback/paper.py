@@ -46,9 +46,7 @@ def simulation_row(balance: str, objective: str | None) -> dict[str, float]:
     if balance == "upsampled":
         weights = {None: "n/a", "classification": "0", "explanation": "1", "combined": "0.3"}
         cells = next(
-            row
-            for row in table["rows"]
-            if row["lambda"] == weights[objective] and (objective is not None or row["test"] == "100% Sim Set")
+            row for row in table["rows"] if row["lambda"] == weights[objective] and (objective is not None or row["test"] == "100% Sim Set")
         )
         found = {f"sensitivity_{name}": number(cells[f"sens_{name}"]) for name in SENSITIVITY_ORDER}
         found["jaccard_deviation"] = number(cells.get("avg_jaccard_sd"))

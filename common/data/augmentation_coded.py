@@ -24,7 +24,7 @@ def coded_copy(image: np.ndarray, group: int, rng: np.random.Generator) -> np.nd
     for index in rng.choice(len(operations), size=number, replace=False):
         swapped = operations[index](swapped, rng)
     _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])  # type: ignore[index]
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def sheet(rows: Sequence[SheetRow], title: str = "") -> Figure:
     methods = list(rows[0].columns)
     size = 1.15
     figure = Figure(figsize=(size * (len(methods) + 1) + 2.2, size * len(rows) + 1.0), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.02, wspace=0.02)
+    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.02, wspace=0.02)  # type: ignore[union-attr, call-arg]
     grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
     maps_drawn = False
     for index, row in enumerate(rows):

@@ -38,9 +38,9 @@ def foldable(graph: keras.Model) -> dict[int, keras.layers.BatchNormalization]:
             and calls[id(conv)] == 1
             and uses[id(source)] == 1
             and id(source) not in outputs
-            and conv.activation is keras.activations.linear
-            and conv.data_format == "channels_last"
-            and conv.compute_dtype == norm.compute_dtype == "float32"
+            and conv.activation is keras.activations.linear  # type: ignore[union-attr]
+            and conv.data_format == "channels_last"  # type: ignore[union-attr]
+            and conv.compute_dtype == norm.compute_dtype == "float32"  # type: ignore[union-attr]
             and norm.axis in (-1, 3)
         ):
             found[id(conv)] = norm

@@ -36,8 +36,15 @@ def run_baseline(options: BaselineOptions) -> Path:
         "feedback",
         "baseline",
         {
-            **as_dict(settings), "reading": options.reading, "dataset": dataset.name, "synthetic": dataset.synthetic, "classes": classes,
-            "seed": options.seed, "limit": options.limit, "precision": options.precision, "images": len(manifest),
+            **as_dict(settings),
+            "reading": options.reading,
+            "dataset": dataset.name,
+            "synthetic": dataset.synthetic,
+            "classes": classes,
+            "seed": options.seed,
+            "limit": options.limit,
+            "precision": options.precision,
+            "images": len(manifest),
         },  # fmt: skip
         run_dir=options.run_dir,
         name_parts=(dataset.name, settings.backbone, options.reading, settings.split, f"seed{options.seed}"),

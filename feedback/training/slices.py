@@ -94,5 +94,3 @@ def _drop_checkpoint(run: Run, number: int) -> None:
     """Twenty copies of VGG16 would fill 5 GB; only the last slice's weights are needed to go on."""
     path = run.path / "checkpoints" / f"slice{number:02d}" / "complete" / "state.npz"
     path.unlink(missing_ok=True)
-
-

@@ -57,7 +57,7 @@ def cells_of(options: TablesOptions, base: Path, folder: Path) -> list[GridCell]
             if options.slice_epochs is not None:
                 chosen["epochs"] = options.slice_epochs
             arguments = (*arguments_of(options, chosen), "--slices", str(options.slices))
-            labels = {"balance": "slices", "objective": objective, "seed": seed}
+            labels = {"balance": "slices", "objective": objective, "seed": seed}  # type: ignore[dict-item]
             cells.append(GridCell("feedback", "slices", arguments, folder / f"slices-{objective}-seed{seed}", labels))
     return cells
 

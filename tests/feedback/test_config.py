@@ -76,8 +76,14 @@ def test_wrong_options(kind, values, message):
 
 def test_a_cell_of_the_grid_is_the_same_command(small_base, tmp_path):
     options = TablesOptions(
-        dataset="isic2018", data_dir=tmp_path, base=small_base, epochs=3, skip_unreadable=True, seeds=(0, 1),
-        balances=("none", "upsampled"), slices=2,
+        dataset="isic2018",
+        data_dir=tmp_path,
+        base=small_base,
+        epochs=3,
+        skip_unreadable=True,
+        seeds=(0, 1),
+        balances=("none", "upsampled"),
+        slices=2,
     )
     cells = cells_of(options, small_base, tmp_path)
     assert len(cells) == 2 * (2 * 3 + 3) and len({cell.run_dir for cell in cells}) == len(cells)
