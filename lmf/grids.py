@@ -1,7 +1,7 @@
 """The grid commands: `tables` (Tables 1 to 5, figs. 1 and 2) and `sweep` (fig. 4). Each runs what is missing, then writes its summary."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,31 +34,25 @@ def grid_cell(options: TrainLossOptions) -> GridCell:
 
 def tables_command(options: TablesOptions) -> None:
     """`lmf tables`."""
-    wanted = options.cells()
-    run = open_summary("tables", wanted, options.run_dir)
-    cells = [grid_cell(each) for each in wanted]
-    if run.finished:
-        return
-    outcome = run_grid(cells)
-    table = collect(cells, COLLECTED)
-    if (table["n"] > 0).any():
-        write_tables(run, table)
-    if not outcome.failed:
-        run.finish()
-    outcome.check()
+    _run_summary("tables", options, write_tables)
 
 
 def sweep_command(options: SweepOptions) -> None:
     """`lmf sweep`."""
+    _run_summary("sweep", options, lambda run, table: write_sweep(run, table, options))
+
+
+def _run_summary(name: str, options: TablesOptions | SweepOptions, write: Callable[[Run, pd.DataFrame], None]) -> None:
+    """Run the cells that are missing, write the summary of those that are there, and only then report failures."""
     wanted = options.cells()
-    run = open_summary("sweep", wanted, options.run_dir)
+    run = open_summary(name, wanted, options.run_dir)
     cells = [grid_cell(each) for each in wanted]
     if run.finished:
         return
     outcome = run_grid(cells)
     table = collect(cells, COLLECTED)
     if (table["n"] > 0).any():
-        write_sweep(run, table, options)
+        write(run, table)
     if not outcome.failed:
         run.finish()
     outcome.check()

@@ -12,6 +12,7 @@ The focal loss is the same in both.
     model.compile(optimizer="adam", loss=LMFLoss([229, 360, 769, 81, 779, 4693, 100], alpha=1.0, beta=2.0))
 """
 
+import abc
 from collections.abc import Sequence
 
 import keras
@@ -62,7 +63,7 @@ def focal_values(logits, labels, gamma: float):
     return ops.power(ops.maximum(-ops.expm1(-values), TINY), gamma) * values
 
 
-class ImbalanceLoss(keras.losses.Loss):
+class ImbalanceLoss(keras.losses.Loss, abc.ABC):
     """What the losses share: checks, one-hot labels and class weights; subclasses define `values(logits, labels)` `(batch,)`.
 
     `class_counts`: training images of each class, in the order of the logits; all at least 1.
@@ -81,9 +82,9 @@ class ImbalanceLoss(keras.losses.Loss):
     def coded(self) -> bool:
         return self.reading == "coded"
 
+    @abc.abstractmethod
     def values(self, logits, labels):
         """Loss of each sample, `(batch,)` float32, whose plain mean is the loss of the batch."""
-        raise NotImplementedError
 
     def weighted(self, values, labels, class_weights):
         """Each sample's value times its class weight; in the coded reading scaled so that the plain mean is sum(w v) / sum(w)."""
