@@ -36,8 +36,9 @@ class Stage:
     reduce_factor: float = 0.2
     reduce_patience: int = 2
     min_learning_rate: float = 1e-5
-    schedule: Literal["plateau", "cosine"] = "plateau"
-    """`plateau`: the rule above. `cosine` (not of the documents): falls to 0 over the epochs, no early stopping."""
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    """`plateau`: the rule above. `constant`: neither that rule nor early stopping. `cosine` (not of the documents): falls to 0 over the
+    epochs, no early stopping."""
     keep: Literal["best", "last"] = "best"
     """Weights the stage ends with. The code saves its best epoch but evaluates the last (facts 1.4)."""
 
@@ -330,6 +331,19 @@ def effective(options: StudyOptions) -> Settings:
         changed = {stage: replace(own, **changes)}
         settings = replace(settings, **changed)
     return settings
+
+
+def control_stage(settings: Settings) -> Stage:
+    """The control's training: the encoder's epochs and learning rate, to its end, falling only where the encoder's falls too.
+
+    An encoder without validation (`monitor` None) keeps one rate throughout, so the control does. Which epoch is kept is the classifier
+    stage's choice (described: the best on validation images, which a contrastive loss has no use for).
+    """
+    encoder = settings.encoder
+    schedule = "constant" if encoder.monitor is None else encoder.schedule
+    return replace(
+        settings.classifier, epochs=encoder.epochs, learning_rate=encoder.learning_rate, patience=encoder.epochs, schedule=schedule
+    )
 
 
 def with_weights(settings: Settings, options: StudyOptions, pretrained: bool) -> Settings:

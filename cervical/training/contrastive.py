@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cervical.config import ContrastiveOptions, Settings, Stage
+from cervical.config import ContrastiveOptions, Settings, control_stage
 from cervical.data import Part, channel_statistics, random_views
 from cervical.losses import contrastive_loss
 from cervical.models import add_projection, attach, build_contrastive_classifier, build_encoder, build_head
@@ -64,7 +64,7 @@ def run_contrastive(options: ContrastiveOptions) -> Path:
 
     if settings.control:
         run_control(job, statistics)
-        notes.append("The control is the same network trained at once with plain cross-entropy, for as many epochs as the encoder.")
+        notes.append(_control_note(settings))
     conclude(job, classifier, f"Cervical cells: {settings.backbone}, contrastive ({settings.loss})", notes + unpublished(settings))
     return job.run.path
 
@@ -101,7 +101,7 @@ def features(encoder: keras.Model, part: Part) -> Part:
 
 
 def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> None:
-    """The same network with plain cross-entropy in `control/`: the encoder's epochs and rate, no early end, the same views."""
+    """The same network with plain cross-entropy in `control/`: the encoder's epochs, rate and views, no early end (`control_stage`)."""
     settings = job.settings
     run = job.run.subrun("control", identity("contrastive-control", settings, job.options, job.cells.dataset))
     if run.finished:
@@ -118,18 +118,24 @@ def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> N
     conclude(control, model, f"Cervical cells: {settings.backbone}, control (plain cross-entropy)", short_run_note(history, train, stage))
 
 
-def control_stage(settings: Settings) -> Stage:
-    """Epochs and learning rate of the encoder's stage, choice of the epoch as in the classifier's; it always runs to its end."""
-    encoder = settings.encoder
-    return replace(settings.classifier, epochs=encoder.epochs, learning_rate=encoder.learning_rate, patience=encoder.epochs)
-
-
 def unpublished(settings: Settings) -> list[str]:
     """The authors' own control, which no document prints."""
     found = notebook("control", settings.backbone)
     if found is None or settings.loss != "npairs":
         return []
     return [f"The authors' unpublished control with this network reached {found['accuracy']:.4f} ({found['source']})."]
+
+
+def _control_note(settings: Settings) -> str:
+    control, encoder = control_stage(settings), settings.encoder
+    rate = "the same learning rate throughout" if control.schedule == "constant" else "the same first learning rate and plateau rule"
+    kept = {True: "its best epoch on validation images", False: "its last epoch"}
+    own = kept[control.keep == "best" and control.monitor is not None]
+    theirs = kept[encoder.keep == "best" and encoder.monitor is not None]
+    return (
+        f"The control is the same network trained at once with plain cross-entropy: as many epochs as the encoder and {rate}. "
+        f"Of the control {own} is kept, of the encoder {theirs}."
+    )
 
 
 def _mixed(part: Part, settings: Settings) -> Batches:

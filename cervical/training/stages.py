@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cervical.config import CLASSES, Settings, Stage, StudyOptions, effective, with_weights
+from cervical.config import CLASSES, Settings, Stage, StudyOptions, control_stage, effective, with_weights
 from cervical.data import Cells, Part, load, prepare
 from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
 from common import device
@@ -106,6 +106,9 @@ def identity(method: str, settings: Settings, options: StudyOptions, dataset: Da
     # Options that came later: without them a run keeps the name it had before.
     if not chosen.get("views"):
         chosen.pop("views", None)
+    if method == "contrastive-control" or chosen.get("control"):
+        # Derived, but by a rule that has changed once: a control trained otherwise is another run.
+        chosen["control_stage"] = asdict(control_stage(settings))
     for stage in chosen.values():
         if isinstance(stage, dict) and stage.get("schedule") == "plateau":
             del stage["schedule"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,13 +10,23 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, FinetuneOptions, TablesOptions
+from cervical.config import (
+    CLASSES,
+    CODED,
+    CORRECTED,
+    DESCRIBED,
+    ContrastiveOptions,
+    CostSensitiveOptions,
+    FinetuneOptions,
+    TablesOptions,
+    control_stage,
+)
 from cervical.data import load
 from cervical.grids.tables import table_cells
-from cervical.training import run_contrastive, run_finetune
-from cervical.training.contrastive import control_stage
+from cervical.training import run_contrastive, run_finetune, stages
 from cervical.training.supervised import base_options, expected_cost_of
 from common.data.images import read_image, resize
+from common.data.pipeline import Batches
 from common.errors import UsageError
 from tests.cervical.conftest import small_backbone
 
@@ -102,10 +113,24 @@ def test_base_run_of_a_named_run_lies_beside_it(tmp_path):
     assert base_options(CostSensitiveOptions()).run_dir is None
 
 
-def test_control_gets_the_encoders_epochs_and_no_early_end():
+def test_control_gets_the_encoders_epochs_and_rate_and_no_early_end():
     settings = replace(DESCRIBED, encoder=replace(DESCRIBED.encoder, epochs=9, learning_rate=0.5))
     stage = control_stage(settings)
     assert (stage.epochs, stage.patience, stage.learning_rate, stage.keep) == (9, 9, 0.5, "best")
+
+
+@pytest.mark.parametrize(("settings", "falls"), [(DESCRIBED, False), (CODED, False), (CORRECTED, True)])
+def test_control_has_a_plateau_rule_only_where_the_encoder_has_one(settings, falls, monkeypatch):
+    given = {}
+    monkeypatch.setattr(stages, "fit", lambda *arguments, **named: given.update(named))
+    monkeypatch.setattr(stages, "recompute_batchnorm", lambda *arguments: None)
+    images = np.zeros((4, 4, 4, 3), dtype="uint8")
+    train = Batches(images, np.zeros(4, dtype="int32"), rows=np.arange(4), batch_size=2)
+    job = SimpleNamespace(run=None, options=ContrastiveOptions())
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    stages.train_stage(job, network, "control", control_stage(settings), train, train)
+    assert (given["reduce_lr"] is not None) == falls and given["schedule"] is None
+    assert given["select"] == control_stage(settings).keep
 
 
 @pytest.mark.parametrize("reading", ["coded", "corrected"])
