@@ -198,7 +198,7 @@ class EncoderOptions(StudyOptions):
 class ContrastiveOptions(EncoderOptions):
     loss: Loss | None = None
     """Contrastive loss (paper: npairs). The two `-coded` ones are the authors' broken competitors."""
-    control: bool = False
+    control: bool | None = None
     """Also train the control: the same network with plain cross-entropy, in `control/` inside the run folder."""
 
 
@@ -304,12 +304,11 @@ def effective(options: StudyOptions) -> Settings:
             "loss",
             "temperature",
             "head_input",
+            "control",
         )
         if getattr(options, name, None) is not None
     }
     settings = replace(settings, **given, seed=options.seed)
-    if getattr(options, "control", False):
-        settings = replace(settings, control=True)
     if getattr(options, "views", False):
         settings = replace(settings, views=True)
     schedule = getattr(options, "schedule", None)

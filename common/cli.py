@@ -17,7 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -276,7 +276,7 @@ def _parse(command: Command, program: str, arguments: Sequence[str]) -> Any:
                 command.options,
                 prog=program,
                 description=" ".join(command.help.split()),
-                args=list(arguments),
+                args=_with_values(command.options, arguments),
             )
     except SystemExit as stop:
         if not stop.code:
@@ -285,8 +285,16 @@ def _parse(command: Command, program: str, arguments: Sequence[str]) -> Any:
         raise UsageError(f"{program}: {_one_line(boxes.getvalue())} (see {program} --help)") from None
 
 
+def _with_values(options: type, arguments: Sequence[str]) -> list[str]:
+    """`--x` and `--no-x` of options typed `bool | None` (None: the reading decides), for which tyro expects a value, with that value."""
+    names = [field.name.replace("_", "-") for field in fields(options) if str(field.type) == "bool | None"]
+    words = {f"--{name}": (f"--{name}", "True") for name in names} | {f"--no-{name}": (f"--{name}", "False") for name in names}
+    return [part for word in arguments for part in words.get(word.replace("_", "-") if word.startswith("--") else word, (word,))]
+
+
 def _without_none(page: str) -> str:
     """None means "the reading decides", so neither the type nor the default needs to say it; blanks keep tyro's frame straight."""
+    page = re.sub(r"--(\S+) \{None,True,False\}", lambda found: f"--{found[1]}, --no-{found[1]}".ljust(len(found[0])), page)
     page = re.sub(r"\{None\}\|(\S+)", lambda found: found[1] + " " * 7, page)
     page = re.sub(r"\{None,(\S+)\}", lambda found: "{" + found[1] + "}" + " " * 5, page)
     return page.replace("(default: None)", " " * 15)

@@ -18,7 +18,15 @@ from common.backbones import BACKBONES
 from common.data.manifest import Dataset
 from common.evaluation import plots
 from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, grouped, seed_rows
+from common.evaluation.grid_tables import (
+    compare_means,
+    compare_methods,
+    comparisons_frame,
+    comparisons_text,
+    grouped,
+    means_text,
+    seed_rows,
+)
 from common.evaluation.report import SYNTHETIC
 from common.evaluation.tables import Printed, comparison_table, markdown, number
 from common.runs import Run
@@ -82,12 +90,14 @@ def write_comparison(run: Run, cells: list[GridCell], controls: list[GridCell]) 
     pair_by = ("backbone", "seed")
     frame = comparisons_frame(compare_methods(everything, "loss", cells[0].labels["loss"], pair_by), pair_by)
     run.write_csv("comparisons.csv", frame)
+    over_seeds = compare_means(everything, "loss", cells[0].labels["loss"], ("backbone",))
     parts = [
         "# Cervical cells: contrastive losses compared\n",
         SYNTHETIC if synthetic else "",
         "## Accuracy of a classifier on each encoder\n\nPrinted: the authors' notebooks (no document prints them).\n\n"
         + comparison_table(rows),
         "## Against " + str(cells[0].labels["loss"]) + "\n\n" + comparisons_text(frame, pair_by),
+        "### Mean over the seeds\n\n" + means_text(over_seeds, ("backbone",)) if over_seeds else "",
         "## Loss of the encoder\n\nValues of different losses cannot be compared; only whether each falls.\n\n" + "\n".join(falls),
         "".join(f"![{name}](figures/{name})\n\n" for name in names),
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,7 +19,15 @@ from common.backbones import BACKBONES
 from common.data.manifest import Dataset
 from common.evaluation import plots
 from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.grid_tables import compare_methods, comparisons_frame, comparisons_text, seed_rows
+from common.evaluation.grid_tables import (
+    Compared,
+    compare_means,
+    compare_methods,
+    comparisons_frame,
+    comparisons_text,
+    means_text,
+    seed_rows,
+)
 from common.evaluation.report import SYNTHETIC
 from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
 from common.runs import Run, read_json
@@ -30,6 +39,8 @@ TITLES = {
     "control": "Control",
 }
 SCORES = ("precision", "recall", "f1")
+PAIR_BY = ("backbone", "reading", "seed")
+BATCH_SIZE = "32 (thesis 6.3)"
 
 
 def run_tables(options: TablesOptions) -> Path:
@@ -93,18 +104,35 @@ def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
         figure = plots_of(method, rows, group, synthetic)
         if figure is not None:
             names.append(plots.save(figure, run.path / "figures" / f"accuracy_{method}.png").name)
-    frame = comparisons_frame(compare_methods(done, "method", "finetune", ("backbone", "reading", "seed")), ("backbone", "reading", "seed"))
-    against = comparisons_frame(
-        compare_methods(done, "method", "control", ("backbone", "reading", "seed")), ("backbone", "reading", "seed")
-    )
-    both = pd.concat([frame, against[against["method"].str.startswith("contrastive")] if len(against) else against], ignore_index=True)
-    run.write_csv("comparisons.csv", both)
-    parts.append("## Methods against each other, on the same test images\n\n" + comparisons_text(both, ("backbone", "reading", "seed")))
+    frame = comparisons_frame(compared(done), PAIR_BY)
+    run.write_csv("comparisons.csv", frame)
+    parts.append("## Methods against each other, on the same test images\n\n" + comparisons_text(frame, PAIR_BY))
+    parts.append(_over_seeds(done))
     parts.append("## Table IV / 7.1: previous works\n\n" + _previous(done, synthetic))
     parts.append("## Tables 4.1 and 4.2: images\n\n" + _images(done, dataset))
     parts.append("## Table 6.1: settings\n\n" + _settings(done))
     parts.append("## Figures 6.1, 6.2, 6.4\n\n" + "".join(f"![{name}](figures/{name})\n\n" for name in names))
     run.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def compared(done: Sequence[GridCell]) -> list[Compared]:
+    """Every method against fine-tuning, and the contrastive ones against the control: one family, so that Holm's correction counts all."""
+    against_control = compare_methods(done, "method", "control", PAIR_BY)
+    return [
+        *compare_methods(done, "method", "finetune", PAIR_BY),
+        *(found for found in against_control if str(found[1]).startswith("contrastive")),
+    ]
+
+
+def _over_seeds(done: Sequence[GridCell]) -> str:
+    """The same comparisons of the mean over the seeds, where there are several."""
+    by = ("backbone", "reading")
+    against_control = compare_means(done, "method", "control", by)
+    found = [
+        *compare_means(done, "method", "finetune", by),
+        *(item for item in against_control if str(item.method).startswith("contrastive")),
+    ]
+    return "## Mean over the seeds, on the same test images\n\n" + means_text(found, by) if found else ""
 
 
 def method_rows(method: str, cells: Sequence[GridCell]) -> list[Row]:
@@ -217,13 +245,31 @@ def _settings(done: Sequence[GridCell]) -> str:
     for method in dict.fromkeys(each.labels["method"] for each in done):
         each = next(item for item in done if item.labels["method"] == method)
         settings = read_json(each.run_dir / "config.json")["settings"]
-        printed = tables()["hyperparameters"]["contrastive" if method.startswith("cont") else "fine_tuning_and_cost_sensitive"]
-        stages = [settings[name] for name in ("finetune", "encoder", "classifier") if isinstance(settings.get(name), dict)]
-        rows += [
-            [method, "epochs (at most)", ", ".join(str(stage["epochs"]) for stage in stages), printed["epoch"]],
-            [method, "learning rate", ", ".join(f"{stage['learning_rate']:g}" for stage in stages), printed["learning_rate"]],
-            [method, "loss", settings.get("loss", "cross-entropy"), printed["loss"]],
-            [method, "size", f"{settings['image_size']}x{settings['image_size']}", printed["size"]],
-            [method, "dropout", settings["dropout"], printed["dropout"]],
-        ]
+        # The control is in no document, so nothing is printed for it.
+        column = "contrastive" if method.startswith("contrastive") else "fine_tuning_and_cost_sensitive"
+        printed = {} if method == "control" else {**tables()["hyperparameters"][column], "batch_size": BATCH_SIZE}
+        names = ("control_stage",) if method == "control" else ("finetune", "encoder", "classifier")
+        stages = [settings[name] for name in names if isinstance(settings.get(name), dict)]
+        ours = {
+            "epoch": ", ".join(str(stage["epochs"]) for stage in stages) or MISSING,
+            "learning_rate": ", ".join(f"{stage['learning_rate']:g}" for stage in stages) or MISSING,
+            "batch_size": settings.get("batch_size", MISSING),
+            "loss": _loss(method, each, settings),
+            "activation": "softmax",
+            "optimizer": "Adam",
+            "size": f"{settings['image_size']}x{settings['image_size']}",
+            "dropout": settings["dropout"],
+        }
+        told = {"epoch": "epochs (at most)"}
+        rows += [[method, told.get(name, name.replace("_", " ")), value, printed.get(name, MISSING)] for name, value in ours.items()]
     return markdown(("method", "setting", "ours", "printed"), rows, left=2)
+
+
+def _loss(method: str, each: GridCell, settings: Mapping[str, Any]) -> str:
+    """The loss a run was trained with, in words; a contrastive run has one for each of its stages."""
+    if method == "cost-sensitive":
+        costs = read_json(each.run_dir / "metrics.json").get("costs") or [0.0]
+        return (
+            "log loss plus expected cost" if isinstance(costs[0], list) else f"weighted log loss (costs {settings.get('costs', MISSING)})"
+        )
+    return f"{settings['loss']}, then cross-entropy" if method.startswith("contrastive") and "loss" in settings else "cross-entropy"

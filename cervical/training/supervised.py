@@ -20,6 +20,7 @@ from cervical.training.stages import (
     begin,
     compile_model,
     conclude,
+    default_run_dir,
     evaluation_batches,
     nothing_half_written,
     resolve,
@@ -29,7 +30,7 @@ from cervical.training.stages import (
 from common.data.manifest import class_names
 from common.evaluation.metrics import class_indices, expected_cost
 from common.evaluation.outcome import read_predictions
-from common.runs import Run
+from common.runs import Run, is_finished
 
 
 def run_finetune(options: FinetuneOptions) -> Path:
@@ -47,10 +48,15 @@ def run_finetune(options: FinetuneOptions) -> Path:
 
 def run_cost_sensitive(options: CostSensitiveOptions) -> Path:
     """Fine-tuning with costs: the weighted log loss of thesis eq. 3.2, or a full cost matrix. Returns the run folder."""
-    names = class_names(load(options).manifest)
+    dataset = load(options)
+    names = class_names(dataset.manifest)
     settings = resolve("cost-sensitive", options, names)
     read_costs(settings.costs, names, np.ones(len(names)))  # a bad file is told before the fine-tuning, not after it
-    base = run_finetune(base_options(options)) if settings.init == "finetuned" else None
+    default = default_run_dir("cost-sensitive", settings, options, dataset)
+    base = None
+    # A finished run needs no base any more: `begin` only looks whether it is this very run.
+    if settings.init == "finetuned" and not is_finished(options.run_dir or default):
+        base = run_finetune(base_options(options, default))
     job = begin("cost-sensitive", options)
     if isinstance(job, Run):
         return job.path
@@ -98,10 +104,16 @@ def expected_cost_of(run: Path, matrix: np.ndarray) -> float:
     return expected_cost(truth, called, matrix)
 
 
-def base_options(options: CostSensitiveOptions) -> FinetuneOptions:
-    """The options of the fine-tuning run that a cost-sensitive one goes on from: the same, in its own folder."""
+def base_options(options: CostSensitiveOptions, default: Path | None = None) -> FinetuneOptions:
+    """The options of the fine-tuning run that a cost-sensitive one goes on from: the same, in its own folder.
+
+    That is the folder of `finetune` itself, finished perhaps, where the cost-sensitive run is in its `default` folder too (a grid names
+    it); beside a folder of the user's choice otherwise.
+    """
     given = {field.name: getattr(options, field.name) for field in fields(FinetuneOptions)}
-    if options.run_dir is not None:
+    if options.run_dir is None or (default is not None and options.run_dir.resolve() == default.resolve()):
+        given["run_dir"] = None
+    else:
         given["run_dir"] = options.run_dir.with_name(options.run_dir.name + "-finetuned")
     return FinetuneOptions(**given)
 

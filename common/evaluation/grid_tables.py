@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from common.evaluation.statistics import Difference, holm, mean_and_deviation, p
 from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
 
 Key = tuple[Any, ...]
+# What two methods were compared at (values of `pair_by`), the second one's name, and the outcome.
+Compared = tuple[Key, Any, Comparison]
 SCORES = ("precision", "recall", "f1")
 
 
@@ -102,9 +104,7 @@ def _aligned(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
     return base
 
 
-def compare_methods(
-    cells: Sequence[GridCell], method: str, baseline: Any, pair_by: Sequence[str] = ("seed",)
-) -> list[tuple[Key, Any, Comparison]]:
+def compare_methods(cells: Sequence[GridCell], method: str, baseline: Any, pair_by: Sequence[str] = ("seed",)) -> list[Compared]:
     """Every finished cell against the one whose label `method` is `baseline` and whose labels `pair_by` are the same.
 
     Returns (values of `pair_by`, the method, comparison). Pairs with other test images are left out: they cannot be compared.
@@ -138,7 +138,55 @@ def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], see
     return paired_bootstrap(right[:, : len(first)].mean(axis=1), right[:, len(first) :].mean(axis=1), seed=seed)
 
 
-def comparisons_frame(found: Sequence[tuple[Key, Any, Comparison]], pair_by: Sequence[str]) -> pd.DataFrame:
+class MeanDifference(NamedTuple):
+    """`method` against `baseline`: difference of the accuracies' means over `seeds` seeds, bootstrapped over the shared test images."""
+
+    key: Key
+    method: Any
+    baseline: Any
+    seeds: int
+    difference: Difference
+
+
+def compare_means(cells: Sequence[GridCell], method: str, baseline: Any, by: Sequence[str]) -> list[MeanDifference]:
+    """Methods against `baseline` over all the seeds that both have finished, for each value of the labels `by`; from two seeds on.
+
+    Left out where the seeds differ in their test images (a grouped split drawn anew for each seed): those cannot be paired.
+    """
+    found = []
+    for key, group in grouped(cells, by).items():
+        done: dict[Any, dict[Any, GridCell]] = {}
+        for cell in group:
+            if (cell.run_dir / "predictions.csv").is_file():
+                done.setdefault(cell.labels.get(method), {})[cell.labels.get("seed")] = cell
+        base = done.pop(baseline, {})
+        for name, runs in done.items():
+            seeds = [seed for seed in base if seed in runs]
+            difference = pooled_difference([base[seed] for seed in seeds], [runs[seed] for seed in seeds]) if len(seeds) > 1 else None
+            if difference is not None:
+                found.append(MeanDifference(key, name, baseline, len(seeds), difference))
+    return found
+
+
+def means_text(found: Sequence[MeanDifference], by: Sequence[str]) -> str:
+    """`compare_means` as markdown."""
+    rows = [
+        [
+            *item.key,
+            item.method,
+            item.baseline,
+            item.seeds,
+            number(item.difference.value, sign=True),
+            f"[{item.difference.low:+.4f}, {item.difference.high:+.4f}]",
+            ("better" if item.difference.value > 0 else "worse") if item.difference.excludes_zero else "no difference shown",
+        ]
+        for item in found
+    ]
+    note = "\nMean accuracy of the method's seeds minus that of the baseline's; the interval resamples test images, not seeds.\n"
+    return markdown((*by, "method", "against", "seeds", "accuracy", "95 % interval", "accuracy says"), rows, left=len(by) + 2) + note
+
+
+def comparisons_frame(found: Sequence[Compared], pair_by: Sequence[str]) -> pd.DataFrame:
     """The comparisons of `compare_methods` as a table that a CSV can hold; `mcnemar_p_holm` is corrected for their number."""
     rows = []
     for key, name, item in found:

@@ -46,6 +46,13 @@ def test_a_choice_of_epoch_does_not_switch_on_validation_where_there_is_none(tmp
     assert found.encoder == DESCRIBED.encoder and found.classifier.keep == "best"
 
 
+def test_a_control_can_be_switched_off_in_the_corrected_reading(tmp_path):
+    settled = {
+        given: config.effective(real(ContrastiveOptions, tmp_path, reading="corrected", control=given)) for given in (None, True, False)
+    }
+    assert {given: settings.control for given, settings in settled.items()} == {None: True, True: True, False: False}
+
+
 def test_sample_defaults_are_small():
     found = config.with_weights(config.effective(FinetuneOptions()), FinetuneOptions(), pretrained=True)
     assert (found.backbone, found.image_size, found.weights, found.freeze) == ("mobilenetv2_035", 64, "none", 0)

@@ -33,6 +33,8 @@ class Options(TrainOptions):
 
     margin: float = 0.5
     """Margin of the loss."""
+    with_control: bool | None = None
+    """Also the control."""
 
 
 HERE = __name__
@@ -55,6 +57,13 @@ def test_typed_options_reach_the_target() -> None:
     assert main("study", COMMANDS, ["train", "--epochs", "3", "--margin", "0.25", "--skip-unreadable"]) == 0
     (options,) = SEEN
     assert (options.epochs, options.margin, options.skip_unreadable, options.dataset) == (3, 0.25, True, "sample")
+
+
+@pytest.mark.parametrize(("words", "value"), [([], None), (["--with-control"], True), (["--no-with_control"], False)])
+def test_a_flag_that_the_reading_decides_can_be_set_both_ways(words: list[str], value: bool | None) -> None:
+    assert main("study", COMMANDS, ["train", *words]) == 0
+    (options,) = SEEN
+    assert options.with_control is value
 
 
 @pytest.mark.parametrize(
@@ -95,7 +104,7 @@ def test_help_lists_commands_and_options(capsys: pytest.CaptureFixture[str]) -> 
     assert main("study", COMMANDS, ["train", "--help"]) == 0
     page = capsys.readouterr().out
     assert "--margin FLOAT" in page and "Costs a minute." in page
-    assert "{None}" not in page
+    assert "{None}" not in page and "--with-control, --no-with-control" in page
 
 
 def test_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

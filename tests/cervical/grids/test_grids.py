@@ -21,6 +21,7 @@ from cervical.grids.tables import run_tables, table_cells
 from common.data.manifest import Dataset, class_names
 from common.data.sample import ensure_sample
 from common.evaluation.grid import GridCell
+from common.evaluation.metrics import holm
 from common.evaluation.outcome import write_metrics, write_predictions
 
 TINY = {"limit": 50, "image_size": 32}
@@ -32,7 +33,10 @@ def make_run(folder: Path, dataset: Dataset, experiment: str, labels: dict, seed
     manifest, classes = paper_split(dataset.manifest), class_names(dataset.manifest)
     manifest.to_csv(folder / "manifest.csv", index=False)
     stage = {"epochs": 3, "learning_rate": 0.001}
-    settings = {"copies": 1, "image_size": 32, "dropout": 0.5, "finetune": stage, "encoder": stage, "classifier": stage}
+    settings = {"copies": 1, "image_size": 32, "dropout": 0.5, "finetune": stage, "encoder": stage, "classifier": stage, "batch_size": 16}
+    settings |= {"control_stage": stage} if experiment == "contrastive-control" else {}
+    settings |= {"loss": labels.get("loss", "npairs")} if experiment.startswith("contrastive") else {}
+    settings |= {"costs": "printed"} if experiment == "cost-sensitive" else {}
     config = {"study": "cervical", "experiment": experiment, "dataset": "sample", "synthetic": True, "split": "paper", "seed": seed}
     config |= {"backend": "none", "machine": "none", "weights": "none", "backbone": labels.get("backbone"), "settings": settings}
     (folder / "config.json").write_text(json.dumps(config))
@@ -71,6 +75,16 @@ def test_arguments_are_what_differs_from_the_defaults():
     options = ContrastiveOptions(limit=50, epochs=1, control=True, weights="none", seed=3)
     assert arguments(options) == ("--limit", "50", "--seed", "3", "--weights", "none", "--epochs", "1", "--control")
     assert arguments(FinetuneOptions()) == ()
+    assert arguments(ContrastiveOptions()) == () and arguments(ContrastiveOptions(control=False)) == ("--no-control",)
+
+
+def test_only_the_first_loss_brings_a_control_in_the_corrected_reading_too(sample_cache):
+    options = CompareLossesOptions(cache_dir=sample_cache, reading="corrected", losses=("npairs", "ntxent", "supcon"))
+    cells = loss_cells(options, load(options))
+    assert ["--control" in cell.arguments for cell in cells] == [True, False, False]
+    assert ["--no-control" in cell.arguments for cell in cells] == [False, True, True]
+    options = TablesOptions(cache_dir=sample_cache, reading="corrected", methods=("contrastive",), controls=False)
+    assert [cell.arguments[-1] for cell in table_cells(options, load(options))] == ["--no-control"]
 
 
 def test_tables_of_two_seeds(home, sample_cache):
@@ -99,6 +113,19 @@ def test_tables_of_two_seeds(home, sample_cache):
         ("control", "contrastive-supcon"),
     } <= pairs
     assert comparisons["mcnemar_p"].between(0, 1).all()
+    # One family: the correction counts every row that is shown, and only those.
+    assert comparisons["mcnemar_p_holm"].to_numpy() == pytest.approx(holm(comparisons["mcnemar_p"].to_numpy()))
+    assert set(zip(comparisons["baseline"], comparisons["method"], strict=True)) <= {
+        *(("finetune", name) for name in ("cost-sensitive", "contrastive", "contrastive-supcon", "control")),
+        *(("control", name) for name in ("contrastive", "contrastive-supcon")),
+    }
+    assert "## Mean over the seeds" in report and "| vgg16 | described | contrastive | control | 2 |" in report
+    settings = [line for line in report.split("## Table 6.1")[1].splitlines() if "| loss |" in line or "| batch size |" in line]
+    assert "| finetune | loss | cross-entropy | Categorical Crossentropy |" in settings
+    assert "| cost-sensitive | loss | weighted log loss (costs printed) | Categorical Crossentropy |" in settings
+    assert "| contrastive | loss | npairs, then cross-entropy | Multiclass N-pairs Loss |" in settings
+    assert "| control | loss | cross-entropy | – |" in settings and "| finetune | batch size | 16 | 32 (thesis 6.3) |" in settings
+    assert "| finetune | activation | softmax | Softmax |" in report and "| finetune | optimizer | Adam | Adam |" in report
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {f"accuracy_{name}.png" for name in ("finetune", "cost-sensitive", "contrastive", "contrastive-supcon", "control")}
     before = (folder / "report.md").stat().st_mtime_ns

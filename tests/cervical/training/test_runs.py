@@ -23,7 +23,7 @@ from cervical.config import (
 )
 from cervical.data import load
 from cervical.grids.tables import table_cells
-from cervical.training import run_contrastive, run_finetune, stages
+from cervical.training import run_contrastive, run_cost_sensitive, run_finetune, stages, supervised
 from cervical.training.supervised import base_options, expected_cost_of
 from common.data.images import read_image, resize
 from common.data.pipeline import Batches
@@ -111,6 +111,37 @@ def test_base_run_of_a_named_run_lies_beside_it(tmp_path):
     base = base_options(CostSensitiveOptions(run_dir=tmp_path / "mine", costs="balanced", seed=3))
     assert base.run_dir == tmp_path / "mine-finetuned" and base.seed == 3 and not hasattr(base, "costs")
     assert base_options(CostSensitiveOptions()).run_dir is None
+
+
+def test_a_grids_cost_sensitive_run_goes_on_from_the_grids_fine_tuned_one(at_home, monkeypatch):
+    monkeypatch.setattr("cervical.models.build_backbone", small_backbone)
+    matrix = at_home.home / "matrix.csv"
+    rows = [",".join((name, *("0" if name == other else str(index + 1) for index, other in enumerate(CLASSES)))) for name in CLASSES]
+    matrix.write_text("\n".join([",".join(("", *CLASSES)), *rows]) + "\n")
+    given = CostSensitiveOptions(**at_home.options, init="finetuned", costs=str(matrix))
+    settings = stages.resolve("cost-sensitive", given, CLASSES)
+    default = stages.default_run_dir("cost-sensitive", settings, given, load(given))
+    options = replace(given, run_dir=default)  # as a grid gives it
+    assert base_options(options, default).run_dir is None
+
+    bases = []
+    monkeypatch.setattr(supervised, "run_finetune", lambda base: bases.append(run_finetune(base)) or bases[-1])
+    before = {path: path.stat().st_mtime_ns for path in at_home.finetune.rglob("*")}
+    folder = run_cost_sensitive(options)
+    assert [at_home.home / base for base in bases] == [at_home.finetune]
+    assert {path: path.stat().st_mtime_ns for path in at_home.finetune.rglob("*")} == before
+    assert not default.with_name(default.name + "-finetuned").exists()
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    costs = np.array(metrics["costs"])
+    assert costs.shape == (5, 5) and metrics["expected_cost"] == pytest.approx(expected_cost_of(folder, costs))
+    assert "a full matrix" in (folder / "report.md").read_text()
+
+    # Finished, it does not ask for its base again, and is still told from a run of other settings.
+    monkeypatch.setattr(supervised, "run_finetune", lambda base: pytest.fail("the base was trained again"))
+    assert run_cost_sensitive(options) == folder
+    with pytest.raises(UsageError, match="holds a run of other settings"):
+        run_cost_sensitive(replace(options, costs="balanced"))
 
 
 def test_control_gets_the_encoders_epochs_and_rate_and_no_early_end():

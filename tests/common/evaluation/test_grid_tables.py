@@ -6,9 +6,11 @@ import pytest
 
 from common.evaluation.grid import GridCell
 from common.evaluation.grid_tables import (
+    compare_means,
     compare_methods,
     comparisons_frame,
     comparisons_text,
+    means_text,
     pooled_difference,
     seed_rows,
     shared_interval,
@@ -90,6 +92,14 @@ def test_the_pooled_difference_is_that_of_the_means(cells):
     assert found.value == pytest.approx(np.mean([accuracy(cell) for cell in cells[3:6]]) - np.mean([accuracy(cell) for cell in cells[:3]]))
     assert found.excludes_zero
     assert pooled_difference(cells[:3], cells[6:]) is None
+
+
+def test_means_are_compared_over_the_seeds_both_have(cells):
+    (found,) = compare_means(cells[1:], "loss", "cce", [])  # cce has seeds 1 and 2, lmf 0 to 2, focal none
+    assert (found.method, found.baseline, found.seeds) == ("lmf", "cce", 2)
+    assert found.difference == pooled_difference(cells[1:3], cells[4:6])
+    assert "| lmf | cce | 2 |" in means_text([found], []) and "| better |" in means_text([found], [])
+    assert compare_means([cells[0], *cells[3:6]], "loss", "cce", []) == []  # one seed in common: nothing to average
 
 
 def test_tables_are_written_as_markdown_and_csv(cells, tmp_path):
