@@ -5,7 +5,7 @@ the dermatologists' masks, or any other set here that has masks.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from common.data.manifest import Dataset, check_readable, class_names, folders_d
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
 from common.errors import UsageError
-from feedback.isic import CLASSES, ham10000, isic2018, isic2019
+from feedback.isic import CLASSES, RENAMED, ham10000, isic2018, isic2019
 
 log = logging.getLogger(__name__)
 
@@ -221,16 +221,42 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return np.round(255 * (values / peak)).astype(np.uint8) if peak else np.zeros(values.shape, np.uint8)
 
 
-def overlap_counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Per split: how many images ISIC 2019 holds under the same id, under a changed id, or not at all. Stated in every report."""
-    counts = {}
-    for split in ("train", "validation", "test"):
-        rows = manifest[(manifest["split"] == split) & (manifest["copy"] == 0 if "copy" in manifest else True)]
-        found = rows["overlap"] if "overlap" in rows else pd.Series("", index=rows.index)
-        counts[split] = {
-            "images": len(rows), "same_id": int((found == "same").sum()), "renamed": int((found == "renamed").sum())
-        }  # fmt: skip
+def overlap_counts(manifest: pd.DataFrame) -> dict[str, dict[str, int | None]]:
+    """Per split: `images`, and how many of them ISIC 2019 holds under the same id (`same_id`) or a changed one (`renamed`).
+
+    None for both where nothing was compared (the column `overlap` is empty: every set but ISIC 2018): not known is not zero.
+    """
+    known = "overlap" in manifest and bool(manifest["overlap"].ne("").any())
+    counts: dict[str, dict[str, int | None]] = {}
+    for split, rows in _split_parts(manifest):
+        kinds = {key: int((rows["overlap"] == value).sum()) if known else None for key, value in _OVERLAPS.items()}
+        counts[split] = {"images": len(rows), **kinds}
     return counts
+
+
+_OVERLAPS = {"same_id": "same", "renamed": "renamed"}
+
+
+def seen_by_base(manifest: pd.DataFrame, base: pd.DataFrame) -> dict[str, int]:
+    """Per split: images whose id is among the base's training images, ISIC 2019's ending `_downsampled` taken off both.
+
+    Args:
+        manifest: of the simulation, with `image` and `split`.
+        base: manifest.csv of the base's run, with `image` and `split`. An id is a file's name without folder and ending.
+    """
+    known = {image_id(name) for name in base.loc[base["split"] == "train", "image"]}
+    return {split: sum(image_id(name) in known for name in rows["image"]) for split, rows in _split_parts(manifest)}
+
+
+def image_id(image: str) -> str:
+    """`images/ISIC_0000002_downsampled.jpg` -> `ISIC_0000002`."""
+    return Path(image).stem.removesuffix(RENAMED)
+
+
+def _split_parts(manifest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Train, validation and test rows; copies of up-sampled images left out."""
+    for split in ("train", "validation", "test"):
+        yield split, manifest[(manifest["split"] == split) & (manifest["copy"] == 0 if "copy" in manifest else True)]
 
 
 def class_counts(labels: Sequence[str], classes: Sequence[str]) -> dict[str, int]:

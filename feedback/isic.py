@@ -51,20 +51,23 @@ def isic2018(data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | No
 
     Layouts: the official folders (`ISIC2018_Task1-2_Training_Input`, `ISIC2018_Task2_Training_GroundTruth_v3`,
     `ISIC2018_Task1_Training_GroundTruth`) or `images/` beside `lesion_masks/`. Diagnoses come from the ISIC 2019 ground truth; an id is
-    looked up as it is and with `_downsampled`, and which of the two was found is noted in the column `overlap`.
+    looked up as it is and with `_downsampled`, and which of the two was found is noted in the column `overlap`. Groups are lesions where
+    the ISIC 2019 metadata CSV beside the labels knows them (708 images, 12 lesions with more than one), otherwise each image is one.
     """
     del skip_missing  # every image that is there is read; one without a diagnosis is left out and counted
     data_dir = Path(data_dir)
     folder = _image_folder(data_dir, "*Training_Input*")
     images = _by_id(path for path in sorted(folder.iterdir()) if is_image(path))
-    labels = read_labels(_labels_file(data_dir, labels_csv, "ISIC 2018 itself has no diagnoses"))
+    labels_file = _labels_file(data_dir, labels_csv, "ISIC 2018 itself has no diagnoses")
+    labels, lesions = read_labels(labels_file), _lesions(labels_file)
     rows, unlabelled = [], 0
     for name, path in images.items():
         found = next((key for key in (name, name + RENAMED) if labels.get(key)), None)
         unlabelled += found is None
         if found is not None:
             overlap = "same" if found == name else "renamed"
-            rows.append({"image": _relative(path, data_dir), "label": labels[found], "group": name, "overlap": overlap, "id": name})
+            rows.append({"image": _relative(path, data_dir), "label": labels[found], "group": lesions.get(found, name), "overlap": overlap,
+                         "id": name})  # fmt: skip
     if not rows:
         raise UsageError(f"{folder}: none of the {len(images)} images has a diagnosis in the labels file; expected ISIC 2019's ids")
     # The official archives lie side by side: masks of the validation and test images are no mistake, they are only not ours.

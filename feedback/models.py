@@ -123,6 +123,8 @@ class SelfExplaining(keras.Model):
         soft: False: the loss takes the map uncut.
         only_wrong: learn only from images whose class or region is wrong (figure 4.1); otherwise from all.
         region_threshold: Jaccard index from which a region counts as right.
+        nominal_batch: images of a full batch, for which the optimiser's rate is meant. A smaller batch (the last of an epoch) pulls in
+            proportion, so that every image has the same weight; the reported loss is the mean all the same. None: the mean of any batch.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class SelfExplaining(keras.Model):
         soft: bool = True,
         only_wrong: bool = False,
         region_threshold: float = 0.5,
+        nominal_batch: int | None = None,
     ) -> None:
         super().__init__(name=f"self_explaining_{classifier.name}")
         if not 0 <= explanation_weight <= 1:
@@ -150,6 +153,7 @@ class SelfExplaining(keras.Model):
         self.differentiate_weights = differentiate_weights
         self.only_wrong = only_wrong
         self.region_threshold = region_threshold
+        self.nominal_batch = nominal_batch
         self.cut = threshold
         self.explanation_loss = explanation_loss_for(feedback, threshold if soft else None)
         self.trackers = {
@@ -217,7 +221,12 @@ class SelfExplaining(keras.Model):
         for name, right in zip(CASES, ((1, 1), (1, 0), (0, 1), (0, 0)), strict=True):
             in_class = class_right if right[0] else 1.0 - class_right
             self.trackers[name].update_state(in_class * (region_right if right[1] else 1.0 - region_right))
-        return ops.mean(loss)
+        mean = ops.mean(loss)
+        if training and self.nominal_batch is not None:
+            # The value of the mean with the gradient of sum / nominal_batch.
+            pull = mean * (ops.cast(ops.shape(loss)[0], "float32") / self.nominal_batch)
+            mean = pull + ops.stop_gradient(mean - pull)
+        return mean
 
     def train_step(self, *arguments):
         """Keras's own. With constant a_k the explanation loss gives the layers behind the map no gradient: meant so, and no warning."""

@@ -55,7 +55,7 @@ def simulation_report(run: Run, settings: Simulation) -> None:
     notes = [*leakage_notes(run.config, metrics), *method_notes(settings, metrics)]
     write_report(run, title, printed, notes)
     insert_section(run.path / "report.md", simulation_section(metrics))
-    write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:2])
+    write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:3])
 
 
 def printed_cells(settings: Simulation, metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -126,19 +126,24 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
 
 
 def leakage_notes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    """Stated in every report: which simulation images ISIC 2019 holds, and what the base has seen."""
-    overlap = metrics["overlap"]
-    parts = ", ".join(f"{name} {found['same_id']} + {found['renamed']} of {found['images']}" for name, found in overlap.items())
+    """Stated in every report: what the base was trained on among the simulation images, and which of them ISIC 2019 holds.
+
+    Counts that were not taken are said to be not known; a zero is always a counted one.
+    """
+    overlap, seen = metrics["overlap"], metrics.get("seen_by_base")
     base = str(config["settings"]["base_dataset"])
-    if "isic2019" in base:
-        seen = "The base was trained on ISIC 2019, so it may have seen them."
-    elif "ham10000" in base:
-        seen = "The base was trained on HAM10000, which holds none of them."
+    if seen is None:
+        said = "not known (its run folder holds no manifest.csv)"
     else:
-        seen = f"The base was trained on {base}."
+        said = ", ".join(f"{name} {count} of {overlap[name]['images']}" for name, count in seen.items())
+    if any(found["same_id"] is None for found in overlap.values()):
+        held = f"not known for {config['settings']['dataset']}"
+    else:
+        held = ", ".join(f"{name} {found['same_id']} + {found['renamed']} of {found['images']}" for name, found in overlap.items())
     counted = metrics["training_images"]
     return [
-        f"Simulation images that ISIC 2019 holds too (same id + renamed `_downsampled`): {parts}. {seen} The thesis found 627.",
+        f"Simulation images that the base was trained on ({base}; the same id, `_downsampled` taken off): {said}.",
+        f"Simulation images that ISIC 2019 holds too (same id + renamed `_downsampled`): {held}. The thesis found 627.",
         f"Training images by class: {', '.join(f'{name} {count}' for name, count in counted.items() if count)}; "
         f"left out: {', '.join(f'{count} {name}' for name, count in metrics['left_out'].items()) or 'none'}.",
     ]
@@ -151,7 +156,8 @@ def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
         f"Channel weights of the map in the loss: {settings.gradients}. Gradient norm: "
         + (f"clipped at {settings.clip_norm:g}." if settings.clip_norm else "not clipped."),
         f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index); "
-        f"{metrics['minutes_per_epoch']:.2f} minutes an epoch (thesis, section 5.10: 262 to 554 on a GTX Titan).",
+        f"{metrics['minutes_per_epoch']:.2f} minutes an epoch (median of the epochs after the first, which compiles; thesis, section 5.10: "
+        "262 to 554 on a GTX Titan).",
     ]
     if settings.feedback == "wrong":
         notes.append("Feedback only where class or region is wrong; both_right, region_wrong, … in history.csv count the cases.")

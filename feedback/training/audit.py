@@ -56,7 +56,10 @@ def sample_rows(dataset: Dataset) -> list[tuple[str, np.ndarray, dict[str, np.nd
 
 def _overlap(manifest, folder: Path) -> None:
     counts = data.overlap_counts(manifest)
-    lines = [[split, found["images"], found["same_id"], found["renamed"]] for split, found in counts.items()]
+    lines = [
+        [split, found["images"], *("not known" if found[kind] is None else found[kind] for kind in ("same_id", "renamed"))]
+        for split, found in counts.items()
+    ]
     with atomic(folder / "overlap.md") as temporary:
         temporary.write_text(
             "# Simulation images that ISIC 2019 holds too\n\n"

@@ -99,6 +99,8 @@ def _train_base(
         extra_callbacks=[StopOnNaN(), *tensorboard(run, options)],
     )  # fmt: skip
     if len(batches) * settings.epochs < SHORT_RUN:
+        # A process that finds the stage complete has drawn no epoch: the order and the augmentation must not depend on that.
+        batches.epoch = settings.epochs
         recompute_batchnorm(model, (batches[index] for index in range(len(batches))))
 
 

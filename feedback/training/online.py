@@ -40,6 +40,7 @@ def self_explaining(classifier: keras.Model, settings: Simulation) -> SelfExplai
         soft=settings.soft,
         only_wrong=settings.feedback == "wrong",
         region_threshold=settings.region_threshold,
+        nominal_batch=settings.batch_size,
     )
     optimizer = keras.optimizers.SGD(settings.learning_rate * settings.batch_size, global_clipnorm=settings.clip_norm or None)
     model.compile(optimizer, jit_compile=device.jit_compile())

@@ -17,7 +17,7 @@ from feedback.config import SimulateOptions, Simulation, as_dict, simulation_set
 from feedback.models import SelfExplaining
 from feedback.training.faithful import measure_once
 from feedback.training.online import self_explaining, tune
-from feedback.training.stage import Stage, load_classifier, prepare
+from feedback.training.stage import Stage, load_classifier, model_digest, prepare
 
 
 def run_simulate(options: SimulateOptions) -> Path:
@@ -45,7 +45,7 @@ def run_simulate(options: SimulateOptions) -> Path:
     outcome["baseline_whole_set"] = summary(whole, stage.classes, settings.region_threshold, options.seed)
     outcome["baseline_validation"] = summary(validation, stage.classes, settings.region_threshold, options.seed)
     outcome["validation"] = selected_epoch(history)
-    outcome["minutes_per_epoch"] = float(history["seconds"].mean() / 60)
+    outcome["minutes_per_epoch"] = minutes_per_epoch(history)
     if faithful:
         faithful["after"] = measure_once(run, "after", explainer, stage, options.faithfulness, options.seed)
         outcome["faithfulness"] = faithful
@@ -54,7 +54,7 @@ def run_simulate(options: SimulateOptions) -> Path:
 
 
 def open_run(experiment: str, options: SimulateOptions, settings: Simulation, stage: Stage, **more: Any) -> Run:
-    """The run folder of a simulation; its settings hold the base's name and everything that decides the result."""
+    """The run folder of a simulation; its settings hold the base (name, SHA-256 of its model) and everything that decides the result."""
     config = read_json(stage.base / "config.json")
     return Run.open(
         "feedback",
@@ -69,6 +69,7 @@ def open_run(experiment: str, options: SimulateOptions, settings: Simulation, st
             "limit": options.limit,
             "precision": options.precision,
             "base": stage.base.name,
+            "base_model": model_digest(stage.base),
             "base_dataset": config["dataset"],
             "base_fingerprint": config["data_fingerprint"],
             "backbone": config["backbone"],
@@ -109,19 +110,37 @@ def outcome_of(stage: Stage, settings: Simulation, seed: int, before: Assessment
     """What metrics.json holds beside the classifier's own scores."""
     test = stage.part("test")
     train = stage.manifest[stage.manifest["split"] == "train"]
-    found = {
+    found: dict[str, Any] = {
         "before": summary(before, stage.classes, settings.region_threshold, seed),
         "after": summary(after, stage.classes, settings.region_threshold, seed),
         "change": difference(before, after, seed),
         "ellipse": ellipse_baseline(stage.masks[test], seed),
         "whole_image": whole_image_baseline(stage.masks[test], seed),
         "overlap": data.overlap_counts(stage.manifest),
+        "seen_by_base": seen_by_base(stage),
         "training_images": data.class_counts(train["label"], stage.classes),
         "left_out": stage.dataset.left_out,
     }
     jaccard, after_scores = found["after"]["jaccard"], found["after"]
     found["sensitivity"] = {**after_scores["sensitivity"], "average": after_scores["average_sensitivity"]}
     return found | {"jaccard": jaccard["mean"], "jaccard_deviation": jaccard["deviation"], "jaccard_interval": jaccard["interval"]}
+
+
+def minutes_per_epoch(history: pd.DataFrame) -> float:
+    """Median over the epochs after the first, which compiles the step as well; the one epoch where there is only one.
+
+    The median, because a process that resumes compiles again in the middle. Validation at the epoch's end is included.
+    """
+    seconds = history["seconds"].to_numpy()
+    return float(np.median(seconds[1:] if len(seconds) > 1 else seconds) / 60)
+
+
+def seen_by_base(stage: Stage) -> dict[str, int] | None:
+    """Per split: images that the base was trained on, by id. None when the base's folder holds no manifest.csv (a published run)."""
+    path = stage.base / "manifest.csv"
+    if not path.is_file():
+        return None
+    return data.seen_by_base(stage.manifest, pd.read_csv(path, keep_default_na=False, dtype=str))
 
 
 def selected_epoch(history: pd.DataFrame) -> dict[str, float]:

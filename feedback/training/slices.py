@@ -8,9 +8,9 @@ import pandas as pd
 from common import device
 from common.runs import Run
 from feedback.assessment import Explainer, assess, summary
-from feedback.config import Simulation, SlicesOptions, simulation_settings
+from feedback.config import SlicesOptions, simulation_settings
 from feedback.training.online import self_explaining, tune
-from feedback.training.simulate import assess_once, finish, open_run, outcome_of, tensorboard, write_manifest
+from feedback.training.simulate import assess_once, finish, minutes_per_epoch, open_run, outcome_of, tensorboard, write_manifest
 from feedback.training.stage import Stage, load_classifier, prepare
 
 
@@ -47,7 +47,7 @@ def run_slices(options: SlicesOptions) -> Path:
             _drop_checkpoint(run, number - 1)
     outcome = outcome_of(stage, settings, options.seed, before, after)
     outcome["baseline_whole_set"] = summary(whole, stage.classes, settings.region_threshold, options.seed)
-    outcome |= slices_outcome(rows, settings)
+    outcome |= slices_outcome(rows, pd.read_csv(run.path / "history.csv"))
     finish(run, model, stage, settings, options.seed, before, after, outcome, explainer)
     return run.path
 
@@ -58,15 +58,19 @@ def slices_of(stage: Stage, count: int, seed: int) -> list[np.ndarray]:
     return [part for part in np.array_split(order, count) if len(part)]
 
 
-def slices_outcome(rows: list[dict], settings: Simulation) -> dict:
-    """What metrics.json says of the slices; `validation` names the last slice's kept score, as a simulation's does."""
+def slices_outcome(rows: list[dict], history: pd.DataFrame) -> dict:
+    """What metrics.json says of the slices; `validation` names the last slice's kept score, as a simulation's does.
+
+    `history`: the epochs of all slices, in order.
+    """
     table = pd.DataFrame(rows)
     last = table.iloc[-1]
     tuned = table[table["slice"] >= 0]
     return {
         "slices": tuned.to_dict("records"),
-        "minutes_per_slice": float(tuned["minutes"].mean()),
-        "minutes_per_epoch": float(tuned["minutes"].mean() / settings.epochs),
+        # The first slice compiles the step too, and a resumed one again: the median of the others is what a slice takes.
+        "minutes_per_slice": float((tuned["minutes"].iloc[1:] if len(tuned) > 1 else tuned["minutes"]).median()),
+        "minutes_per_epoch": minutes_per_epoch(history),
         "validation": {"epoch": int(last["epoch"]), "jaccard": float(last["validation_jaccard"])},
     }
 

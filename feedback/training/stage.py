@@ -1,5 +1,6 @@
 """What a simulation works on: base classifier, images, masks, split and balance, as arrays."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,18 @@ def sample_base(options: SimulateOptions) -> Path:
     given = {"reading": options.reading, "seed": 0, "cache_dir": options.cache_dir, "image_size": options.image_size}
     backbone = {} if options.backbone is None else {"backbone": options.backbone}
     return run_baseline(BaselineOptions(dataset="sample", **given, **backbone))
+
+
+def model_digest(run: Path) -> str:
+    """16 hexadecimal digits of SHA-256 over a run's model.keras. UsageError when it is missing.
+
+    A folder's name says nothing: a base that was trained again under the same name is another base.
+    """
+    try:
+        with (run / "model.keras").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UsageError(f"{run / 'model.keras'}: cannot be read ({error.strerror})") from None
 
 
 def load_classifier(run: Path) -> keras.Model:

@@ -16,7 +16,7 @@ from common.evaluation.tables import Printed, Row, comparison_table, interval_te
 from common.runs import Run, read_json
 from feedback import figures, paper, reporting
 from feedback.config import SimulateOptions, TablesOptions
-from feedback.training.stage import sample_base
+from feedback.training.stage import model_digest, sample_base
 
 METRICS = ("accuracy", "jaccard", "jaccard_deviation", "after.average_sensitivity", "after.accuracy_among_present", "minutes_per_epoch")
 
@@ -26,7 +26,8 @@ def run_tables(options: TablesOptions) -> Path:
     base = options.base or sample_base(options)
     cells = cells_of(options, base, Path("."))
     settings = {
-        "dataset": options.dataset, "reading": options.reading, "base": base.name, "limit": options.limit,
+        "dataset": options.dataset, "reading": options.reading, "base": base.name, "base_model": model_digest(base),
+        "limit": options.limit,
         "cells": [[*cell.arguments, *map(str, cell.labels.values())] for cell in _without_paths(cells)],
     }  # fmt: skip
     run = Run.open("feedback", "tables", settings, run_dir=options.run_dir, name_parts=(options.dataset, options.reading, base.name))
@@ -108,7 +109,7 @@ def write_tables(run: Run, cells: Sequence[GridCell]) -> None:
         drawn = figures.learning_curves(dict(reversed(histories.items())), synthetic=synthetic)
         save(drawn, run.path / "figures" / f"curves_{balance}.png")
     metrics = read_json(done[0].run_dir / "metrics.json")
-    parts.append("## Overlap\n\n" + "".join(f"- {note}\n" for note in reporting.leakage_notes(first, metrics)[:1]))
+    parts.append("## Overlap\n\n" + "".join(f"- {note}\n" for note in reporting.leakage_notes(first, metrics)[:2]))
     if len(done) < len(cells):
         parts.append("## Not run\n\n" + "".join(f"- {cell.name}\n" for cell in cells if not cell.finished))
     names = sorted(path.name for path in (run.path / "figures").glob("*.png"))

@@ -136,6 +136,24 @@ def test_labels_are_found_under_both_ids(tiny):
     data.check_masks(found)
 
 
+def test_groups_are_lesions_where_the_metadata_knows_them(tiny):
+    assert isic2018(tiny).manifest["group"].tolist() == ["ISIC_0000000", "ISIC_0000001", "ISIC_0000002"]
+    rows = "image,lesion_id\nISIC_0000000,L7\nISIC_0000001_downsampled,L7\nISIC_0000002,\n"
+    (tiny / "ISIC_2019_Training_Metadata.csv").write_text(rows)
+    assert isic2018(tiny).manifest["group"].tolist() == ["L7", "L7", "ISIC_0000002"]
+
+
+def test_what_was_not_counted_is_not_zero(tiny):
+    base = pd.DataFrame({
+        "image": ["x/ISIC_0000000_downsampled.jpg", "x/ISIC_0000001.jpg", "x/ISIC_0000002.jpg"], "split": ["train", "train", "test"],
+    })  # fmt: skip
+    manifest = isic2018(tiny).manifest.assign(split=["train", "test", "test"])
+    assert data.seen_by_base(manifest, base) == {"train": 1, "validation": 0, "test": 1}
+    assert data.overlap_counts(manifest)["test"] == {"images": 2, "same_id": 1, "renamed": 1}
+    # HAM10000, ISIC 2019 and folders are compared with nothing.
+    assert data.overlap_counts(manifest.assign(overlap=""))["test"] == {"images": 2, "same_id": None, "renamed": None}
+
+
 def test_bad_masks_are_named(tiny):
     _write(tiny / "lesion_masks" / "ISIC_0000002_segmentation.png", np.zeros((6, 8), "uint8"))
     with pytest.raises(UsageError, match=r"ISIC_0000002_segmentation.png: the mask is 8x6 pixels, its image .* 16x12"):
@@ -182,6 +200,16 @@ def test_real_isic2018(shared_data):
     split = data.paper_split(found.manifest, 0)
     assert set(split.loc[split["overlap"] == "same", "split"]) == {"train"}
     assert split["split"].value_counts().to_dict() == {"train": 2593 - 2 * 257, "validation": 257, "test": 257}
+
+
+def test_real_isic2018_is_split_by_lesion(shared_data):
+    labels = shared_data("isic2019") / "ISIC_2019_Training_GroundTruth.csv"
+    manifest = isic2018(shared_data("isic2018_task1"), labels).manifest
+    sizes = manifest["group"].value_counts()
+    assert (sizes > 1).sum() == 12
+    split = data.split_rows(manifest, "grouped", 0, keep_overlap_in_training=False)
+    assert (split.groupby("group")["split"].nunique() == 1).all()
+    assert (data.split_rows(manifest, "paper", 0, True).groupby("group")["split"].nunique() > 1).any()
 
 
 def test_real_ham10000_fills_eight_classes(shared_data):

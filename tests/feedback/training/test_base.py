@@ -1,6 +1,8 @@
 """The base classifier from options to report on a few drawn images."""
 
+import gc
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from feedback.config import BaselineOptions
 from feedback.isic import CLASSES
 from feedback.training import base
 from feedback.training.base import class_weights, run_baseline
+from tests.feedback.conftest import small_classifier
 
 
 def _manifest() -> pd.DataFrame:
@@ -35,9 +38,31 @@ def test_baseline_of_a_real_network(sample_cache, tmp_path):
     assert (_run(sample_cache, tmp_path / "base") / "finished.json").is_file()
 
 
-def test_baseline(sample_cache, tmp_path, monkeypatch, make_classifier):
-    monkeypatch.setattr(base, "build_classifier", lambda _, size, classes, **__: make_classifier(classes, size))
-    run = _run(sample_cache, tmp_path / "base")
+@pytest.fixture(scope="module")
+def whole(sample_cache, tmp_path_factory) -> Path:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(base, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
+        return _run(sample_cache, tmp_path_factory.mktemp("bases") / "whole")
+
+
+def test_a_base_killed_after_its_last_epoch_ends_as_an_unbroken_one(whole, sample_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "recompute_batchnorm", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _run(sample_cache, tmp_path / "broken")
+    gc.collect()  # a killed process drops its lock; here the abandoned run object must go
+    broken = _run(sample_cache, tmp_path / "broken")
+    # The statistics of batch normalisation are drawn again: from the same order and augmentation.
+    assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+def test_baseline(whole):
+    run = whole
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["synthetic"] and set(metrics["one_vs_rest"]) == set(CLASSES) and "average" in metrics["sensitivity"]
     text = (run / "report.md").read_text()

@@ -7,8 +7,9 @@ from keras import ops
 
 from common.errors import UsageError
 from feedback.config import Simulation
+from feedback.models import SelfExplaining
 from feedback.training import online_step, self_explaining
-from feedback.training.online import StopOnNaN
+from feedback.training.online import StopOnNaN, targets
 
 
 def _model(classifier, **values):
@@ -30,6 +31,26 @@ def test_the_rate_grows_with_the_batch_and_the_norm_is_limited(classifier):
     assert float(ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(8e-3)
     assert model.optimizer.global_clipnorm == 2.0
     assert _model(classifier, clip_norm=0.0).optimizer.global_clipnorm is None
+
+
+def test_every_image_pulls_equally_in_a_batch_that_is_not_full(make_classifier, lesions):
+    """The rate is of a full batch: the last, partial one of an epoch must not give its images more weight; the loss stays the mean."""
+
+    def step(nominal, count):
+        classifier = make_classifier()
+        model = SelfExplaining(classifier, explanation_weight=0.5, nominal_batch=nominal)
+        model.compile(keras.optimizers.SGD(0.5), jit_compile=False)
+        start = classifier.get_weights()
+        losses = model.train_on_batch(lesions[0][:count].astype("float32"), targets(*(part[:count] for part in lesions[1:])))
+        return losses[0], [new - old for old, new in zip(start, classifier.get_weights(), strict=True)]
+
+    (mean_loss, mean), (loss, partial) = step(None, 3), step(8, 3)
+    assert loss == pytest.approx(mean_loss, rel=1e-6)
+    for whole, part in zip(mean, partial, strict=True):
+        np.testing.assert_allclose(part, 3 / 8 * whole, rtol=1e-3, atol=1e-6)
+    for whole, part in zip(step(None, 8)[1], step(8, 8)[1], strict=True):
+        np.testing.assert_array_equal(whole, part)
+    assert _model(make_classifier(), batch_size=8).nominal_batch == 8
 
 
 def test_a_correction_that_breaks_the_model_is_taken_back(classifier, lesions):

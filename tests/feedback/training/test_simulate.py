@@ -1,6 +1,7 @@
 """The simulation from options to run folder on the sample, with a very small base; resume, slices, thresholds, search, clipping."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,37 @@ def test_a_label_the_base_does_not_know(sample_cache, small_base, tmp_path):
     (other / "model.keras").write_bytes(b"")
     with pytest.raises(UsageError, match="the label BKL is outside its classes MEL, NV"):
         run_simulate(_options(sample_cache, other, tmp_path / "run"))
+
+
+def test_another_base_of_the_same_name_is_another_run(sample_cache, small_base, run, tmp_path):
+    other = tmp_path / small_base.name
+    shutil.copytree(small_base, other)
+    with (other / "model.keras").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UsageError, match="other settings .base_model was"):
+        run_simulate(_options(sample_cache, other, run, balance="upsampled", faithfulness=2))
+
+
+def test_minutes_leave_out_the_epoch_that_compiles():
+    assert simulate.minutes_per_epoch(pd.DataFrame({"seconds": [600.0, 60.0, 90.0, 61.0]})) == pytest.approx(61 / 60)
+    assert simulate.minutes_per_epoch(pd.DataFrame({"seconds": [600.0]})) == 10.0
+
+
+def test_leakage_is_said_for_every_base():
+    config = {"settings": {"dataset": "isic2018", "base_dataset": "ham10000"}}
+    parts = ("train", "validation", "test")
+    counted = {
+        "overlap": {name: {"images": 10, "same_id": 2, "renamed": 3} for name in parts}, "seen_by_base": dict.fromkeys(parts, 0),
+        "training_images": {"MEL": 10}, "left_out": {},
+    }  # fmt: skip
+    seen, held, _ = reporting.leakage_notes(config, counted)
+    assert "test 0 of 10" in seen and "test 2 + 3 of 10" in held
+    # A simulation on the base's own images: everything was seen, and ISIC 2019 was compared with nothing.
+    config["settings"]["dataset"] = "ham10000"
+    unknown = {name: {"images": 10, "same_id": None, "renamed": None} for name in parts}
+    seen, held, _ = reporting.leakage_notes(config, {**counted, "overlap": unknown, "seen_by_base": {**dict.fromkeys(parts, 8)}})
+    assert "(ham10000; " in seen and "train 8 of 10" in seen and "not known for ham10000" in held
+    assert "not known (its run folder holds no manifest.csv)" in reporting.leakage_notes(config, {**counted, "seen_by_base": None})[0]
 
 
 def test_a_broken_base_model(sample_cache, small_base, tmp_path):
