@@ -206,6 +206,8 @@ class TablesOptions(SimulateOptions):
     """Epochs on each slice (thesis: 20)."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of split and order; more than one gives mean and deviation."""
+    gradients: tuple[Literal["constant", "differentiated"], ...] = ()
+    """The map's channel weights inside the loss: constants (thesis), or differentiated as well; both: they are compared."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

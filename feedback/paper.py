@@ -72,6 +72,17 @@ def base_on_isic2019() -> dict[str, float]:
     return found | {"accuracy": float(cells["accuracy"]), "average_sensitivity": float(cells["avg_sensitivity"])}
 
 
+def minutes(objective: str, unit: str) -> str:
+    """Minutes of an "epoch" over the whole simulation set or of one "slice" as section 5.10 says them, in words: it gives ranges.
+
+    Its ranges do not agree with each other: "262 minutes to 554 minutes per epoch", "classification loss … max 320", "around 500 to 600 …
+    for explanation loss and combined loss".
+    """
+    if unit == "slice":
+        return "13 to 42" if objective == "classification" else "25 to 55"
+    return "262 to 320" if objective == "classification" else "500 to 600 (262 to 554 over all)"
+
+
 def slice_rows(objective: str) -> dict[int, dict[str, float]]:
     """Table 5.4 by slice number, 0 (after the first slice) and 19 (after the last): accuracy, average_sensitivity, jaccard, deviation."""
     name = {"classification": "Lcls", "explanation": "Lexp", "combined": "0.70 x Lcls + 0.3 x Lexp"}[objective]

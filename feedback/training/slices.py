@@ -83,6 +83,8 @@ def _row(number: int, scores: dict, history: pd.DataFrame | None, images: int, k
         "average_sensitivity": scores["average_sensitivity"],
         "jaccard": scores["jaccard"]["mean"],
         "jaccard_deviation": scores["jaccard"]["deviation"],
+        **{f"accuracy_{end}": value for end, value in zip(("low", "high"), scores["accuracy_interval"], strict=True)},
+        **{f"jaccard_{end}": value for end, value in zip(("low", "high"), scores["jaccard"]["interval"] or (None, None), strict=True)},
         "validation_jaccard": kept,
         "epoch": 0 if history is None else int(history.loc[history["val_jaccard"].idxmax(), "epoch"]),
         "minutes": 0.0 if history is None else float(history["seconds"].sum() / 60),
