@@ -8,10 +8,13 @@
 
 Maps come back at the images' size (bilinear, pixel centres aligned) and divided by their maximum; with `upsample=False` at the
 layer's own size. `layer` is a layer's name, or a list of names: then a list of maps, from one forward and one backward pass.
+Where the papers, their authors' code and the papers' toolkit differ, the default is the toolkit's and an option gives the other:
+`alphas` (Grad-CAM++), `weights` and `align` (Score-CAM).
 `engine="tf-keras-vis"` sends the same question to that package, which is the reference in the tests.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 import numpy as np
@@ -53,14 +56,15 @@ def _gradcam(activations, gradients):
     return g.map_from_gradients(activations, gradients)
 
 
-def _gradcam_plus_plus(activations, gradients):
+def _gradcam_plus_plus(activations, gradients, alphas: str = "all"):
     """Eq. 19: alpha = g^2 / (2 g^2 + sum_ab A g^3); eq. 10: w_k = sum_ij alpha relu(g).
 
-    The alphas of a channel are divided by their sum, as the authors' code and tf-keras-vis do (the equations do not say so; with
-    alpha = 1/Z the method is then Grad-CAM on positive gradients, as the paper states). The class score is exp(y), whose
-    derivatives are exp(y) times powers of g = dy/dA; the factor exp(y) > 0 cancels when the map is divided by its maximum. Where g
-    is zero its alpha is zero. g is scaled by its largest value first: alpha (with the sum scaled back) does not change, and g^3
-    stays inside float32.
+    The alphas of a channel are divided by their sum, which the equations do not say (with alpha = 1/Z the method is then Grad-CAM on
+    positive gradients, as the paper states). The sum runs over `alphas="all"` positions, as in tf-keras-vis, the papers' toolkit; or,
+    as in the authors' code, over those with a "positive" gradient. The two differ in the weights of channels whose gradient changes
+    sign. The class score is exp(y), whose derivatives are exp(y) times powers of g = dy/dA; the factor exp(y) > 0 cancels when the
+    map is divided by its maximum. Where g is zero its alpha is zero. g is scaled by its largest value first: alpha (with the sum
+    scaled back) does not change, and g^3 stays inside float32.
     """
     largest = ops.max(ops.abs(gradients), axis=(1, 2, 3), keepdims=True)
     scaled = gradients / ops.where(largest > 0, largest, ops.ones_like(largest))
@@ -68,7 +72,8 @@ def _gradcam_plus_plus(activations, gradients):
     denominator = 2 * ops.square(scaled) + sums * ops.power(scaled, 3) * largest
     safe = ops.where(denominator == 0, ops.ones_like(denominator), denominator)
     alpha = ops.where(denominator == 0, ops.zeros_like(denominator), ops.square(scaled) / safe)
-    total = ops.sum(alpha, axis=(1, 2), keepdims=True)
+    counted = alpha if alphas == "all" else ops.where(scaled > 0, alpha, ops.zeros_like(alpha))
+    total = ops.sum(counted, axis=(1, 2), keepdims=True)
     alpha = alpha / ops.where(total == 0, ops.ones_like(total), total)
     weights = ops.sum(alpha * ops.relu(scaled), axis=(1, 2), keepdims=True)
     return g.normalise_map(ops.relu(ops.sum(weights * activations, axis=-1)))
@@ -80,14 +85,35 @@ def _layercam(activations, gradients):
 
 
 _FROM_GRADIENTS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "layercam": _layercam}
+# Options of single methods: name -> the values it takes, the default first.
+_SCORE_OPTIONS = {"weights": ("probability", "softmax"), "align": ("corners", "centres")}
+_OPTIONS = {"gradcam++": {"alphas": ("all", "positive")}, "scorecam": _SCORE_OPTIONS, "faster-scorecam": _SCORE_OPTIONS}
 
 
-def gradient_maps(model, images, weights, layers: Sequence[Layer], methods: Sequence[str]) -> list[list[np.ndarray]]:
-    """Maps [method][layer] at the layers' own size for the gradient methods, all from one forward and one backward pass."""
+def _check_options(method: str, engine: str, options: dict[str, str]) -> None:
+    known: dict[str, tuple[str, ...]] = _OPTIONS.get(method, {})
+    for name, value in options.items():
+        if name not in known:
+            raise UsageError(f"{method} has no option {name!r}" + (f": it takes {', '.join(known)}" if known else ""))
+        if value not in known[name]:
+            raise UsageError(f"{method}: {name}={value!r}; expected one of {', '.join(known[name])}")
+        if engine != "own" and value != known[name][0]:
+            raise UsageError(f"{method}: {name}={value!r} is an option of --engine own; {engine} does it in its own way")
+
+
+def gradient_maps(
+    model, images, weights, layers: Sequence[Layer], methods: Sequence[str], *, alphas: str = "all"
+) -> list[list[np.ndarray]]:
+    """Maps [method][layer] at the layers' own size for the gradient methods, all from one forward and one backward pass.
+
+    `alphas`: of Grad-CAM++, see `_gradcam_plus_plus`.
+    """
 
     def make():
         taps = g.tapped_model(model, layers)
-        formulas = [_FROM_GRADIENTS[name] for name in methods]
+        formulas: list[Callable] = [
+            partial(_gradcam_plus_plus, alphas=alphas) if name == "gradcam++" else _FROM_GRADIENTS[name] for name in methods
+        ]
 
         def run(x, w):
             activations, gradients, _ = g.layer_gradients(taps, x, w)
@@ -95,20 +121,31 @@ def gradient_maps(model, images, weights, layers: Sequence[Layer], methods: Sequ
 
         return g.compiled(run, taps)
 
-    run = prepared(model, ("gradients", tuple(layers), tuple(methods)), make)
+    run = prepared(model, ("gradients", tuple(layers), tuple(methods), alphas), make)
     return keras.tree.map_structure(ops.convert_to_numpy, run(images, weights))
 
 
 def cam(
-    method: str, model: keras.Model, images, classes, layer: Layer | Sequence[Layer] = None, *, engine: str = "own", upsample: bool = True
+    method: str,
+    model: keras.Model,
+    images,
+    classes,
+    layer: Layer | Sequence[Layer] = None,
+    *,
+    engine: str = "own",
+    upsample: bool = True,
+    **options: str,
 ):
     """Maps of one method (a name of `METHODS`): see the module's docstring for the signature.
 
-    images: (batch, H, W, 3), 0..255 as the project's models take them; classes: one class number, or (batch,).
-    Raises `UsageError` for an unknown method, engine or layer, images of another size, and a model without convolutions.
+    images: (batch, H, W, 3), 0..255 as the project's models take them; classes: one class number, or (batch,). options: of Grad-CAM++
+    `alphas="all"` or `"positive"`; of both Score-CAMs `weights="probability"` or `"softmax"`, `align="corners"` or `"centres"`.
+    Raises `UsageError` for an unknown method, engine, layer or option, images of another size, a model without convolutions, and
+    Score-CAM on a model with one output that is no probability.
     """
     if method not in METHODS:
         raise UsageError(f"unknown explanation method {method!r}: choose from {', '.join(METHODS)}")
+    _check_options(method, engine, options)
     images = check_images(model, images)
     weights = class_weights(model, classes, len(images))
     layers = list(layer) if isinstance(layer, (list, tuple)) else [layer]
@@ -119,11 +156,11 @@ def cam(
     elif engine != "own":
         raise UsageError(f"--engine {engine!r}: choose own or tf-keras-vis")
     elif method in _FROM_GRADIENTS:
-        (maps,) = gradient_maps(model, images, weights, layers, (method,))
+        (maps,) = gradient_maps(model, images, weights, layers, (method,), **options)
     else:
         from common.explanation.scorecam import score_maps
 
-        maps = score_maps(model, images, weights, layers, max_channels=10 if method == "faster-scorecam" else None)
+        maps = score_maps(model, images, weights, layers, max_channels=10 if method == "faster-scorecam" else None, **options)
     if upsample:
         maps = [_upsample(m, *images.shape[1:3]) for m in maps]
     return maps if isinstance(layer, (list, tuple)) else maps[0]

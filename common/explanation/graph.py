@@ -30,7 +30,6 @@ _NOT_A_FEATURE_MAP = (
     keras.layers.Reshape,
     keras.layers.Flatten,
 )
-_SQUASHING = (keras.activations.softmax, keras.activations.sigmoid)
 
 
 class Linear(keras.layers.Layer):
@@ -139,22 +138,37 @@ def _inputs_of(tensor) -> list:
     return history.operation._inbound_nodes[history.node_index].input_tensors
 
 
-def logits_tensor(output):
-    """The symbolic tensor before the softmax or sigmoid that makes `output`; `output` itself when there is none."""
+def _ending(output) -> tuple:
+    """The model's last tensor, cast and linear activations left out, the operation that made it, and its activation.
+
+    "softmax", "sigmoid" or "none": what Grad-CAM has to look behind.
+    """
     operation = _producer(output)
     # Activation("linear", dtype="float32") at the end of a mixed-precision model.
     while isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear:
         output = _inputs_of(output)[0]
         operation = _producer(output)
-    if isinstance(operation, keras.layers.Softmax) or (
-        isinstance(operation, keras.layers.Activation) and operation.activation in _SQUASHING
-    ):
-        return _inputs_of(output)[0]
-    if type(operation).__name__ in ("Softmax", "Sigmoid") and not isinstance(operation, keras.layers.Layer):
-        return _inputs_of(output)[0]  # keras.ops.softmax(x) or keras.ops.sigmoid(x) used as a node
-    if isinstance(operation, keras.layers.Dense) and operation.activation in _SQUASHING:
+    if isinstance(operation, (keras.layers.Activation, keras.layers.Dense)):
+        names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+        return output, operation, names.get(operation.activation, "none")
+    # The layer Softmax, or keras.ops.softmax(x) and keras.ops.sigmoid(x) used as a node.
+    return output, operation, {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__, "none")
+
+
+def logits_tensor(output):
+    """The symbolic tensor before the softmax or sigmoid that makes `output`; `output` itself when there is none."""
+    output, operation, activation = _ending(output)
+    if activation == "none":
+        return output
+    if isinstance(operation, keras.layers.Dense):
         return Linear(operation, name=f"{operation.name}_logits")(_inputs_of(output)[0])
-    return output
+    return _inputs_of(output)[0]
+
+
+def output_activation(model: keras.Model, output: str | int | None = None) -> str:
+    """What `logits_tensor` leaves out at the end of the model: "softmax", "sigmoid", or "none" where the model ends in plain scores."""
+    graph, _ = flatten(model)
+    return _ending(_pick_output(graph, output))[2]
 
 
 def _pick_output(graph: keras.Model, output: str | int | None):
@@ -175,12 +189,6 @@ def logits_model(model: keras.Model, output: str | int | None = None) -> keras.M
 def _is_map(tensor) -> bool:
     shape = tensor.shape
     return len(shape) == 4 and not (shape[1] == 1 and shape[2] == 1)
-
-
-def convolution_layers(model: keras.Model) -> tuple[str, ...]:
-    """Names of the convolution layers, in the order in which they run, sub-models included; `UsageError` when there is none."""
-    graph, _ = flatten(model)
-    return _convolutions(graph)
 
 
 def _convolutions(graph: keras.Model) -> tuple[str, ...]:
@@ -211,11 +219,16 @@ def find_map(graph: keras.Model, names: dict[str, list], layer: str | None):
     return tensor
 
 
+def map_facts(model: keras.Model, layer: str | None = None) -> tuple[str, int | None, int | None]:
+    """Name, height and width of the feature map that `layer` stands for (see `find_map`); a size is None where the images decide it."""
+    tensor = find_map(*flatten(model), layer)
+    return _producer(tensor).name, *tensor.shape[1:3]
+
+
 def describe_map(model: keras.Model, layer: str | None = None) -> str:
     """The layer that `layer` stands for, and its size, such as "out_relu, 7 x 7"."""
-    tensor = find_map(*flatten(model), layer)
-    height, width = ("any" if size is None else size for size in tensor.shape[1:3])
-    return f"{_producer(tensor).name}, {height} x {width}"
+    name, *sizes = map_facts(model, layer)
+    return f"{name}, {' x '.join('any' if size is None else str(size) for size in sizes)}"
 
 
 def _frontier(graph: keras.Model, source, target) -> list:

@@ -70,7 +70,9 @@ def probabilities(model: keras.Model, images: Iterable[np.ndarray], chunk: int |
     """
 
     def make():
-        graph, _ = flatten(model)
+        flat, _ = flatten(model)
+        # A model of its own on the same layers: one without sub-models is its own flat form, and as its own key would never be freed.
+        graph = keras.Model(flat.input, flat.output)
         return g.compiled(folded_forward(graph), graph)
 
     run = prepared(model, "probabilities", make)

@@ -1,9 +1,16 @@
 """Score-CAM (Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks"), streamed.
 
 Each channel A_k is enlarged to the image, scaled to 0..1 (eq. 5), and multiplied with the image; the class probability of that
-masked image is the channel's weight, and the map is ReLU(sum_k weight_k A_k) (eq. 7). As in the authors' code the weights are the
-probabilities themselves, and channels that are constant over the image are skipped. `weights="softmax"` follows Algorithm 1 of
-the text instead: softmax over k of the increase of the logit over a black image.
+masked image is the channel's weight, and the map is ReLU(sum_k weight_k A_k) (eq. 7). Channels that are constant over the image
+are skipped.
+
+Two forms. The default, `weights="probability"`, is that of the authors' code and of tf-keras-vis, with which the papers of this
+suite drew their maps: the weights are the class probabilities themselves, each from the model's own softmax or sigmoid.
+`weights="softmax"` is Algorithm 1 of the text: softmax over k of the increase of the class score, before softmax or sigmoid, over
+that of the baseline image. One channel easily gets nearly all of that weight when the scores differ by more than a few units.
+
+The baseline, what a mask leaves of a pixel where it is 0, is the raw value 0, black. The authors' code masks images that are
+already normalised, where 0 is the mean colour; our models take raw pixels and normalise inside, as those of tf-keras-vis do.
 
 Masks are enlarged with the corner samples on the image's corners (`scipy.ndimage.zoom`), as the papers' toolkit does; the authors'
 code aligns pixel centres instead (`align="centres"`). The paper leaves it open.
@@ -18,9 +25,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from common.errors import UsageError
 from common.explanation import gradcam as g
 from common.explanation.cams import Layer, resize_matrix
 from common.explanation.folding import folded_forward
+from common.explanation.graph import output_activation
 from common.explanation.prepared import chunk_size, prepared
 
 _TINY = 1e-7
@@ -61,10 +70,26 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def class_probabilities(model: keras.Model, logits: np.ndarray) -> np.ndarray:
+    """Logits (n, classes) -> probabilities, by the activation at the model's end; softmax where it ends in plain scores.
+
+    UsageError for one plain score: whether a sigmoid belongs to it, or it is no probability at all, cannot be told.
+    """
+    activation = output_activation(model)
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    if logits.shape[-1] == 1:
+        raise UsageError(f"Score-CAM weighs channels by class probabilities; the model has one output with the activation {activation!r}")
+    return _softmax(logits)
+
+
 def score_map(
     model, image, activations, class_weights, *, max_channels=None, align="corners", weights="probability", chunk=None
 ) -> np.ndarray:
-    """One map (h, w), undivided: `activations` (h, w, channels) of `image` (H, W, 3), `class_weights` (classes,)."""
+    """One map (h, w), undivided: `activations` (h, w, channels) of `image` (H, W, 3), `class_weights` (classes,).
+
+    `weights`, `align`: see the module's docstring. UsageError as `class_probabilities`.
+    """
     channels = np.ascontiguousarray(np.moveaxis(activations, -1, 0), dtype="float32")
     spread = channels.std(axis=(1, 2))
     if max_channels is not None and max_channels < len(channels):
@@ -74,8 +99,8 @@ def score_map(
     if not len(channels):
         return np.zeros(activations.shape[:2], "float32")
     logits = channel_logits(model, image, channels, align=align, chunk=chunk)
-    # Algorithm 1 subtracts the black image's logit, which is the same for every k, so softmax over k cancels it.
-    share = _softmax(logits) @ class_weights if weights == "probability" else _softmax((logits @ class_weights)[None])[0]
+    # Algorithm 1 subtracts the baseline image's score, which is the same for every k, so softmax over k cancels it.
+    share = class_probabilities(model, logits) @ class_weights if weights == "probability" else _softmax(logits @ class_weights)
     return np.maximum(np.tensordot(share, channels, axes=1), 0)
 
 

@@ -19,9 +19,10 @@ from common.explanation import faithfulness, lime
 from common.explanation.cams import METHODS as CAMS
 from common.explanation.cams import cam, gradient_maps, upsample
 from common.explanation.drawing import SheetRow, faithfulness_curves, sheet
-from common.explanation.graph import describe_map
+from common.explanation.graph import describe_map, map_facts
 from common.explanation.options import ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
+from common.explanation.provenance import provenance, sentence
 from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
@@ -183,14 +184,14 @@ def explain_command(options: ExplainOptions) -> None:
             "probability": predicted.max(axis=1).round(7),
         }
     )
+    facts = provenance(folder, config, model, options.layer, options.engine, any(name in CAMS for name in options.methods))
     if explanations:
         explained["lime_fit"] = [round(e.fit, 4) for e in explanations]
-    output.write_table("explained.csv", explained)
+    output.write_table("explained.csv", explained.assign(**facts))
     _write_maps(output.path / "maps.npz", maps, explanations, chosen, numbers)
     synthetic = bool(config.get("synthetic"))
     rows = _rows(chosen, explained, maps, explanations, options.methods)
-    where = _where(model, options)
-    title = f"{config.get('study', '')} {config.get('backbone') or ''}, {where}".strip()
+    title = f"{config.get('study', '')} {config.get('backbone') or ''}, {_where(model, options)}".strip()
     save(sheet(rows, title=title, synthetic=synthetic), output.path / "sheet.png")
     log.info("%d images, %d methods: %s", len(rows), len(options.methods), output.path / "sheet.png")
     if options.faithfulness and options.faithfulness_images:
@@ -198,7 +199,8 @@ def explain_command(options: ExplainOptions) -> None:
         numbers = probabilities(model, check_images(model, chosen.images)).argmax(axis=1)
         maps, _ = all_maps(model, chosen.images, numbers, options)
     if options.faithfulness:
-        _write_faithfulness(output, model, chosen, maps, numbers, options.seed, where, synthetic)
+        notes = [sentence(facts), _how_chosen(options, len(chosen.names))]
+        _write_faithfulness(output, model, chosen, maps, numbers, options, notes, synthetic)
 
 
 def _where(model, options: ExplainOptions) -> str:
@@ -235,20 +237,53 @@ def _write_maps(path: Path, maps: Mapping[str, np.ndarray], explanations, chosen
         np.savez_compressed(temporary, **arrays)
 
 
-def _write_faithfulness(output: RunFolder, model, chosen: Chosen, maps, numbers, seed: int, where: str, synthetic: bool) -> None:
+def _how_chosen(options: ExplainOptions, count: int) -> str:
+    if options.images:
+        return f"Images: the {count} given with --images."
+    if options.faithfulness_images:
+        return (
+            f"Images: {count} test images, drawn with seed {options.seed} from every true class in turn, whatever the model makes of them."
+        )
+    return (
+        f"Images: the {count} of the sheet, drawn with seed {options.seed}: of each class one that the model gets right, and as many "
+        "that it gets wrong. Errors are far more frequent here than in the test set; `--faithfulness-images N` measures a "
+        "class-balanced draw instead."
+    )
+
+
+def _random_grid(model, options: ExplainOptions) -> tuple[int, int]:
+    """Size of the feature map behind the methods' maps, for the random map to be as coarse; LIME alone has none."""
+    if any(name in CAMS for name in options.methods):
+        _, height, width = map_facts(model, options.layer)
+        if height and width:
+            return height, width
+    return faithfulness.RANDOM_GRID
+
+
+def _write_faithfulness(
+    output: RunFolder, model, chosen: Chosen, maps, numbers, options: ExplainOptions, notes: list[str], synthetic: bool
+) -> None:
     masks = chosen.masks if any(mask is not None for mask in chosen.masks) else None
-    table, curves = faithfulness.measure(model, chosen.images, maps, numbers, masks=masks, names=chosen.names, seed=seed)
+    grid, seed = _random_grid(model, options), options.seed
+    table, curves = faithfulness.measure(model, chosen.images, maps, numbers, masks=masks, names=chosen.names, seed=seed, grid=grid)
     summary = faithfulness.summary(table, seed=seed)
     output.write_table("faithfulness_per_image.csv", table)
     output.write_table("faithfulness.csv", summary)
-    note = (
-        f"Mean over {len(chosen.names)} images with a 95 % bootstrap interval over images; {where}; the explained class "
-        "is the predicted one. `random` is a map of smooth noise: a method that does not beat it explains nothing.\n"
-    )
+    notes = [
+        *(["Synthetic data."] if synthetic else []),
+        *notes,
+        "Means over the images with 95 % bootstrap intervals; the explained class is the predicted one. `random` is a map of smooth "
+        f"noise, {grid[0]} x {grid[1]} values enlarged. `method - random` is the difference on the same images with the interval of a "
+        "paired bootstrap: where it includes zero, nothing is shown between the method and noise. It is negative for a good map in deletion, "
+        "positive in the other columns.",
+    ]
     if {"gradcam++", "layercam"} <= maps.keys() and np.allclose(maps["gradcam++"], maps["layercam"], atol=1e-4):
-        # A gradient that is the same at every position gives both methods the same weights.
-        note += "\nGrad-CAM++ and LayerCAM coincide here: behind the layer come only an average and one linear layer.\n"
-    head = "# How faithful are the maps?\n\n" + ("Synthetic data.\n\n" if synthetic else "")
-    output.write_text("faithfulness.md", head + note + "\n" + faithfulness.summary_markdown(summary))
+        notes.append(
+            "Grad-CAM++ and LayerCAM coincide here: the network averages this layer over all positions, so a channel's gradient is the "
+            "same at each of them and both methods give the channel one weight."
+        )
+    table_text = faithfulness.summary_markdown(summary)
+    picture = "![Deletion and insertion curves](faithfulness.png)"
+    output.write_text("faithfulness.md", "\n\n".join(["# How faithful are the maps?", *notes, table_text + "\n" + picture]) + "\n")
     figure = faithfulness_curves(curves, title=f"Mean of {len(chosen.names)} images", synthetic=synthetic)
     save(figure, output.path / "faithfulness.png")

@@ -109,6 +109,27 @@ def test_formulas_against_slow_loops():
             np.testing.assert_allclose(got[n], slow(a[n].astype("float64"), g[n].astype("float64")), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("alphas", "first"), [("all", 1 / 5), ("positive", 1.0)])
+def test_grad_cam_plus_plus_by_hand(alphas, first):
+    """Two channels of two positions, worked out on paper from eqs. 10 and 19.
+
+    Channel 1: A = (1, 1), g = (1, -1/2), sum A = 2. alpha_1 = 1/(2 + 2) = 1/4, alpha_2 = (1/4)/(1/2 - 1/4) = 1. Over all positions the
+    sum is 5/4: w = (1/4)/(5/4) = 1/5. Over the positive one, as the authors' code has it, it is 1/4: w = 1.
+    Channel 2: A = (2, 0), g = (1, 1/2), sum A = 2. alpha = (1/4, (1/4)/(1/2 + 1/4)) = (1/4, 1/3); sum 7/12, both positive:
+    w = (3/7) 1 + (4/7) (1/2) = 5/7.
+    Map: position 1: w_1 + 2 * 5/7, position 2: w_1; divided by the first.
+    """
+    a = np.array([[[[1, 2], [1, 0]]]], "float32")
+    g = np.array([[[[1, 1], [-0.5, 0.5]]]], "float32")
+    expected = [1, first / (first + 10 / 7)]
+    np.testing.assert_allclose(np.asarray(cams._gradcam_plus_plus(a, g, alphas))[0, 0], expected, rtol=1e-5)
+
+
+def test_the_authors_alphas_can_be_asked_for(models):
+    ask = {"method": "gradcam++", "model": models["flat"], "images": nets.images(), "classes": CLASSES, "layer": "conv1"}
+    assert np.abs(cams.cam(**ask, alphas="positive") - cams.cam(**ask)).max() > 1e-3
+
+
 def test_no_gradient_gives_zeros():
     a = np.ones((1, 3, 3, 2), "float32")
     for formula in cams._FROM_GRADIENTS.values():
@@ -138,6 +159,10 @@ def test_resize_matrix_against_pillow_and_scipy():
         ({"classes": [0, 1]}, "2 class numbers for 3 images"),
         ({"method": "eigencam"}, "choose from gradcam"),
         ({"engine": "captum"}, "choose own or tf-keras-vis"),
+        ({"weights": "softmax"}, "gradcam has no option 'weights'"),
+        ({"method": "scorecam", "alphas": "all"}, "no option 'alphas': it takes weights, align"),
+        ({"method": "gradcam++", "alphas": "some"}, "expected one of all, positive"),
+        ({"method": "scorecam", "weights": "softmax", "engine": "tf-keras-vis"}, "an option of --engine own"),
     ],
 )
 def test_bad_input_is_one_clear_line(models, options, message):
@@ -195,12 +220,13 @@ def test_subclassed_model_is_refused():
 def test_one_compilation_for_each_model_and_freed_with_it():
     model = nets.flat()
     cams.cam("gradcam", model, nets.images(), 0)
-    from common.explanation.prepared import _PREPARED
+    from common.explanation.prepared import _PREPARED, probabilities
 
     first = dict(_PREPARED[model])
     cams.cam("gradcam", model, nets.images(), 1)
     assert dict(_PREPARED[model]) == first
     cams.cam("faster-scorecam", model, nets.images(), 1)
+    probabilities(model, nets.images())
     count, alive = len(_PREPARED), weakref.ref(model)
     del model
     gc.collect()

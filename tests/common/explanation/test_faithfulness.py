@@ -47,6 +47,30 @@ def test_the_right_map_beats_its_opposite(model, image):
     assert found["right"].deletion[5] == pytest.approx(1 / (1 + np.exp(122 - 127.5)), abs=1e-4)
 
 
+def test_blur_is_that_of_rise():
+    """RISE's `gkern(11, 5)`: a unit impulse of 11 x 11 filtered with sigma 5, here as the sum of a Gaussian's mirror images."""
+    kernel = faithfulness.blur_kernel(224)
+    spread = np.sqrt((kernel * (np.arange(11) - 5) ** 2).sum())
+    assert kernel.shape == (11,) and kernel.sum() == pytest.approx(1, abs=1e-6) and spread == pytest.approx(3.1, abs=0.05)
+    folded = [sum(np.exp(-(((m + 11 * k) if k % 2 == 0 else (11 * k - m)) ** 2) / 50) for k in range(-3, 4)) for m in range(-5, 6)]
+    np.testing.assert_allclose(kernel, folded / np.sum(folded), rtol=2e-3)
+    assert [len(faithfulness.blur_kernel(side)) for side in (16, 64, 112, 448)] == [3, 3, 5, 21]
+
+
+def test_insertion_starts_from_the_blurred_image(model):
+    image = np.zeros((SIZE, SIZE, 3), "float32")
+    image[5, 5] = [180, 90, 0]
+    start = faithfulness.blurred(image)
+    kernel = faithfulness.blur_kernel(SIZE)
+    # Behind the border lies the mean colour, so far from the pixel and from the border nothing but zero is averaged.
+    np.testing.assert_allclose(start[4:7, 4:7, 0], 180 * np.outer(kernel, kernel), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(start[10:15, 10:15], 0, atol=1e-4)
+    mean = image.mean(axis=(0, 1))
+    np.testing.assert_allclose(start[0, 10], mean * kernel[0], rtol=1e-3, atol=1e-5)
+    curves = faithfulness.deletion_and_insertion(model, image, {"left": LEFT}, 1, steps=2)["left"]
+    assert curves.insertion[0] == pytest.approx(float(np.asarray(model(start[None]))[0, 1]), rel=1e-4)
+
+
 def test_area_is_that_of_the_trapezium_rule():
     fraction = np.array([0, 0.5, 1.0])
     areas = faithfulness.Curves(fraction, np.array([1, 0.5, 0]), np.array([0, 1, 1])).areas
@@ -90,4 +114,26 @@ def test_measure_and_summary(model, image):
     assert summary.loc["left", "images_with_mask"] == 1
     assert (summary["insertion_low"] <= summary["insertion"]).all() and (summary["insertion"] <= summary["insertion_high"]).all()
     text = faithfulness.summary_markdown(summary.reset_index())
-    assert "continuous dice (higher is better)" in text and text.count("\n") == 5
+    assert "continuous dice (higher is better)" in text and "deletion, method - random" in text and text.count("\n") == 5
+
+
+def test_random_is_as_coarse_as_the_maps_and_differences_to_it_are_paired():
+    coarse = faithfulness.random_map((12, 12), 0, (2, 2))
+    assert coarse.shape == (12, 12) and coarse.max() == pytest.approx(1)
+    # Four values enlarged: in the corner quarters nothing changes.
+    assert np.ptp(coarse[:3, :3]) == 0 and np.ptp(coarse) > 0
+    # Ten images that differ widely; the method is 0.1 below random on each but one: an unpaired interval would hide it.
+    random = np.linspace(0, 1, 10)
+    method = random - 0.1
+    method[0] = 0
+    rows = [
+        {"image": "same.png", "method": name, "deletion": v}
+        for r, m in zip(random, method, strict=True)
+        for name, v in (("x", m), ("random", r))
+    ]
+    found = faithfulness.summary(pd.DataFrame(rows)).set_index("method")
+    assert found.loc["x", "deletion_minus_random"] == pytest.approx(-0.09)
+    assert -0.1 <= found.loc["x", "deletion_minus_random_low"] <= -0.09 <= found.loc["x", "deletion_minus_random_high"] < -0.05
+    assert found.loc["x", "deletion_high"] > found.loc["random", "deletion_low"]
+    assert np.isnan(found.loc["random", "deletion_minus_random"])
+    assert "-0.090 [-0.100" in faithfulness.summary_markdown(found.reset_index())

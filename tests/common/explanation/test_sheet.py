@@ -41,6 +41,7 @@ def run(tmp_path_factory):
         probabilities[index, (index + (index in (0, 4, 8))) % 3] = 0.8
     write_predictions(folder, manifest, probabilities, CLASSES)
     config = {"study": "cervical", "classes": CLASSES, "image_size": nets.SIZE, "resize_filter": "nearest", "synthetic": True}
+    config["git_commit"] = "abc123"
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "local.json").write_text(json.dumps({"data_dir": str(data)}))
     return folder
@@ -58,10 +59,13 @@ def drawn(run, options, tmp_path_factory):
     return output
 
 
-def test_sheet_maps_and_tables_are_written(drawn):
-    explained = pd.read_csv(drawn / "explained.csv")
+def test_sheet_maps_and_tables_are_written(drawn, run):
+    explained = pd.read_csv(drawn / "explained.csv", dtype=str).astype({"probability": float})
     assert len(explained) == 6
     assert explained["label"][:3].tolist() == CLASSES
+    facts = {"run": run.name, "run_commit": "abc123", "layer": "sum", "map_size": "8 x 8", "engine": "own"}
+    assert {name: set(explained[name]) for name in facts} == {name: {value} for name, value in facts.items()}
+    assert explained["run_id"].str.fullmatch("[0-9a-f]{8}").all() and (explained["commit"].str.len() > 6).all()
     maps = np.load(drawn / "maps.npz")
     for name in ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam", "lime"):
         assert maps[name].shape == (6, nets.SIZE, nets.SIZE)
@@ -76,7 +80,11 @@ def test_sheet_maps_and_tables_are_written(drawn):
     assert set(table["method"]) == {*METHODS[:5], "lime", "random"}
     assert {"deletion", "insertion", "pointing", "energy", "jaccard", "continuous_dice"} <= set(table.columns)
     text = (drawn / "faithfulness.md").read_text()
-    assert "Synthetic data" in text and "maps of sum, 8 x 8" in text
+    assert "Synthetic data" in text and "the layer `sum`, 8 x 8, engine `own`" in text
+    assert f"Run `{run.name}`" in text and "noise, 8 x 8 values" in text and "![Deletion and insertion curves](faithfulness.png)" in text
+    assert "drawn with seed 0: of each class one that the model gets right" in text
+    # Behind the layer `sum` comes a global average, then a dense layer.
+    assert "averages this layer over all positions" in text
     assert (drawn / "faithfulness.png").stat().st_size > 10_000
 
 
@@ -112,6 +120,7 @@ def test_too_many_images_and_no_labelled_ones(options, run, tmp_path, monkeypatc
 def test_more_images_for_the_measures(options, tmp_path):
     sheet.explain_command(replace(options, output=tmp_path, methods=("gradcam",), faithfulness_images=9))
     assert pd.read_csv(tmp_path / "faithfulness.csv")["images"].tolist() == [9, 9]
+    assert "9 test images, drawn with seed 0 from every true class in turn" in (tmp_path / "faithfulness.md").read_text()
     assert len(pd.read_csv(tmp_path / "explained.csv")) == 6
 
 
