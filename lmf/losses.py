@@ -63,6 +63,11 @@ def focal_values(logits, labels, gamma: float):
     return ops.power(ops.maximum(-ops.expm1(-values), TINY), gamma) * values
 
 
+def balanced_focal_values(logits, labels, gamma: float, class_margins):
+    """Eq. 7 for each sample, `(batch,)`: alpha_y * (1 - p_y)^gamma * -log p_y, the balance alpha being the margins of eq. 4 `(K,)`."""
+    return focal_values(logits, labels, gamma) * ops.take(ops.convert_to_tensor(class_margins, "float32"), labels, axis=0)
+
+
 class ImbalanceLoss(keras.losses.Loss, abc.ABC):
     """What the losses share: checks, one-hot labels and class weights; subclasses define `values(logits, labels)` `(batch,)`.
 
@@ -164,10 +169,12 @@ class FocalLoss(ImbalanceLoss):
                  name: str = "focal", **kwargs):  # fmt: skip
         super().__init__(class_counts, reading, name, **kwargs)
         self.gamma, self.max_margin = at_least_zero("gamma", gamma), at_least_zero("max_margin", max_margin)
+        self.class_margins = None if class_counts is None else margins(class_counts, max_margin)
 
     def values(self, logits, labels):
-        values = focal_values(logits, labels, self.gamma)
-        return values if self.class_counts is None else values * margin_of(labels, self.class_counts, self.max_margin)
+        if self.class_margins is None:
+            return focal_values(logits, labels, self.gamma)
+        return balanced_focal_values(logits, labels, self.gamma, self.class_margins)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "gamma": self.gamma, "max_margin": self.max_margin}
@@ -204,16 +211,11 @@ class LMFLoss(LDAMLoss):
         self.alpha, self.beta, self.gamma = at_least_zero("alpha", alpha), at_least_zero("beta", beta), at_least_zero("gamma", gamma)
 
     def values(self, logits, labels):
-        focal = focal_values(logits, labels, self.gamma) * margin_of(labels, self.class_counts, self.max_margin)
+        focal = balanced_focal_values(logits, labels, self.gamma, self.class_margins)
         return self.alpha * super().values(logits, labels) + self.beta * focal
 
     def get_config(self) -> dict:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
-
-
-def margin_of(labels, class_counts: Sequence[int], max_margin: float):
-    """Margin of each sample's class, `(batch,)` float32."""
-    return ops.take(ops.convert_to_tensor(margins(class_counts, max_margin), "float32"), labels, axis=0)
 
 
 def checked_counts(class_counts: Sequence[int]) -> np.ndarray:

@@ -274,8 +274,8 @@ def _write_faithfulness(
         *notes,
         "Means over the images with 95 % bootstrap intervals; the explained class is the predicted one. `random` is a map of smooth "
         f"noise, {grid[0]} x {grid[1]} values enlarged. `method - random` is the difference on the same images with the interval of a "
-        "paired bootstrap: where it includes zero, nothing is shown between the method and noise. It is negative for a good map in deletion, "
-        "positive in the other columns.",
+        "paired bootstrap: where it includes zero, nothing is shown between the method and noise. It is negative for a good map in "
+        "deletion, positive in the other columns.",
     ]
     if {"gradcam++", "layercam"} <= maps.keys() and np.allclose(maps["gradcam++"], maps["layercam"], atol=1e-4):
         notes.append(
