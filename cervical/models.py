@@ -143,7 +143,7 @@ def attach(encoder: keras.Model, head: keras.Model, name: str) -> keras.Model:
     return keras.Model(encoder.input, x, name=name)
 
 
-def trainable_parameters(model: keras.Model) -> tuple[int, int]:
+def count_parameters(model: keras.Model) -> tuple[int, int]:
     """(all, trainable) parameters of a model, counted as `model.summary()` does."""
 
     def count(weights: Any) -> int:

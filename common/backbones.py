@@ -138,14 +138,13 @@ def build_backbone(
                 **dict(backbone.arguments),
             )
         except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            # First: Keras checks the size before it downloads anything.
+            if "at least" in reason:
+                raise UsageError(f"--image-size {image_size}: too small for {backbone.title} ({reason[:120]})") from None
             if source == "imagenet":
-                reason = str(error).splitlines()[0][:160]
                 raise UsageError(
-                    f"--weights imagenet: the download for {backbone.title} failed ({reason}); give --weights PATH or --weights none"
-                ) from None
-            if "at least" in str(error):
-                raise UsageError(
-                    f"--image-size {image_size}: too small for {backbone.title} ({str(error).splitlines()[0][:120]})"
+                    f"--weights imagenet: the download for {backbone.title} failed ({reason[:160]}); give --weights PATH or --weights none"
                 ) from None
             raise
     if source not in (None, "imagenet"):

@@ -135,6 +135,8 @@ class TrainOptions(DataOptions):
             self.run_dir is None or not self.run_dir.exists() or self.run_dir.is_dir(),
             f"--run-dir {self.run_dir}: is a file; expected a folder",
         )
+        for package in ("tensorboard", "tensorflow") if self.tensorboard else ():
+            require(importlib.util.find_spec(package) is not None, f"--tensorboard: the package {package} is not installed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +195,23 @@ class Command:
     help: str
 
 
+# What the system says of a file or folder that cannot be used for what it is meant for; anything else is a bug of ours.
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
 def main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] | None = None) -> int:
     """Run one command of `study` and return the exit code: 0 done, 2 wrong usage or bad data (one line on stderr), 1 a bug (traceback)."""
+    try:
+        code = _main(study, commands, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has seen enough. What is left in the buffer goes nowhere, or Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     program = f"python -m {study}"
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -217,12 +234,13 @@ def main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] |
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            said = "the disk is full; free some space or choose --run-dir and --cache-dir elsewhere"
+        elif error.errno in _UNUSABLE and error.filename is not None:
+            said = f"cannot be used ({error.strerror}); expected a folder that can be written, see --run-dir and --cache-dir"
+        else:
             raise
-        print(
-            f"{error.filename or 'run folder'}: the disk is full; free some space or choose --run-dir and --cache-dir elsewhere",
-            file=sys.stderr,
-        )
+        print(f"{error.filename or 'run folder'}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command resumes at the last finished epoch", file=sys.stderr)

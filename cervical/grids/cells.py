@@ -8,21 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from cervical.config import ContrastiveOptions, CostSensitiveOptions, FinetuneOptions, StudyOptions
-from cervical.training.stages import default_run_dir, resolve
+from cervical.training.stages import default_run_dir, resolve, weights_file
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.evaluation.grid import GridCell
-from common.runs import Run
+from common.runs import Run, is_finished
+from common.runs.folder import check_weights_file
 
 OPTIONS = {"finetune": FinetuneOptions, "cost-sensitive": CostSensitiveOptions, "contrastive": ContrastiveOptions}
 
 
 def cell(method: str, grid: StudyOptions, dataset: Dataset, labels: dict[str, Any], **changes: Any) -> GridCell:
-    """One training run: the grid's options that the method knows, with `changes`; in the folder that a single command would use."""
+    """One training run: the grid's options that the method knows, with `changes`; in the folder that a single command would use.
+
+    UsageError when that run is finished and began with another weights file of the same name.
+    """
     kind = OPTIONS[method]
     given = {field.name: getattr(grid, field.name) for field in fields(kind) if hasattr(grid, field.name)}
     options = kind(**{**given, **changes, "run_dir": None})
     settings = resolve(method, options, class_names(dataset.manifest))
     folder = default_run_dir(method, settings, options, dataset)
+    if is_finished(folder):  # it will not be opened again, which is where others are told
+        check_weights_file(folder, weights_file(settings))
     return GridCell("cervical", method, arguments(options), folder, {"method": method, **labels})
 
 
@@ -64,5 +70,5 @@ def open_grid(command: str, options: StudyOptions, dataset: Dataset, cells: Sequ
 
 
 def finished(cells: Sequence[GridCell]) -> list[GridCell]:
-    """Cells whose outcome is on disk."""
-    return [each for each in cells if (each.run_dir / "metrics.json").is_file()]
+    """Cells whose run came to its end: metrics.json alone may be that of a run that was killed before its report."""
+    return [each for each in cells if each.finished]

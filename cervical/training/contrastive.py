@@ -32,6 +32,7 @@ from cervical.training.stages import (
     outputs,
     short_run_note,
     train_stage,
+    weights_file,
     write_manifest,
 )
 from common import device
@@ -50,7 +51,7 @@ def run_contrastive(options: ContrastiveOptions) -> Path:
     statistics = channel_statistics(job.cells.train) if settings.contrastive_pixels == "adapted" else None
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.
-    with nothing_half_written(job.run, job.fresh):
+    with nothing_half_written(job.run):
         encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
     projected = add_projection(encoder)
     source = projected if settings.head_input == "projection" else encoder
@@ -74,7 +75,8 @@ def train_encoder(job: Job, projected: keras.Model) -> list[str]:
     settings = job.settings
     train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
     compile_model(projected, settings.encoder, contrastive_loss(settings.loss, settings.temperature, settings.margin))
-    validation = None if settings.encoder.monitor is None else _mixed(job.cells.validation, settings)
+    chosen = settings.encoder.monitor is not None and len(job.cells.validation.rows)
+    validation = _mixed(job.cells.validation, settings) if chosen else None
     history = train_stage(job, projected, "encoder", settings.encoder, train, validation)
     return short_run_note(history, train, settings.encoder)
 
@@ -103,7 +105,7 @@ def features(encoder: keras.Model, part: Part) -> Part:
 def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> None:
     """The same network with plain cross-entropy in `control/`: the encoder's epochs, rate and views, no early end (`control_stage`)."""
     settings = job.settings
-    run = job.run.subrun("control", identity("contrastive-control", settings, job.options, job.cells.dataset))
+    run = job.run.subrun("control", identity("contrastive-control", settings, job.options, job.cells.dataset), weights_file(settings))
     if run.finished:
         return
     control = Job("control", run, settings, job.options, job.cells)

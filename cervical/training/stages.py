@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +19,7 @@ import pandas as pd
 
 from cervical.config import CLASSES, Settings, Stage, StudyOptions, control_stage, effective, with_weights
 from cervical.data import Cells, Part, load, prepare
+from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
 from common import device
 from common.backbones import BACKBONES, batch_normalisations, recompute_batchnorm
@@ -68,8 +67,6 @@ class Job:
     settings: Settings
     options: StudyOptions
     cells: Cells
-    fresh: bool = False
-    """Whether this process made the run folder."""
 
     @property
     def weights(self) -> str | None:
@@ -78,14 +75,12 @@ class Job:
 
 
 @contextmanager
-def nothing_half_written(run: Run, fresh: bool) -> Iterator[None]:
-    """Bad weights, costs or data that show before training starts leave no run folder behind, where this process made it."""
+def nothing_half_written(run: Run) -> Iterator[None]:
+    """Bad weights, costs or data that show before training starts leave nothing behind of a run that this process began."""
     try:
         yield
     except UsageError:
-        run.release()
-        if fresh:
-            shutil.rmtree(run.path, ignore_errors=True)
+        run.abandon()
         raise
 
 
@@ -134,7 +129,8 @@ def begin(method: str, options: StudyOptions) -> Job | Run:
     dataset = load(options)
     settings = resolve(method, options, class_names(dataset.manifest))
     folder = options.run_dir or default_run_dir(method, settings, options, dataset)
-    fresh = not folder.exists()
+    # Before the folder is made: config.json tells the precision that Keras is set to.
+    device.configure(settings.seed, options.precision)
     run = Run.open(
         "cervical",
         method,
@@ -142,12 +138,12 @@ def begin(method: str, options: StudyOptions) -> Job | Run:
         run_dir=folder,
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
+        weights_file=weights_file(settings),
     )
     if run.finished:
         return run
-    with nothing_half_written(run, fresh):
+    with nothing_half_written(run):
         cells = prepare(dataset, settings, options.cache_dir)
-    device.configure(settings.seed, options.precision)
     write_manifest(run, cells)
     log.info(
         "%s: %d training images (%d copies each), %d validation, %d test; %s on %s",
@@ -159,7 +155,12 @@ def begin(method: str, options: StudyOptions) -> Job | Run:
         BACKBONES[settings.backbone].title,
         device.describe()["machine"],
     )
-    return Job(method, run, settings, options, cells, fresh)
+    return Job(method, run, settings, options, cells)
+
+
+def weights_file(settings: Settings) -> Path | None:
+    """The file of initial weights, or None where they are random or Keras's download."""
+    return None if settings.weights in ("none", "imagenet") else Path(settings.weights)
 
 
 def write_manifest(run: Run, cells: Cells) -> None:
@@ -174,9 +175,14 @@ def batches(part: Part, settings: Settings, *, shuffle: bool = False, augment: A
     )
 
 
-def evaluation_batches(part: Part, settings: Settings, most: int = 256) -> Batches:
-    """Batches of validation images, all of one size where their number has a divisor for it: one compilation, and the same mean loss."""
+def evaluation_batches(part: Part, settings: Settings, most: int = 256) -> Batches | None:
+    """Batches of validation images, all of one size where their number has a divisor for it: one compilation, and the same mean loss.
+
+    None where there are no images.
+    """
     number = len(part.rows)
+    if not number:
+        return None
     size = next((size for size in range(min(most, number), 15, -1) if number % size == 0), settings.batch_size)
     return Batches(part.images, part.labels, rows=part.rows, batch_size=size)
 
@@ -194,13 +200,16 @@ def accuracy() -> keras.metrics.Metric:
 def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Batches, validation: Batches | None) -> pd.DataFrame:
     """Fit one stage, resumable. In short runs the moving statistics of batch normalisation follow faster, and are recomputed at the end.
 
-    Without that a validation loss during the run, and everything after it, would be that of the initial statistics.
+    Without that a validation loss during the run, and everything after it, would be that of the initial statistics. How fast they follow
+    must be settled beforehand, by the steps planned; whether they are recomputed, by the steps done (an early end may come soon).
+
+    Raises:
+        UsageError: an epoch is to be chosen on validation images, and there are none.
     """
     monitor = stage.monitor
-    if monitor is not None and monitor.startswith("val_") and (validation is None or not len(validation)):
-        raise UsageError("the split has no validation images to choose an epoch by; expected more images, or --keep last")
-    short = stage.epochs * len(train) < SHORT_RUN
-    if short:
+    if monitor is not None and monitor.startswith("val_") and validation is None:
+        raise UsageError("the split has no validation images to choose an epoch by; expected more images")
+    if stage.epochs * len(train) < SHORT_RUN:
         for layer in batch_normalisations(model):
             if layer.trainable:
                 layer.momentum = min(layer.momentum, SHORT_MOMENTUM)
@@ -226,7 +235,8 @@ def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Ba
         schedule=partial(cosine, stage) if stage.schedule == "cosine" else None,
         extra_callbacks=tensorboard(job),
     )
-    if short:
+    if is_short(history, train):
+        # The same batches whether `fit` has just ended or an earlier process finished it.
         train.epoch = 0
         recompute_batchnorm(model, (train[index] for index in range(len(train))), RECOMPUTED_BATCHES)
     return history
@@ -238,13 +248,8 @@ def cosine(stage: Stage, epoch: int) -> float:
 
 
 def tensorboard(job: Job) -> list[keras.callbacks.Callback]:
-    """The TensorBoard callback when asked for. UsageError where its package is missing."""
-    if not job.options.tensorboard:
-        return []
-    for package in ("tensorboard", "tensorflow"):
-        if importlib.util.find_spec(package) is None:
-            raise UsageError(f"--tensorboard: the package {package} is not installed")
-    return [keras.callbacks.TensorBoard(str(job.run.path / "tensorboard"))]
+    """The TensorBoard callback when asked for; that its packages are there was checked with the options."""
+    return [keras.callbacks.TensorBoard(str(job.run.path / "tensorboard"))] if job.options.tensorboard else []
 
 
 def conclude(
@@ -261,7 +266,7 @@ def conclude(
     probabilities = predict(model, cells.test)
     write_predictions(run, cells.test_rows, probabilities, cells.classes)
     shared = leakage(cells.manifest)
-    total, trainable = _parameters(model)
+    total, trainable = count_parameters(model)
     right = predict(model, cells.validation).argmax(axis=1) == cells.validation.labels[cells.validation.rows]
     measured: dict[str, Any] = {"validation_accuracy": float(right.mean()) if len(right) else None}
     measured |= {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
@@ -319,17 +324,18 @@ def standard_notes(job: Job, shared: dict[str, dict]) -> list[str]:
     return notes
 
 
+def is_short(history: pd.DataFrame, train: Batches) -> bool:
+    """Whether a stage ended before batch normalisation's slow averages could follow: by the steps done, not by those planned."""
+    return len(history) * len(train) < SHORT_RUN
+
+
 def short_run_note(history: pd.DataFrame, train: Batches, stage: Stage) -> list[str]:
     """A note for runs whose batch-normalisation statistics were recomputed."""
-    if stage.epochs * len(train) >= SHORT_RUN:
+    if not is_short(history, train):
         return []
+    planned = stage.epochs * len(train)
+    faster = f"it averaged with momentum {SHORT_MOMENTUM}, and " if planned < SHORT_RUN else ""
     return [
-        f"A short run ({len(history) * len(train)} steps of at most {stage.epochs * len(train)}): where batch normalisation is trained, it "
-        f"averaged with momentum {SHORT_MOMENTUM}, and its statistics were recomputed on training images before evaluation."
+        f"A short run ({len(history) * len(train)} steps of at most {planned}): where batch normalisation is trained, {faster}"
+        "its statistics were recomputed on training images before evaluation."
     ]
-
-
-def _parameters(model: keras.Model) -> tuple[int, int]:
-    from cervical.models import trainable_parameters
-
-    return trainable_parameters(model)

@@ -39,7 +39,7 @@ def run_finetune(options: FinetuneOptions) -> Path:
     if isinstance(job, Run):
         return job.path
     settings = job.settings
-    with nothing_half_written(job.run, job.fresh):
+    with nothing_half_written(job.run):
         model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
     notes = fit_classifier(job, model, keras.losses.SparseCategoricalCrossentropy())
     conclude(job, model, f"Cervical cells: {settings.backbone} fine-tuned", notes)
@@ -61,7 +61,7 @@ def run_cost_sensitive(options: CostSensitiveOptions) -> Path:
     if isinstance(job, Run):
         return job.path
     settings = job.settings
-    with nothing_half_written(job.run, job.fresh):
+    with nothing_half_written(job.run):
         costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
         model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
     if base is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.data.cache import digest, for_each, write_whole
-from common.data.images import is_image, read_image
+from common.data.images import content_key, is_image, read_image
 from common.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -155,11 +155,13 @@ def check_readable(dataset: Dataset, skip_unreadable: bool = False, cache_dir: P
     """The data set if every image decodes; otherwise UsageError with the names, or, with `skip_unreadable`, the data
     set without them.
 
-    With `cache_dir` the verdict is noted there under the data's fingerprint, so that only the first run pays for it.
+    With `cache_dir` the verdict is noted there for these very files (names, sizes and times of change), so that only the first run pays
+    for it and a file that was replaced is looked at again.
     """
     note = None
     if cache_dir is not None and all((dataset.data_dir / name).is_file() for name in dataset.manifest["image"]):
-        note = Path(cache_dir) / "checked" / f"{dataset.name}-{fingerprint(dataset)}.json"
+        key = content_key(dataset.data_dir, [str(name) for name in dataset.manifest["image"]], "checked")
+        note = Path(cache_dir) / "checked" / f"{dataset.name}-{key}.json"
     if note is not None and note.is_file():
         bad = json.loads(note.read_text())
     else:

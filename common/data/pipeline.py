@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from common.errors import UsageError
+
 Augment = Callable[[np.ndarray, Any, np.random.Generator], tuple[np.ndarray, Any]]
 
 
@@ -74,7 +76,7 @@ class Batches(keras.utils.PyDataset):
         self._order: tuple[int, np.ndarray] | None = None
         self.epoch = epoch
         if not len(self):
-            raise ValueError(f"{len(self.rows)} images make no batch of {batch_size}")
+            raise UsageError(f"{len(self.rows)} images make no batch of {batch_size}; expected more images")
 
     @property
     def epoch(self) -> int:

@@ -63,8 +63,6 @@ def fit(
     Raises:
         UsageError: the loss is no longer finite; names epoch and learning rate; the last good state stays on disk.
     """
-    if hasattr(train, "__len__") and len(train) == 0:
-        raise UsageError(f"{stage}: no training batches; expected at least one image to train on")
     model.optimizer.build(model.trainable_variables)
     callbacks: list[keras.callbacks.Callback] = []
     if schedule is not None:

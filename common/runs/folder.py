@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 _FINISHED = "finished.json"
+_DIGEST = "weights_sha256"
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
 _PATH_OPTIONS = ("--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output")
@@ -38,6 +40,7 @@ class Run:
         path: the folder.
         settings: effective settings, as plain JSON values.
         finished: whether an earlier process finished this very run.
+        fresh: whether this process began the run.
     """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
@@ -45,6 +48,8 @@ class Run:
         self.config = config
         self.settings: dict[str, Any] = config["settings"]
         self.finished = is_finished(path)
+        self.fresh = False
+        self._made: list[Path] = []
         self._started = time.monotonic()
         self._lock: Any = None
 
@@ -59,6 +64,7 @@ class Run:
         name_parts: Iterable[str] = (),
         fingerprint: str = "",
         data_dir: Path | None = None,
+        weights_file: Path | None = None,
     ) -> Run:
         """Make the run's folder, or take up the one that has the same settings.
 
@@ -70,11 +76,15 @@ class Run:
             name_parts: readable beginning of the default name (data set, backbone, split, reading, seed).
             fingerprint: of the data set (`common.data.manifest.fingerprint`).
             data_dir: where the images lie on this machine; kept in local.json, which is not for publication.
+            weights_file: file of the initial weights; default: `settings["weights"]` where that is the path of one. Its SHA-256 is noted
+                in config.json beside the settings (the settings, and so the name, know the file by its name only).
 
         Raises:
-            UsageError: the folder holds a run of other settings, something that is no run, or is in use by another process.
+            UsageError: the folder holds a run of other settings or of another weights file of the same name, something that is no run,
+                or is in use by another process.
         """
         values = plain(dict(settings))
+        weights_file = weights_file or settings.get("weights")
         if isinstance(values.get("weights"), str):
             # A weights file by its name: config.json is published, and the same file in another folder is the same setting.
             values["weights"] = Path(values["weights"]).name
@@ -82,14 +92,22 @@ class Run:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         path = run_dir or RUNS / study / experiment / "-".join([*name_parts, digest])
         config = _existing(path, identity)
+        made: list[Path] = []
+        fresh = config is None
         if config is None:
             from common import device
 
             top = {key: values[key] for key in _TOP_LEVEL if key in values}
-            config = {**identity, "command": _command(), **top, **device.describe()}
+            config = {**identity, "command": _command(), **top, **device.describe(), **_weights_digest(weights_file)}
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             write_json(path / "config.json", config)
+        else:
+            check_weights_file(path, weights_file)
         run = cls(path, config)
+        run.fresh, run._made = fresh, made
         run._acquire()
+        if run.finished:
+            run._drop_checkpoints()  # of a process that was killed between marking the run and dropping them
         if data_dir is not None and not run.finished:
             with atomic(path / "local.json") as temporary:
                 temporary.write_text(json.dumps({"data_dir": str(Path(data_dir).resolve())}) + "\n", encoding="utf-8")
@@ -124,7 +142,7 @@ class Run:
             model.save(temporary)
         return self.path / name
 
-    def subrun(self, name: str, settings: Mapping[str, Any]) -> Run:
+    def subrun(self, name: str, settings: Mapping[str, Any], weights_file: Path | None = None) -> Run:
         """A complete run folder inside this one (the control run beside the method), with its own settings."""
         return Run.open(
             self.config["study"],
@@ -133,6 +151,7 @@ class Run:
             run_dir=self.path / name,
             fingerprint=self.config["data_fingerprint"],
             data_dir=self.data_dir,
+            weights_file=weights_file,
         )
 
     @property
@@ -143,11 +162,32 @@ class Run:
 
     def finish(self) -> None:
         """Mark the run as finished and drop its checkpoints: the model and the report hold all that matters."""
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        # In this order: without checkpoints and without the mark a killed run would be trained from its beginning again.
         self.write_json(_FINISHED, {"seconds_of_last_process": round(time.monotonic() - self._started, 1)})
+        self._drop_checkpoints()
         self.finished = True
         self.release()
         log.info("finished: %s", self.path)
+
+    def abandon(self) -> None:
+        """Give a run up before it has any result: let go of the folder and, where this process began the run, remove what it wrote.
+
+        A folder that was there before stays, empty as it was; folders that `open` made go too.
+        """
+        self.release()
+        if not self.fresh:
+            return
+        for item in list(self.path.iterdir()):
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item, ignore_errors=True)
+            else:
+                item.unlink(missing_ok=True)
+        for folder in self._made:  # innermost first; one that another run uses by now is not empty and stays
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _drop_checkpoints(self) -> None:
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def release(self) -> None:
         """Let other processes use the folder."""
@@ -167,6 +207,28 @@ class Run:
             raise UsageError(f"{self.path}: another process is at work on this run; wait for it or choose another --run-dir") from None
         for left_over in self.path.rglob("*.tmp-*"):  # of a process that was killed while it wrote
             left_over.unlink(missing_ok=True)
+
+
+def check_weights_file(path: Path, weights_file: Path | str | None) -> None:
+    """UsageError when the run in the folder `path` began with other initial weights than `weights_file` holds, whatever its name.
+
+    Runs that noted no SHA-256, and anything that is no file ("imagenet"), pass.
+    """
+    old = read_json(path / "config.json").get(_DIGEST)
+    new = _weights_digest(weights_file).get(_DIGEST)
+    if old is not None and new is not None and old != new:
+        raise UsageError(
+            f"--weights {weights_file}: {path} began with another file of this name (SHA-256 {old[:8]}…, now {new[:8]}…); "
+            "choose another --run-dir or give that file"
+        )
+
+
+def _weights_digest(weights_file: Path | str | None) -> dict[str, str]:
+    """{"weights_sha256": 64 hexadecimal digits}, or {} for what is no file."""
+    if weights_file is None or not Path(weights_file).is_file():
+        return {}
+    with Path(weights_file).open("rb") as file:
+        return {_DIGEST: hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

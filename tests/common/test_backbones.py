@@ -71,8 +71,9 @@ def test_failed_download_names_the_option(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_small_images_and_unknown_names_are_refused() -> None:
-    with pytest.raises(UsageError, match="--image-size 16: too small for VGG16"):
-        backbones.build_backbone("vgg16", 16)
+    for weights in (None, "imagenet"):
+        with pytest.raises(UsageError, match="--image-size 16: too small for VGG16"):
+            backbones.build_backbone("vgg16", 16, weights)
     with pytest.raises(UsageError, match="--backbone alexnet"):
         backbones.build_backbone("alexnet", 64)
 

@@ -1,5 +1,7 @@
 """The command line: one clear line and exit code 2 for anything wrong, before anything heavy is imported."""
 
+import errno
+import importlib.util
 import os
 import subprocess
 import sys
@@ -27,6 +29,24 @@ def full(options: object) -> None:
     raise OSError(28, "No space left on device", "predictions.csv")
 
 
+def write_below(options: TrainOptions) -> None:
+    (options.cache_dir / "images").mkdir(parents=True, exist_ok=True)
+
+
+def write_run(options: TrainOptions) -> None:
+    assert options.run_dir is not None
+    options.run_dir.mkdir(parents=True, exist_ok=True)
+    (options.run_dir / "config.json").write_text("{}")
+
+
+def raise_read_only(options: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system", "runs")
+
+
+def raise_strange(options: object) -> None:
+    raise OSError(errno.EIO, "Input/output error", "runs")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainOptions):
     """Options of the test command."""
@@ -41,6 +61,10 @@ HERE = __name__
 COMMANDS = {
     "train": Command(Options, f"{HERE}:target", "Trains it. Costs a minute."),
     "broken": Command(Options, f"{HERE}:broken", "Fails."),
+    "cache": Command(Options, f"{HERE}:write_below", "Writes into the cache."),
+    "run": Command(Options, f"{HERE}:write_run", "Writes into the run folder."),
+    "readonly": Command(Options, f"{HERE}:raise_read_only", "Cannot write."),
+    "strange": Command(Options, f"{HERE}:raise_strange", "Finds a broken disk."),
     "full": Command(Options, f"{HERE}:full", "Fills the disk."),
     "report": Command(ReportOptions, f"{HERE}:target", "Reports."),
     "predict": Command(PredictOptions, f"{HERE}:target", "Predicts."),
@@ -91,6 +115,50 @@ def test_wrong_usage_is_one_line_and_exit_2(words: list[str], said: str, capsys:
     assert said in error
     assert error.count("\n") == 1
     assert not SEEN
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cache", "--cache-dir", "file"], "file/images: cannot be used (Not a directory)"),
+        (["run", "--run-dir", "file/below"], "file/below: cannot be used (Not a directory)"),
+        (["run", "--run-dir", "locked/run"], "locked/run: cannot be used (Permission denied)"),
+        (["readonly"], "runs: cannot be used (Read-only file system)"),
+    ],
+)
+def test_folders_that_cannot_be_used_are_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "locked/run" in words and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("locked").mkdir(mode=0o500)
+    assert main("study", COMMANDS, words) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and "--cache-dir" in error
+
+
+def test_other_errors_of_the_system_are_bugs() -> None:
+    with pytest.raises(OSError, match="Input/output"):
+        main("study", COMMANDS, ["strange"])
+
+
+def test_tensorboard_without_its_package_is_told_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main("study", COMMANDS, ["train", "--tensorboard"]) == 2
+    assert capsys.readouterr().err == "--tensorboard: the package tensorboard is not installed\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-m", "cervical", "--help"], cwd=root, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

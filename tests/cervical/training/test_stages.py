@@ -2,14 +2,18 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from cervical.config import CODED, DESCRIBED, ContrastiveOptions, CostSensitiveOptions, FinetuneOptions
 from cervical.data import Part, load
+from cervical.grids.cells import cell
 from cervical.training import stages
+from common.data.pipeline import Batches
 from common.errors import UsageError
 
 
@@ -94,7 +98,65 @@ def test_bad_weights_leave_no_new_folder_behind(tmp_path, sample_cache, existed)
     options = FinetuneOptions(cache_dir=sample_cache, limit=25, image_size=32, copies=0, weights=str(weights), run_dir=folder)
     with pytest.raises(UsageError, match="--weights .*no.weights.h5: cannot be loaded into MobileNetV2 0.35"):
         run_finetune(options)
-    assert folder.exists() == existed
+    assert sorted(tmp_path.iterdir()) == sorted([weights, *([folder] if existed else [])])
+    assert not existed or not list(folder.iterdir())
+    # The same folder with the mended command is taken.
+    job = stages.begin("finetune", replace(options, weights=None))
+    assert job.run.fresh
+    job.run.release()
+
+
+def test_config_tells_the_precision_of_the_run(tmp_path, sample_cache):
+    given = {"cache_dir": sample_cache, "limit": 25, "image_size": 32, "copies": 0, "run_dir": tmp_path / "run"}
+    try:
+        job = stages.begin("finetune", FinetuneOptions(**given, precision="mixed_bfloat16"))
+        assert job.run.config["precision"] == job.run.settings["precision"] == "mixed_bfloat16"
+        job.run.release()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_grid_is_told_of_another_weights_file_too(tmp_path, sample_cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.h5").write_bytes(b"one")
+    options = FinetuneOptions(cache_dir=sample_cache, limit=25, image_size=32, copies=0, weights=str(tmp_path / "w.h5"))
+    dataset = load(options)
+    job = stages.begin("finetune", options)
+    job.run.finish()
+    assert cell("finetune", options, dataset, {}).finished
+    (tmp_path / "w.h5").write_bytes(b"two")
+    with pytest.raises(UsageError, match="another file of this name"):
+        cell("finetune", options, dataset, {})
+
+
+@pytest.mark.parametrize(("epochs", "planned", "steps"), [(2, 100, 4), (2, 2, 4), (3000, 3000, 6000)])
+def test_statistics_are_recomputed_by_the_steps_done(epochs, planned, steps, monkeypatch):
+    history, calls = pd.DataFrame({"epoch": range(epochs)}), []
+    train = Batches(np.zeros((4, 4, 4, 3), dtype="uint8"), np.zeros(4, dtype="int32"), batch_size=2)
+    train.epoch = 7  # as after a fit in this process
+    monkeypatch.setattr(stages, "SHORT_RUN", 50)
+    monkeypatch.setattr(stages, "fit", lambda *_, **__: history)
+    monkeypatch.setattr(stages, "recompute_batchnorm", lambda *_: calls.append(train.epoch))
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.BatchNormalization(momentum=0.999)(inputs))
+    job = SimpleNamespace(run=None, options=FinetuneOptions())
+    stage = replace(DESCRIBED.finetune, epochs=planned)
+    stages.train_stage(job, model, "training", stage, train, train)
+    assert calls == ([0] if steps < 50 else [])
+    notes = stages.short_run_note(history, train, stage)
+    assert bool(notes) == bool(calls)
+    momentum = model.layers[1].momentum
+    assert momentum == (0.9 if planned * 2 < 50 else 0.999) and all(("momentum 0.9" in note) == (momentum == 0.9) for note in notes)
+
+
+def test_no_validation_images_is_one_clear_line():
+    part = part_of(3)
+    none = replace(part, rows=part.rows[:0])
+    assert stages.evaluation_batches(none, DESCRIBED) is None
+    with pytest.raises(UsageError, match="no validation images to choose an epoch by"):
+        stages.train_stage(None, None, "training", DESCRIBED.finetune, None, None)
+    with pytest.raises(UsageError, match="0 images make no batch of 32"):
+        stages.batches(none, DESCRIBED)
 
 
 def test_a_bad_file_of_costs_is_told_before_anything_is_trained(tmp_path, sample_cache, monkeypatch):

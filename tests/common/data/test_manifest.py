@@ -1,5 +1,6 @@
 """Manifest: anyone's folders, the fingerprint, unreadable files."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,16 @@ def test_unreadable_images_are_listed_or_left_out(folder: Path, tmp_path: Path) 
     kept = check_readable(dataset, skip_unreadable=True, cache_dir=tmp_path / "cache")  # from the note of the call before
     assert set(dataset.manifest["image"]) - set(kept.manifest["image"]) == {"a/s2_0.bmp", "b/s1_0.png"}
     assert kept.left_out == {"unreadable images": 2}
+
+
+def test_a_replaced_file_of_the_same_size_is_looked_at_again(folder: Path, tmp_path: Path) -> None:
+    dataset = folders_dataset(folder)
+    assert check_readable(dataset, cache_dir=tmp_path / "cache") is dataset
+    path = folder / "b" / "s1_0.png"
+    path.write_bytes(b"x" * path.stat().st_size)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UsageError, match=r"cannot read 1 image\(s\): b/s1_0.png"):
+        check_readable(dataset, cache_dir=tmp_path / "cache")
 
 
 def test_a_class_without_a_readable_image_is_an_error(folder: Path) -> None:

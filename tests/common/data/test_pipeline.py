@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from common.data.pipeline import Batches
+from common.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = np.arange(10 * 4 * 4 * 3).reshape(10, 4, 4, 3).astype(np.uint8)
@@ -128,7 +129,7 @@ def test_wrong_lengths_are_refused() -> None:
         Batches(IMAGES, LABELS, batch_size=4, sample_weights=np.ones(3))
     with pytest.raises(ValueError, match="batch_size 0"):
         Batches(IMAGES, LABELS, batch_size=0)
-    with pytest.raises(ValueError, match="make no batch"):
+    with pytest.raises(UsageError, match="make no batch"):
         Batches(IMAGES, LABELS, batch_size=16, drop_remainder=True)
 
 

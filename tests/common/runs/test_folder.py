@@ -1,5 +1,6 @@
 """Run folders: the same settings resume, others are refused, nothing is half-written."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -65,6 +66,65 @@ def test_finish_marks_and_drops_checkpoints(tmp_path: Path) -> None:
     run.finish()
     assert is_finished(run.path) and not (run.path / "checkpoints").exists()
     assert Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").finished
+
+
+def test_the_mark_comes_before_the_checkpoints_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
+    (run.path / "checkpoints" / "s").mkdir(parents=True)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.runs.folder.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.finish()
+    assert is_finished(run.path) and (run.path / "checkpoints").exists()
+    run.release()
+    assert Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").finished
+    assert not (run.path / "checkpoints").exists()
+
+
+def test_another_weights_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two", "copy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "w.h5").write_bytes(b"other" if name == "two" else b"weights")
+
+    def opened(name: str, given: str, finish: bool = False) -> dict:
+        weights = str(tmp_path / name / "w.h5")
+        settings = {**SETTINGS, "weights": weights if given == "settings" else "w.h5"}
+        run = Run.open("study", "train", settings, run_dir=tmp_path / given, weights_file=None if given == "settings" else weights)
+        run.finish() if finish else run.release()
+        return read_json(run.path / "config.json")
+
+    for given in ("settings", "argument"):  # the studies pass the path in one of two ways
+        config = opened("one", given)
+        assert config["weights_sha256"] == hashlib.sha256(b"weights").hexdigest() and "weights_sha256" not in config["settings"]
+        assert opened("copy", given, finish=True) == config
+        with pytest.raises(UsageError, match=r"--weights .*two/w.h5: .* began with another file of this name"):
+            opened("two", given)
+    config = read_json(tmp_path / "argument" / "config.json")
+    del config["weights_sha256"]  # a run from before it was noted
+    (tmp_path / "argument" / "config.json").write_text(json.dumps(config))
+    opened("two", "argument")
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_an_abandoned_run_leaves_nothing(tmp_path: Path, existed: bool) -> None:
+    path = tmp_path / "deep" / "er" / "run"
+    if existed:
+        path.mkdir(parents=True)
+    run = Run.open("study", "train", SETTINGS, run_dir=path, data_dir=tmp_path)
+    run.write_text("figures/a.txt", "x")
+    run.abandon()
+    assert path.exists() == existed and (tmp_path / "deep").exists() == existed
+    assert not existed or not list(path.iterdir())
+
+
+def test_abandoning_a_run_that_was_taken_up_leaves_it_alone(tmp_path: Path) -> None:
+    Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r").abandon()
+    assert (tmp_path / "r" / "config.json").is_file()
 
 
 def test_second_process_is_refused(tmp_path: Path) -> None:
