@@ -34,7 +34,7 @@ class Settings:
     weights: str = "imagenet"  # §4.1 (A), A.2
     image_size: int = 512  # A.3
     resize_filter: str = "bilinear"  # not stated
-    normalise: str = "image"  # A.3: zero mean and unit variance; "weights" scales as the weights expect
+    normalise: str = "image"  # A.3: zero mean, unit variance, in the weights' units; "weights": their fixed constants
     precision: str = "float32"
     learning_rate: float = 1e-4  # A.2 prints 1^-4
     weight_decay: float = 1e-4  # A.2 prints 1^-4
@@ -52,7 +52,7 @@ class Settings:
     patience: int = 6  # not stated; Algorithm 1 says "while not stop"
     order: str = "phases"  # A.3; "interleaved" is Algorithm 1
     repeats: int = 1  # §5.3, Table 4
-    tasks: str = "two"  # Table 5; which outputs an encoder learns (DEVIATIONS rows 11 and 12)
+    tasks: str = "one"  # Table 5; which outputs an encoder learns (DEVIATIONS rows 11 and 12)
     target: str = "auto"  # score behind the heatmaps: indicator where it varies, else the predicted diagnosis
     class_weights: bool = False
     segment_on: str = "all"  # §4.3: "for every training image"; "nonempty" leaves out images without the indicator
@@ -95,7 +95,7 @@ class MelanomaOptions(TrainOptions):
     missing_mask: Literal["error", "empty"] = "error"
     """What an image without one of the mask files means: an error that lists them, or an empty mask."""
     normalise: Literal["image", "weights"] | None = None
-    """`image`: zero mean and unit variance (A.3). `weights`: what the pre-trained weights expect."""
+    """`image`: each image to zero mean and unit variance (A.3), then to the weights' range. `weights`: the weights' fixed constants."""
     learning_rate: float | None = None
     """Adam's learning rate; the paper's is 1e-4 for every stage."""
     weight_decay: float | None = None
@@ -154,7 +154,7 @@ class BioUNetOptions(MelanomaOptions):
     repeats: int | None = None
     """Segmentation updates an iteration (Table 4)."""
     tasks: Literal["one", "two", "five", "six"] | None = None
-    """What an encoder predicts: its indicator; and melanoma; all indicators; all and melanoma (Table 5)."""
+    """What an encoder predicts: its indicator; and melanoma; all indicators; all and melanoma (Table 5). The paper's rows: `one`."""
     target: Literal["auto", "indicator", "predicted", "melanoma"] | None = None
     """Score whose gradient makes the heatmaps."""
     classifier_epochs: int | None = None

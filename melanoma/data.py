@@ -304,3 +304,11 @@ def unlabelled(options: MelanomaOptions, dataset: Dataset) -> tuple[Dataset, dic
     if options.limit is not None:
         result = replace(result, manifest=result.manifest.iloc[: options.limit].reset_index(drop=True))
     return result, counts
+
+
+def overlap_note(counts: dict[str, int]) -> str:
+    """One sentence for the report of every run that saw Dataset B: how many images the two sets share, and that those were left out."""
+    return (
+        f"Dataset B: {counts['images']} images; {counts['same_id']} left out because Dataset A has the same id, {counts['renamed']} "
+        f"more because it has the id without `_downsampled`; {counts['kept']} kept. Their labels are not used."
+    )

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from common.backbones import (
+    BACKBONES,
     batch_normalisations,
     batchnorm_is_folded,
     build_backbone,
@@ -25,32 +26,47 @@ _STEM = {
     "mobilenetv2_035": "expanded_conv_project_BN", "efficientnetv2s": "block1b_add",
 }  # fmt: skip
 STRIDES = (4, 8, 16, 32)
+IMAGENET_DEVIATION = 255 * (0.229 + 0.224 + 0.225) / 3  # torchvision's constants
 DECODER_CHANNELS = (256, 128, 64, 32, 16)  # strides 16, 8, 4, 2, 1; not stated, the original U-Net's halving
 
 
 @keras.saving.register_keras_serializable(package="melanoma")
 class Standardise(keras.layers.Layer):
-    """Each image to zero mean and unit variance over its pixels and channels (A.3): `(batch, h, w, 3)` in any range, float out.
+    """Each image to zero mean over its pixels and channels (A.3): `(batch, h, w, 3)` RGB in any range, float out.
 
-    A constant image gives zeros: its deviation is bounded below by 1e-3 of the 0..255 range.
+    The deviation becomes `spread`, and `bgr` turns the channels around: what loaded weights expect (`input_spread`). A constant image gives
+    zeros: its deviation is bounded below by 1e-3 of the 0..255 range.
+
+    With `sources`, images `(batch, h, w, 3)` too, mean and deviation are theirs: a view scaled like the image it was made from keeps its
+    brightness and contrast, which its own statistics would cancel.
     """
 
-    def call(self, images: Any) -> Any:
-        images = ops.cast(images, "float32")  # sums over half a million pixels do not fit float16
-        mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
-        deviation = ops.std(images, axis=(1, 2, 3), keepdims=True)
-        return ops.cast((images - mean) / ops.maximum(deviation, 0.255), self.compute_dtype)
+    def __init__(self, spread: float = 1.0, bgr: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spread, self.bgr = spread, bgr
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
+    def call(self, images: Any, sources: Any = None) -> Any:
+        images = ops.cast(images, "float32")  # sums over half a million pixels do not fit float16
+        sources = images if sources is None else ops.cast(sources, "float32")
+        mean = ops.mean(sources, axis=(1, 2, 3), keepdims=True)
+        deviation = ops.std(sources, axis=(1, 2, 3), keepdims=True)
+        scaled = (images - mean) * (self.spread / ops.maximum(deviation, 0.255))
+        return ops.cast(ops.flip(scaled, axis=-1) if self.bgr else scaled, self.compute_dtype)
+
+    def compute_output_shape(self, images_shape: tuple[int | None, ...], sources_shape: Any = None) -> tuple[int | None, ...]:
+        return images_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "spread": self.spread, "bgr": self.bgr}
 
 
 @keras.saving.register_keras_serializable(package="melanoma")
 class RandomView(keras.layers.Layer):
     """SimCLR's T1 and T2 (§4.2, A.3) on `(batch, h, w, 3)` 0..255: rotation, scaling, crop, flips, brightness, contrast, saturation.
 
-    One affine map an image does the first four with a single interpolation, on the device; ranges are not stated. Random numbers come from
-    a seed generator, which checkpoints keep.
+    One affine map an image does the first four with a single interpolation, on the device; ranges are not stated. The colours are changed
+    in pixels and clipped to 0..255; `build_simclr` then scales a view by its source's mean and deviation, which is the order of A.3
+    (normalise, then augment). Random numbers come from a seed generator, which checkpoints keep.
 
     Args:
         scale: side of the crop, share of the image's; 0.5..1 keeps 25 to 100 % of its area.
@@ -102,14 +118,6 @@ def _mix(base: Any, images: Any, factor: Any) -> Any:
     return base + factor * (images - base)
 
 
-@keras.saving.register_keras_serializable(package="melanoma")
-class UnitLength(keras.layers.Layer):
-    """Rows `(batch, d)` divided by their length."""
-
-    def call(self, x: Any) -> Any:
-        return x / ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-12)
-
-
 class ImageStatistics(keras.layers.Layer):
     """Calls `inner` with its batch normalisation in inference mode, also in training; its weights are trained all the same.
 
@@ -124,9 +132,24 @@ class ImageStatistics(keras.layers.Layer):
         return self.inner(x, training=False)
 
 
+def input_spread(backbone: str) -> float:
+    """Deviation of a typical photograph in the units of a backbone's weights: 58 ("caffe"), 1 ("torch"), 0.45 ("tf").
+
+    57.6 of 255 is the mean of ImageNet's three channel deviations (58.4, 57.1, 57.4); the preprocessing divides it by its scale.
+    """
+    scale = {"caffe": 1.0, "torch": IMAGENET_DEVIATION, "tf": 127.5, "tf128": 128.0}[BACKBONES[backbone].preprocessing]
+    return IMAGENET_DEVIATION / scale
+
+
 def normalisation(kind: str, backbone: str) -> keras.layers.Layer:
-    """Raw RGB 0..255 to the encoder's input: "image" (A.3) or "weights" (what the pre-trained weights expect)."""
-    return Standardise(name="standardise") if kind == "image" else preprocess_layer(backbone)
+    """Raw RGB 0..255 to the encoder's input: "image" (A.3) or "weights" (the fixed constants of the pre-trained weights).
+
+    Unit variance is what PyTorch's ImageNet weights expect, which the paper used. Keras's were trained on other ranges, so "image" brings
+    the standardised image to their spread and channel order (DEVIATIONS). From scratch neither matters: batch normalisation follows.
+    """
+    if kind == "weights":
+        return preprocess_layer(backbone)
+    return Standardise(input_spread(backbone), bgr=BACKBONES[backbone].preprocessing == "caffe", name="standardise")
 
 
 def build_encoder(backbone: str, image_size: int, weights: str | None = None) -> keras.Model:
@@ -150,7 +173,9 @@ def build_simclr(encoder: keras.Model, normalise: keras.layers.Layer, projection
     """
     images = keras.Input(encoder.input_shape[1:], name="images")
     views = ops.concatenate([RandomView(seed=2 * seed + i, name=f"view_{i + 1}")(images) for i in range(2)], axis=0)
-    features = keras.layers.GlobalAveragePooling2D(name="pool")(encoder(normalise(views)))
+    sources = (ops.concatenate([images, images], axis=0),) if isinstance(normalise, Standardise) else ()
+    scaled = normalise(views, *sources)
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(encoder(scaled))
     hidden = keras.layers.Dense(int(features.shape[-1]), activation="relu", name="projection_1")(features)
     embeddings = keras.layers.Dense(projection, name="projection_2", dtype="float32")(hidden)
     pairs = ops.transpose(ops.reshape(embeddings, (2, -1, projection)), (1, 0, 2))
@@ -203,9 +228,9 @@ def build_segmenter(encoder: keras.Model, backbone: str, channels: int = 1) -> k
     """Subnetwork 3, f_Seg = D1(E1(adapter(H))): twelve heatmaps -> indicator masks `(batch, size, size, channels)` in 0..1.
 
     Inputs are four arrays `(batch, size/4, size/4, 3)` … `(batch, size/32, size/32, 3)` in 0..1, the maps of each stage at their own
-    resolution; they are brought to `size` here, bilinearly. A 1x1 convolution makes three channels of twelve and batch normalisation gives
-    them zero mean and unit variance, like the images E1 knows (DEVIATIONS row 4). E1's own batch normalisation uses its image statistics
-    here and does not move: heatmaps would spoil them for images.
+    resolution; they are brought to `size` here, bilinearly. A 1x1 convolution makes three channels of twelve, batch normalisation gives
+    them zero mean and unit variance, and a fixed factor the spread of the images E1 knows (DEVIATIONS row 4). E1's own batch normalisation
+    uses its image statistics here and does not move: heatmaps would spoil them for images.
     """
     size = encoder.input_shape[1]
     inputs = [keras.Input((size // stride, size // stride, 3), name=f"heatmaps_{stride}") for stride in STRIDES]
@@ -213,6 +238,7 @@ def build_segmenter(encoder: keras.Model, backbone: str, channels: int = 1) -> k
     stacked = keras.layers.Concatenate(name="heatmaps")(grown)
     adapted = keras.layers.Conv2D(3, 1, name="adapter")(stacked)
     adapted = keras.layers.BatchNormalization(momentum=0.9, name="adapter_bn")(adapted)
+    adapted = keras.layers.Rescaling(input_spread(backbone), name="adapter_spread")(adapted)
     skips = ImageStatistics(_features(encoder, backbone), name="encoder")(adapted)
     return keras.Model(inputs, _decode(skips, channels), name="segmenter")
 

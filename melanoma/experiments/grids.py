@@ -5,8 +5,8 @@ from pathlib import Path
 
 from common.cli import require
 from common.runs import Run
-from melanoma.config import BaselineOptions, BioUNetOptions, GridOptions, TablesOptions
-from melanoma.experiments.single import complete, report
+from melanoma.config import DESCRIBED, BaselineOptions, GridOptions, Settings, TablesOptions
+from melanoma.experiments.single import complete, report, variant
 from melanoma.experiments.tables import write_all
 from melanoma.training import baselines
 from melanoma.training.inputs import load_inputs
@@ -21,7 +21,6 @@ ABLATION = {
 }
 REPEATS = {str(count): {**ABLATION["bio_u_net"], "repeats": count} for count in range(1, 6)}
 MULTITASK = {tasks: {**ABLATION["bio_u_net"], "tasks": tasks} for tasks in ("one", "two", "five", "six")}
-PLAIN = {"f_res": ABLATION["f_res"]}
 WHOLE = {"bio_u_net": ABLATION["bio_u_net"]}
 
 
@@ -33,21 +32,32 @@ def run_rows(options: GridOptions, table: dict[str, dict]) -> dict[tuple[str, in
     for seed in options.seeds:
         for row, changes in table.items():
             if options.rows is None or row in options.rows:
-                found[row, seed] = run_cell(options, row, seed, changes)
+                found[row, seed] = run_cell(options, seed, changes)
     return found
 
 
-def run_cell(options: GridOptions, row: str, seed: int, changes: dict) -> Run:
+def cell_name(settings: Settings) -> str:
+    """Folder of a cell below --run-dir, from its settings: the same run under whichever table asks for it, so trained once."""
+    parts = [variant(settings.as_dict())]
+    if settings.segmentation:
+        parts += [f"repeats{settings.repeats}"] * (settings.repeats != DESCRIBED.repeats) + [settings.tasks] * (
+            settings.tasks != DESCRIBED.tasks
+        )
+    parts += [settings.order] * (settings.order != DESCRIBED.order)
+    return "-".join([*parts, f"seed{settings.seed}"])
+
+
+def run_cell(options: GridOptions, seed: int, changes: dict) -> Run:
     """One run. With --run-dir every cell has a folder there, and the cells of a seed share one pre-training."""
-    cell: BioUNetOptions = replace(options, seed=seed, **changes)
-    where = options.run_dir
-    if where is not None:
-        cell = replace(cell, run_dir=where / f"{row}-seed{seed}")
+    cell: GridOptions = replace(options, seed=seed, **changes)
     inputs = load_inputs(cell)
-    if where is not None and inputs.settings.simclr and inputs.settings.order == "phases" and options.pretrained is None:
+    where = options.run_dir
+    if where is None:
+        return complete(inputs)
+    if inputs.settings.simclr and inputs.settings.order == "phases" and options.pretrained is None:
         shared = pretrain(inputs, where / f"pretrain-seed{seed}")
         inputs = replace(inputs, options=replace(cell, pretrained=shared.path))
-    return complete(inputs, cell.run_dir)
+    return complete(inputs, where / cell_name(inputs.settings))
 
 
 def root(options: GridOptions) -> Path:
@@ -93,7 +103,7 @@ def baselines_command(options: BaselineOptions) -> None:
             return options.run_dir / f"{name}-seed{seed}" if options.run_dir is not None else None
 
         if "cams" in wanted:
-            plain = complete(inputs, place("f_res"))
+            plain = complete(inputs, options.run_dir / cell_name(inputs.settings) if options.run_dir is not None else None)
             baselines.cams(inputs, plain.path, options, place("cams"))
         if "vat" in wanted:
             run = baselines.vat(inputs, place("vat"))

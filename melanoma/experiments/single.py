@@ -79,6 +79,7 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     counts = {name: values["t00"]["n"] for name, values in next(iter(localisation.values())).items()}
     notes = [
         data.split_note(inputs.manifest, settings["split"]),
+        *([data.overlap_note(settings["dataset_b"])] if "dataset_b" in settings else []),
         "Continuous Dice over test images that have the indicator: "
         + ", ".join(f"{name} {count}" for name, count in counts.items())
         + f". The printed numbers rest on a few images too ({', '.join(smallest)}; DEVIATIONS row 24): differences inside the intervals "

@@ -15,6 +15,7 @@ from common.evaluation.grid_tables import write_tables
 from common.evaluation.metrics import bootstrap_interval, mean_and_deviation, paired_bootstrap
 from common.evaluation.plots import save
 from common.evaluation.tables import Printed, Row
+from common.runs import is_finished
 from melanoma import figures, paper
 from melanoma.config import THRESHOLDS
 from melanoma.experiments.single import variant
@@ -23,7 +24,9 @@ from melanoma.training.shown import read_arrays
 log = logging.getLogger(__name__)
 
 # What may differ between the rows of one table; runs that differ in anything else stand in different folders.
-_ROW = {"seed", "simclr", "segmentation", "repeats", "tasks", "order", "lime_samples", "lime_images", "classifier"}
+_ROW = {
+    "seed", "simclr", "segmentation", "repeats", "tasks", "order", "lime_samples", "lime_images", "classifier", "dataset_b", "pretrained",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,13 @@ class Found:
     experiment: str
     settings: dict
     metrics: dict
+    data_fingerprint: str = ""
 
     @property
     def group(self) -> str:
+        """Runs of one group may stand in one table: the same data and settings but for what the rows vary."""
         s = self.settings
-        same = json.dumps({key: value for key, value in s.items() if key not in _ROW}, sort_keys=True)
+        same = json.dumps([self.data_fingerprint, {key: value for key, value in s.items() if key not in _ROW}], sort_keys=True)
         name = f"{s['dataset']}-{s['backbone']}-{s['image_size']}px-{s['reading']}-{s['split']}"
         return f"{name}-{hashlib.sha256(same.encode()).hexdigest()[:4]}"
 
@@ -55,24 +60,24 @@ class Found:
 
 
 def find_runs(folder: Path) -> list[Found]:
-    """Runs with metrics below `folder`, in the order of their paths; pre-trainings have no localisation and are left out."""
+    """Finished and published runs below `folder`, by path; pre-trainings have no localisation and are left out."""
     runs = []
     for config in sorted(folder.rglob("config.json")):
         content = json.loads(config.read_text(encoding="utf-8"))
         metrics = config.with_name("metrics.json")
-        if content.get("study") == "melanoma" and metrics.is_file() and config.with_name("localisation.csv").is_file():
+        # A published run has neither the mark of a finished one nor, unlike one at work, a local.json.
+        whole = is_finished(config.parent) or not config.with_name("local.json").is_file()
+        done = whole and metrics.is_file() and config.with_name("localisation.csv").is_file()
+        if content.get("study") == "melanoma" and done:
             found = json.loads(metrics.read_text(encoding="utf-8"))
-            runs.append(Found(config.parent, content["experiment"], content["settings"], found))
+            runs.append(Found(config.parent, content["experiment"], content["settings"], found, content.get("data_fingerprint", "")))
     return runs
 
 
 def write_all(folder: Path, output: Path | None = None) -> list[Path]:
     """All tables that the runs below `folder` can fill, one folder a kind of run; returns the tables' paths."""
     written: list[Path] = []
-    groups: dict[str, list[Found]] = {}
-    for run in find_runs(folder):
-        groups.setdefault(run.group, []).append(run)
-    for name, runs in groups.items():
+    for name, runs in groups_of(find_runs(folder)).items():
         target = (output or folder / "tables") / name
         trained = [run for run in runs if run.experiment == "train"]
         if trained:
@@ -84,6 +89,28 @@ def write_all(folder: Path, output: Path | None = None) -> list[Path]:
     for path in written:
         log.info("written: %s", path)
     return written
+
+
+def groups_of(runs: Sequence[Found]) -> dict[str, list[Found]]:
+    """Runs by the table they belong to. Those of one Dataset B stand together, with the ones that use none; the name says which where
+    there are several.
+    """
+    groups: dict[str, list[Found]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    result = {}
+    for name, members in groups.items():
+        of_b = {id(run): run.settings.get("dataset_b", {}).get("fingerprint") for run in members}
+        several = sorted({b for b in of_b.values() if b is not None})
+        for b in several or [None]:
+            label = f"{name}-{b[:4]}" if b is not None and len(several) > 1 else name
+            result[label] = [run for run in members if of_b[id(run)] in (None, b)]
+    return result
+
+
+def one_a_seed(runs: Sequence[Found]) -> list[Found]:
+    """The first run of each seed: the same settings in two folders are one run, not two seeds."""
+    return list({run.settings["seed"]: run for run in reversed(runs)}.values())[::-1]
 
 
 def dice_row(name: str, runs: Sequence[Found], method: str, indicator: str, printed: Printed | None, threshold: float = 0.0) -> Row:
@@ -117,10 +144,21 @@ def indicators_of(runs: Sequence[Found]) -> list[str]:
     return list(runs[0].settings["indicators"])
 
 
-def default_rows(runs: Sequence[Found], **wanted: object) -> list[Found]:
-    """Trained runs with one repeat, two tasks, phase by phase, unless said otherwise."""
-    asked = {"repeats": 1, "tasks": "two", "order": "phases", **wanted}
-    return [run for run in runs if run.experiment == "train" and all(run.settings[key] == value for key, value in asked.items())]
+def default_rows(runs: Sequence[Found], row: str, **wanted: object) -> list[Found]:
+    """Trained runs of a row of Table 3, one a seed: one repeat, one task, phase by phase, unless said otherwise.
+
+    Without subnetwork 3 there are neither repeats nor tasks, so these say nothing about such a run.
+    """
+    asked = {"repeats": 1, "tasks": "one", "order": "phases", **wanted}
+    if row in ("f_res", "f_res_clr"):
+        asked = {"order": asked["order"]}
+    trained = [run for run in runs if run.experiment == "train" and run.row == row]
+    return one_a_seed([run for run in trained if all(run.settings[key] == value for key, value in asked.items())])
+
+
+def baseline_rows(runs: Sequence[Found], experiment: str) -> list[Found]:
+    """The runs of a baseline, one a seed."""
+    return one_a_seed([run for run in runs if run.experiment == experiment])
 
 
 def _rows(label: str, runs: Sequence[Found], number: int, row: str, method: str = "gradcam") -> list[Row]:
@@ -176,9 +214,9 @@ def table_1(target: Path, run: Found) -> Path:
 
 def table_2(target: Path, runs: Sequence[Found]) -> Path | None:
     """The methods, on the same test images."""
-    whole = [run for run in default_rows(runs) if run.row == "bio_u_net"]
-    sources = [(method, [run for run in runs if run.experiment == "cams"]) for method in ("gradcam", "gradcam++", "layercam", "lime")]
-    sources += [(method, [run for run in runs if run.experiment == method]) for method in ("vat", "unet")]
+    whole = default_rows(runs, "bio_u_net")
+    sources = [(method, baseline_rows(runs, "cams")) for method in ("gradcam", "gradcam++", "layercam", "lime")]
+    sources += [(method, baseline_rows(runs, method)) for method in ("vat", "unet")]
     if not any(found for _, found in sources):
         return None
     rows, text = [], ""
@@ -202,14 +240,14 @@ def table_2(target: Path, runs: Sequence[Found]) -> Path | None:
 def table_3(target: Path, runs: Sequence[Found]) -> Path | None:
     """The ablation, and the interleaved order where it was run."""
     rows, text = [], ""
-    parts = {row: [run for run in default_rows(runs) if run.row == row] for row in paper.tables()["table_3"]}
+    parts = {row: default_rows(runs, row) for row in paper.tables()["table_3"]}
     for row, found in parts.items():
         if found:
             rows += _rows(paper.ROW_TITLES[row], found, 3, row)
             if row != "f_res" and parts["f_res"]:
                 text += f"\n**{paper.ROW_TITLES[row]} against f_Res**\n\n"
                 text += compare(("f_Res", parts["f_res"], "gradcam"), (paper.ROW_TITLES[row], found, "gradcam"))
-    interleaved = [run for run in default_rows(runs, order="interleaved") if run.row == "bio_u_net"]
+    interleaved = default_rows(runs, "bio_u_net", order="interleaved")
     if interleaved:
         rows += _rows("Bio-U-Net, interleaved (Algorithm 1)", interleaved, 3, "bio_u_net")
     return write_tables(target, "table_3", "Table 3: ablation, continuous Dice and melanoma", rows, text) if rows else None
@@ -219,7 +257,7 @@ def table_4(target: Path, runs: Sequence[Found]) -> Path | None:
     """Repeats of the segmentation update."""
     rows, seen = [], 0
     for count in range(1, 6):
-        found = [run for run in default_rows(runs, repeats=count) if run.row == "bio_u_net"]
+        found = default_rows(runs, "bio_u_net", repeats=count)
         if found:
             rows += _rows(f"{count} repeat{'s' * (count > 1)}", found, 4, str(count))
             seen += 1
@@ -230,7 +268,7 @@ def table_5(target: Path, runs: Sequence[Found]) -> Path | None:
     """Multi-task encoders."""
     rows, seen = [], 0
     for tasks in ("one", "two", "five", "six"):
-        found = [run for run in default_rows(runs, tasks=tasks) if run.row == "bio_u_net"]
+        found = default_rows(runs, "bio_u_net", tasks=tasks)
         if found:
             rows += _rows(paper.ROW_TITLES[tasks], found, 5, tasks)
             seen += 1
@@ -239,7 +277,7 @@ def table_5(target: Path, runs: Sequence[Found]) -> Path | None:
 
 def table_6(target: Path, runs: Sequence[Found]) -> Path | None:
     """Continuous Dice by threshold."""
-    whole = [run for run in default_rows(runs) if run.row == "bio_u_net"]
+    whole = default_rows(runs, "bio_u_net")
     if not whole:
         return None
     rows = [
@@ -292,13 +330,14 @@ def sheets(target: Path, runs: Sequence[Found]) -> list[Path]:
         if rows and len(columns) > 1:
             drawn.append(save(figures.sheet(rows, title, synthetic=synthetic), target / f"{name}.png"))
 
-    first = {run.row: run for run in reversed(default_rows(runs))}
+    # The order of the paper's fig. 4, which is not Table 3's.
+    first = {row: found[0] for row in ("f_res", "f_res_clr", "f_res_seg", "bio_u_net") if (found := default_rows(runs, row))}
     others = {run.experiment: run for run in runs if run.experiment != "train"}
     methods = {paper.ROW_TITLES[m]: (others["cams"], m) for m in ("gradcam", "gradcam++", "layercam", "lime") if "cams" in others}
     methods |= {paper.ROW_TITLES[m]: (others[m], m) for m in ("vat", "unet") if m in others}
     if "bio_u_net" in first:
         draw("figure_3", "Fig. 3: methods", methods | {"Bio-U-Net": (first["bio_u_net"], "gradcam")})
-    draw("figure_4", "Fig. 4: ablation", {paper.ROW_TITLES[row]: (run, "gradcam") for row, run in sorted(first.items())})
-    repeated = {count: [r for r in default_rows(runs, repeats=count) if r.row == "bio_u_net"] for count in range(1, 6)}
+    draw("figure_4", "Fig. 4: ablation", {paper.ROW_TITLES[row]: (run, "gradcam") for row, run in first.items()})
+    repeated = {count: default_rows(runs, "bio_u_net", repeats=count) for count in range(1, 6)}
     draw("figure_5", "Fig. 5: repeats", {f"repeat {count}": (found[0], "gradcam") for count, found in repeated.items() if found})
     return drawn

@@ -9,29 +9,25 @@ import numpy as np
 import pandas as pd
 
 from common import device
-from common.data.images import cached_images
 from common.data.pipeline import Batches
-from common.evaluation.folder import RunFolder
 from common.evaluation.metrics import auc
 from common.evaluation.outcome import write_metrics, write_predictions
 from common.evaluation.predict import load_model
 from common.runs import Run, fit
-from melanoma import data, models
+from melanoma import models
 from melanoma.config import CLASSES, BaselineOptions
 from melanoma.losses import SoftDiceLoss
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve_maker
-from melanoma.training.indicator import full_batches, unique
+from melanoma.training.indicator import assign, drawing_rows, full_batches, rows_with, unique
 from melanoma.training.inputs import Inputs
 from melanoma.training.pipeline import open_run
 from melanoma.training.pretraining import adam, settle_batchnorm
 from melanoma.training.probes import set_logistic
 from melanoma.training.scores import score_maps, summary
-from melanoma.training.shown import shown_rows, write_arrays
+from melanoma.training.shown import SHOWN, shown_rows, write_arrays
 from melanoma.training.vat import train_vat
 
 log = logging.getLogger(__name__)
-
-SHOWN = 3
 
 
 def localisation_metrics(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -> dict:
@@ -101,7 +97,7 @@ def kept_maps(inputs: Inputs, method: str, indicator: str, rows: np.ndarray, map
 def vat(inputs: Inputs, run_dir: Path | None) -> Run:
     """VAT on melanoma and all indicators that vary, explained by Grad-CAM of each indicator's score."""
     s = inputs.settings
-    run = open_run(inputs, "vat", run_dir)
+    run = open_run(inputs, "vat", run_dir, dataset_b=inputs.facts_b)
     if run.finished:
         return run
     device.configure(s.seed, s.precision)
@@ -111,9 +107,7 @@ def vat(inputs: Inputs, run_dir: Path | None) -> Run:
     outputs = (*outputs_of(s.indicators, s, varying),)
     outputs = outputs if "melanoma" in outputs else (*outputs, "melanoma")
     labels = np.stack([inputs.melanoma if name == "melanoma" else inputs.present[name].to_numpy("float32") for name in outputs], axis=1)
-    dataset_b, _ = data.unlabelled(inputs.options, inputs.dataset)
-    images_b = cached_images(dataset_b, s.image_size, s.resize_filter, inputs.options.cache_dir, progress=True)
-    classifier = train_vat(run, inputs, labels, images_b)
+    classifier = train_vat(run, inputs, labels, inputs.images_b)
 
     maker, tables, shown = twelve_maker(classifier, s), [], {}
     for name in s.indicators:
@@ -152,14 +146,11 @@ def plain_unet(inputs: Inputs, run_dir: Path | None) -> Run:
     start = [keras.ops.convert_to_numpy(v) for v in state]
     test, tables, shown = inputs.rows("test"), [], {}
     for name in s.indicators:
-        for variable, value in zip(state, start, strict=True):
-            variable.assign(value)
+        assign(state, start)
         masks = inputs.masks(name)[..., None]
-        train = inputs.rows("train")
-        if s.segment_on == "nonempty":
-            train = train[inputs.present[name].to_numpy()[train]]
+        train = drawing_rows(inputs, (name,))
         batches = full_batches(inputs.images, masks, rows=train, batch_size=s.segmentation_batch, seed=s.seed)
-        validation = Batches(inputs.images, masks, rows=inputs.rows("validation"), batch_size=s.segmentation_batch)
+        validation = Batches(inputs.images, masks, rows=rows_with(inputs, (name,), "validation"), batch_size=s.segmentation_batch)
         fit(
             unet, batches, run=run, stage=f"unet-{name}", epochs=s.segmentation_epochs, validation=validation, select="best",
             patience=s.patience,
@@ -172,8 +163,3 @@ def plain_unet(inputs: Inputs, run_dir: Path | None) -> Run:
     run.write_json("metrics.json", localised(run, inputs, tables))
     run.finish()
     return run
-
-
-def read_localisation(path: Path) -> dict:
-    """The `localisation` part of a run's metrics.json."""
-    return RunFolder.of(path).read_json("metrics.json")["localisation"]

@@ -43,10 +43,17 @@ class Task:
 
 
 def make_task(inputs: Inputs, group: tuple[str, ...]) -> Task:
-    """The task of a group of indicators; the empty group is the plain classifier f_Res."""
+    """The task of a group of indicators; the empty group is the plain classifier f_Res.
+
+    Raises:
+        UsageError: nothing to draw in the training images, or a `target` that is no output; before anything is trained.
+    """
     train = inputs.rows("train")
     varying = [name for name in group if 0 < inputs.present[name].to_numpy()[train].mean() < 1]
     outputs = outputs_of(group, inputs.settings, varying)
+    if group:
+        drawing_rows(inputs, group)
+        target_weights(outputs, group, inputs.settings.target)
     columns = [inputs.melanoma if name == "melanoma" else inputs.present[name].to_numpy("float32") for name in outputs]
     name = "classifier" if not group else group[0] if len(group) == 1 else "all"
     return Task(name, group, outputs, np.stack(columns, axis=1))
@@ -99,6 +106,12 @@ class Networks:
         """Everything that training changes: weights, optimizers, seed generators, and the snapshot."""
         snapshot = self.snapshot.variables if self.snapshot is not None else []
         return unique([*self.weights(), *(v for model in self.trained for v in model.optimizer.variables), *snapshot])
+
+    def forget_moments(self) -> None:
+        """Every optimizer as it was before its first step, whoever took the last one: this process, or one that was killed."""
+        where = {id(v): value for v, value in zip(self.state(), self._start, strict=True)}
+        for model in self.trained:
+            assign(model.optimizer.variables, [where[id(v)] for v in model.optimizer.variables])
 
     def reset(self, task: Task) -> None:
         """Back to where the first task began."""
@@ -160,7 +173,9 @@ def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray |
 class Alternation:
     """One classifier step, `repeats` segmentation steps and, interleaved, one SimCLR step before them, over and over.
 
-    An epoch is one pass of the classifier's batches. The epoch with the lowest validation loss (cross-entropy + soft Dice) is kept.
+    An epoch is one pass of the classifier's batches. The epoch with the lowest validation loss is kept: soft Dice over validation images
+    that have the indicator. The cross-entropy is recorded only: the classifier comes here at its best epoch, so that its rise would select
+    the first one and throw the segmentation's training away (DEVIATIONS). Without subnetwork 3 it is the only loss there is.
     Phase by phase the snapshot behind the heatmaps stays the finished classifier; interleaved it is the best epoch so far (Algorithm 1,
     line 14), so its maps are made again when there is a better one.
     """
@@ -176,12 +191,9 @@ class Alternation:
             assert dataset_b is not None
             self.pairs = simclr_batches(dataset_b, min(self.settings.pretrain_batch, len(dataset_b)), self.settings.seed)
         if self.settings.segmentation:
-            train = self.inputs.rows("train")
-            if self.settings.segment_on == "nonempty":
-                train = train[self.inputs.present[list(task.indicators)].to_numpy()[train].any(axis=1)]
-                if not len(train):
-                    raise UsageError(f"{task.name}: no training image has this indicator; leave it out with --indicators")
-            self.drawn = {"train": train, "validation": self.inputs.rows("validation")}
+            train = drawing_rows(self.inputs, task.indicators)
+            # An empty mask has a loss near 1 and no gradient whatever is drawn: it says nothing about the epoch.
+            self.drawn = {"train": train, "validation": rows_with(self.inputs, task.indicators, "validation")}
             positions = np.arange(len(train))
             self.drawings = full_batches(positions, rows=positions, batch_size=self.settings.segmentation_batch, seed=self.settings.seed)
             self.weights, self.follow = target_weights(task.outputs, task.indicators, self.settings.target)
@@ -191,6 +203,9 @@ class Alternation:
         checkpoint = Checkpoint(self.run.path / "checkpoints" / self.stage, networks.state())
         facts = checkpoint.restore()
         first, rows, best, wait, improved = 0, [], math.inf, 0, True
+        if facts is None:
+            # The classifier's stage leaves its moments behind in one process and none in a process that takes over after it.
+            networks.forget_moments()
         best_values = [ops.convert_to_numpy(v) for v in networks.weights()]
         if facts is not None:
             first, extra = facts["epoch"], facts["extra"]
@@ -265,14 +280,36 @@ class Alternation:
 
     def _validate(self) -> dict[str, float]:
         found = {"val_bce": scalar(self.networks.classifier.evaluate(self.validation, verbose=0))}
-        if self.networks.segmenter is not None:
-            rows, losses = self.drawn["validation"], []
-            for start in range(0, len(rows), 64):
-                maps = [stage[start : start + 64].astype("float32") for stage in self.heatmaps["validation"]]
-                drawn = self.networks.segmenter.predict(maps, batch_size=self.settings.segmentation_batch, verbose=0)
-                losses.append(dice_losses(self.masks(rows[start : start + 64]), drawn))
-            found["val_dice_loss"] = float(np.concatenate(losses).mean())
-        return {**found, "val_loss": sum(found.values())}
+        if self.networks.segmenter is None:
+            return {**found, "val_loss": found["val_bce"]}
+        rows, losses, filled = self.drawn["validation"], [], []
+        for start in range(0, len(rows), 64):
+            maps = [stage[start : start + 64].astype("float32") for stage in self.heatmaps["validation"]]
+            drawn = self.networks.segmenter.predict(maps, batch_size=self.settings.segmentation_batch, verbose=0)
+            masks = self.masks(rows[start : start + 64])
+            losses.append(dice_losses(masks, drawn))
+            filled.append(masks.any(axis=(1, 2)))
+        each, counted = np.concatenate(losses), np.concatenate(filled)
+        dice = float(each[counted].mean() if counted.any() else each.mean())
+        return {**found, "val_dice_loss": dice, "val_loss": dice}
+
+
+def rows_with(inputs: Inputs, indicators: Sequence[str], part: str) -> np.ndarray:
+    """Rows of a part whose image has one of the indicators; all of them where none has."""
+    rows = inputs.rows(part)
+    having = rows[inputs.present[list(indicators)].to_numpy()[rows].any(axis=1)]
+    return having if len(having) else rows
+
+
+def drawing_rows(inputs: Inputs, indicators: Sequence[str]) -> np.ndarray:
+    """The training images of subnetwork 3, by `segment_on`. UsageError where it wants images with the indicator and there are none."""
+    rows = inputs.rows("train")
+    if inputs.settings.segment_on == "all":
+        return rows
+    rows = rows[inputs.present[list(indicators)].to_numpy()[rows].any(axis=1)]
+    if not len(rows):
+        raise UsageError(f"{', '.join(indicators)}: no training image has it; leave it out with --indicators")
+    return rows
 
 
 def dice_losses(masks: np.ndarray, drawn: np.ndarray) -> np.ndarray:

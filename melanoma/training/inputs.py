@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,23 @@ class Inputs:
             size, folder = self.settings.image_size, self.options.cache_dir
             self._masks[indicator] = cached_masks(self.dataset, f"mask_{indicator}", size, folder, progress=True)
         return self._masks[indicator]
+
+    @cached_property
+    def dataset_b(self) -> tuple[Dataset, dict[str, int]]:
+        """Dataset B without Dataset A's images, and the counts of the overlap (`data.unlabelled`)."""
+        return data.unlabelled(self.options, self.dataset)
+
+    @cached_property
+    def facts_b(self) -> dict[str, Any]:
+        """What a run that uses Dataset B records of it: the counts of the overlap and the fingerprint of what is left."""
+        dataset, counts = self.dataset_b
+        return {**counts, "fingerprint": fingerprint(dataset)}
+
+    @cached_property
+    def images_b(self) -> np.ndarray:
+        """Dataset B's images, as `images`."""
+        s = self.settings
+        return cached_images(self.dataset_b[0], s.image_size, s.resize_filter, self.options.cache_dir, progress=True)
 
     @cached_property
     def melanoma(self) -> np.ndarray:

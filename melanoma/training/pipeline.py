@@ -10,7 +10,6 @@ import pandas as pd
 from keras import ops
 
 from common import device
-from common.data.images import cached_images
 from common.data.pipeline import Batches
 from common.evaluation.metrics import auc
 from common.evaluation.outcome import write_metrics, write_predictions
@@ -20,14 +19,12 @@ from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.training import heatmaps
 from melanoma.training.indicator import Networks, Task, assign, make_task, train_task
 from melanoma.training.inputs import Inputs
-from melanoma.training.pretraining import ENCODER, adam, pretrain
+from melanoma.training.pretraining import ENCODER, adam, origin, pretrain
 from melanoma.training.probes import features_of, set_logistic
 from melanoma.training.scores import score_maps, summary
-from melanoma.training.shown import shown_rows, write_arrays
+from melanoma.training.shown import SHOWN, shown_rows, write_arrays
 
 log = logging.getLogger(__name__)
-
-SHOWN = 3  # test images an indicator whose maps are kept for the sheets
 
 
 def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, **more: Any) -> Run:
@@ -54,9 +51,18 @@ def starting_encoder(inputs: Inputs, run_dir: Path | None) -> Path | None:
     return pretrained / ENCODER
 
 
+def seen_of_b(inputs: Inputs) -> dict[str, Any]:
+    """What a run's settings say of Dataset B and of the pre-training; nothing where SimCLR has no part."""
+    if not inputs.settings.simclr:
+        return {}
+    if inputs.settings.order == "interleaved":
+        return {"dataset_b": inputs.facts_b}
+    return origin(inputs, getattr(inputs.options, "pretrained", None))
+
+
 def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
     """Subnetworks 1 to 4, predictions and metrics; a finished run is returned as it is. Report and figures come after."""
-    run = open_run(inputs, "train", run_dir)
+    run = open_run(inputs, "train", run_dir, **seen_of_b(inputs))
     if run.finished:
         return run
     try:
@@ -73,7 +79,7 @@ def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
     run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
     weights = starting_encoder(inputs, run_dir)
     device.configure(settings.seed, settings.precision)
-    dataset_b = interleaved_images(inputs)
+    dataset_b = inputs.images_b if settings.simclr and settings.order == "interleaved" else None
 
     tasks = [make_task(inputs, group) for group in heatmaps.groups_of(settings)]
     networks: Networks | None = None
@@ -113,15 +119,6 @@ def indicator_counts(inputs: Inputs) -> dict[str, dict[str, int]]:
         name: {"with": int(inputs.present[name][counted].sum()), "without": int((~inputs.present[name][counted]).sum())}
         for name in inputs.settings.indicators
     }
-
-
-def interleaved_images(inputs: Inputs) -> np.ndarray | None:
-    """Dataset B's images where Algorithm 1's loop needs them, else None."""
-    settings = inputs.settings
-    if settings.order != "interleaved" or not settings.simclr:
-        return None
-    dataset_b, _ = data.unlabelled(inputs.options, inputs.dataset)
-    return cached_images(dataset_b, settings.image_size, settings.resize_filter, inputs.options.cache_dir, progress=True)
 
 
 def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:

@@ -3,6 +3,8 @@
 A finished run holds `encoder.weights.h5` for the later stages, and, like every run, a classifier: the linear probe on the frozen encoder.
 """
 
+import hashlib
+import json
 import logging
 import os
 from pathlib import Path
@@ -15,12 +17,13 @@ from keras import ops
 
 from common import device
 from common.backbones import recompute_batchnorm
-from common.data.images import cached_images
-from common.data.manifest import Dataset, fingerprint
 from common.data.pipeline import Batches
+from common.errors import UsageError
+from common.evaluation.folder import RunFolder
 from common.evaluation.outcome import write_metrics, write_predictions
 from common.evaluation.report import write_model_card, write_report
 from common.runs import Run, fit
+from common.runs.files import plain
 from melanoma import data, models
 from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.losses import PairedViewsLoss
@@ -38,20 +41,49 @@ _OWN = (
 )  # fmt: skip
 
 
-def adam(settings: Settings, learning_rate: float | None = None) -> keras.optimizers.Adam:
+def adam(settings: Settings) -> keras.optimizers.Adam:
     """A.2: Adam with the same hyper-parameters in every stage; the weight decay is decoupled (DEVIATIONS)."""
-    return keras.optimizers.Adam(learning_rate or settings.learning_rate, weight_decay=settings.weight_decay or None)
+    return keras.optimizers.Adam(settings.learning_rate, weight_decay=settings.weight_decay or None)
+
+
+def own_settings(inputs: Inputs) -> dict[str, Any]:
+    """What a pre-training records as its settings: all that changes its weights, Dataset B included."""
+    own = {name: value for name, value in inputs.settings.as_dict().items() if name in _OWN}
+    own["weights"] = Path(own["weights"]).name  # of a file, as `Run.open` writes it
+    return plain({**own, "classes": CLASSES, "dataset_b": inputs.facts_b, "synthetic": inputs.dataset.synthetic})
+
+
+def identity(settings: dict[str, Any], data_fingerprint: str) -> str:
+    """Eight letters that tell one pre-training from another, from its settings and Dataset A's fingerprint."""
+    return hashlib.sha256(json.dumps([settings, data_fingerprint], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def origin(inputs: Inputs, pretrained: Path | None) -> dict[str, Any]:
+    """What a run records of the pre-training it begins from: {"dataset_b", "pretrained"}; the finished run's, or the one to be made.
+
+    Raises:
+        UsageError: `pretrained` is another kind of run, or of another network or scaling.
+    """
+    if pretrained is None:
+        return {"dataset_b": inputs.facts_b, "pretrained": identity(own_settings(inputs), inputs.fingerprint)}
+    config = RunFolder.of(pretrained).read_json("config.json")
+    settings = config["settings"]
+    if (config.get("study"), config.get("experiment")) != (STUDY, "pretrain"):
+        raise UsageError(f"--pretrained {pretrained}: is no run of `melanoma pretrain`")
+    for name in ("backbone", "normalise"):
+        if settings[name] != getattr(inputs.settings, name):
+            raise UsageError(f"--pretrained {pretrained}: its {name} is {settings[name]}, this run's {getattr(inputs.settings, name)}")
+    return {"dataset_b": settings["dataset_b"], "pretrained": identity(settings, config["data_fingerprint"])}
 
 
 def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
     """Train subnetwork 1, or return the run that is finished already."""
-    settings, options = inputs.settings, inputs.options
-    dataset_b, overlap = data.unlabelled(options, inputs.dataset)
-    own = {name: value for name, value in settings.as_dict().items() if name in _OWN}
+    settings = inputs.settings
+    overlap = inputs.dataset_b[1]
     run = Run.open(
         STUDY,
         "pretrain",
-        {**own, "classes": CLASSES, "dataset_b": {**overlap, "fingerprint": fingerprint(dataset_b)}, "synthetic": inputs.dataset.synthetic},
+        own_settings(inputs),
         run_dir=run_dir,
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
@@ -66,7 +98,7 @@ def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
     probe = models.build_final([encoder], normalise)
     both = models.with_features(probe)
     before = embedding_quality(both, inputs)
-    history = train_simclr(run, inputs, dataset_b, encoder, normalise)
+    history = train_simclr(run, inputs, encoder, normalise)
     after = embedding_quality(both, inputs)
     save_weights(encoder, run.path / ENCODER)
     quality = {"before": before, "after": after}
@@ -82,10 +114,10 @@ def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
     return run
 
 
-def train_simclr(run: Run, inputs: Inputs, dataset_b: Dataset, encoder: keras.Model, normalise: keras.layers.Layer) -> pd.DataFrame:
+def train_simclr(run: Run, inputs: Inputs, encoder: keras.Model, normalise: keras.layers.Layer) -> pd.DataFrame:
     """The SimCLR stage: trains `encoder` in place, returns its history with `alignment` and `uniformity` an epoch."""
     settings = inputs.settings
-    images = cached_images(dataset_b, settings.image_size, settings.resize_filter, inputs.options.cache_dir, progress=True)
+    images = inputs.images_b
     simclr = models.build_simclr(encoder, normalise, settings.projection, settings.seed)
     loss = PairedViewsLoss(settings.temperature)
     simclr.compile(adam(settings), loss, metrics=[alignment, uniformity], jit_compile=device.jit_compile())
@@ -149,8 +181,7 @@ def _report(run: Run, inputs: Inputs, overlap: dict[str, int], quality: dict, hi
         "The accuracy above is a linear probe's: a logistic regression on the frozen encoder's features. The paper prints none.",
         "k-NN (20 neighbours, cosine) and linear probe on the test images, before and after SimCLR: "
         + "; ".join(f"{name}: {quality['before'][name]:.3f} -> {quality['after'][name]:.3f}" for name in quality["after"]),
-        f"Dataset B: {overlap['images']} images; {overlap['same_id']} left out because Dataset A has the same id, {overlap['renamed']} "
-        f"more because it has the id without `_downsampled`; {overlap['kept']} kept. Their labels are not used.",
+        data.overlap_note(overlap),
         f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
         data.split_note(inputs.manifest, inputs.settings.split),
     ]

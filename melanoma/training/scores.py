@@ -23,17 +23,18 @@ def score_maps(
 ) -> pd.DataFrame:
     """One row an image and threshold: continuous Dice of `maps` `(len(rows), h, w)` (enlarged here) with the indicator's masks.
 
-    An image without the indicator has `empty` True: its score is 1 for an empty map and 0 for any other, whatever the map shows.
+    An image without the indicator has `empty` True: its score is 1 for an empty map and 0 for any other, whatever the map shows. What
+    counts is the mask at its own size: a speck that the smaller mask lost stays an indicator, which then no map finds.
     """
     size, masks, found = inputs.settings.image_size, inputs.masks(indicator), []
-    images = inputs.manifest["image"].to_numpy()
+    images, present = inputs.manifest["image"].to_numpy(), inputs.present[indicator].to_numpy(dtype=bool)
     for start in range(0, len(rows), 64):
         chunk = rows[start : start + 64]
         truth = masks[chunk]
         grown = maps[start : start + 64] if maps.shape[1] == size else enlarge(maps[start : start + 64], size)
         for threshold in thresholds:
             dice = continuous_dice(truth, cut(grown, threshold))
-            found.append(pd.DataFrame({"image": images[chunk], "threshold": threshold, "dice": dice, "empty": ~truth.any(axis=(1, 2))}))
+            found.append(pd.DataFrame({"image": images[chunk], "threshold": threshold, "dice": dice, "empty": ~present[chunk]}))
     table = pd.concat(found, ignore_index=True)
     return table.assign(method=method, indicator=indicator)[list(COLUMNS)]
 

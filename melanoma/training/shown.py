@@ -9,6 +9,7 @@ from common.runs import Run, atomic
 from melanoma.training.inputs import Inputs
 
 FILE = "shown.npz"
+SHOWN = 3  # test images an indicator
 
 
 def write_arrays(run: Run, arrays: dict[str, np.ndarray]) -> None:
@@ -27,7 +28,15 @@ def read_arrays(run: Any) -> dict[str, np.ndarray]:
 
 
 def shown_rows(inputs: Inputs, indicator: str, count: int) -> np.ndarray:
-    """The test images whose masks of this indicator are largest, by row: the same in every run of a split."""
+    """The test images shown for an indicator, by row: the same in every run of a split.
+
+    Of the test images that have the indicator, ordered by their mask's area, the `count` around the middle: neither the ones that fill the
+    picture, which every map gets right, nor the specks. Where fewer have it, all of those and the first of the others.
+    """
     test = inputs.rows("test")
     area = inputs.masks(indicator)[test].sum(axis=(1, 2), dtype="int64")
-    return np.sort(test[np.argsort(-area, kind="stable")[:count]])
+    order = np.argsort(area, kind="stable")
+    having = test[order[area[order] > 0]]
+    start = max(0, (len(having) - count) // 2)
+    chosen = [*having[start : start + count], *test[area == 0]][:count]
+    return np.sort(np.array(chosen, dtype=test.dtype))

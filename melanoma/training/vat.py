@@ -71,8 +71,9 @@ class VirtualAdversarial(keras.Model):
         # The pass that decides p must not move the moving statistics a second time, nor mix the two batches' statistics.
         logits = ops.stop_gradient(self.network(images, training=False))
         noise = keras.random.normal(ops.shape(images), seed=self.generator)
-        direction = adversarial_direction(self.network, images, logits, noise, s.vat_xi)
-        moved = self.network(images + s.vat_epsilon * direction, training=False)
+        spread = models.input_spread(s.backbone)  # ε and ξ count in deviations of the network's input
+        direction = adversarial_direction(self.network, images, logits, noise, s.vat_xi * spread)
+        moved = self.network(images + s.vat_epsilon * spread * direction, training=False)
         return self.bce(y, y_pred) + s.vat_weight * ops.mean(bernoulli_divergence(logits, moved))
 
 

@@ -47,7 +47,7 @@ def test_a_run_folder_is_complete(runs: Path) -> None:
     stages = pd.read_csv(folder / "history.csv")["stage"].tolist()
     assert stages == ["classifier-globules", "segmentation-globules", "classifier-streaks", "segmentation-streaks", "head"]
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["outputs"] == {"globules": ["globules", "melanoma"], "streaks": ["streaks", "melanoma"]}
+    assert metrics["outputs"] == {"globules": ["globules"], "streaks": ["streaks"]}
     assert metrics["indicators"]["globules"] == {"with": 20, "without": 20}
     assert set(metrics["localisation"]) == {"gradcam", "unet_mask"}
 

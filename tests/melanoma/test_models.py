@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from common.backbones import batch_normalisations
+from common.backbones import PixelScaling, batch_normalisations
 from melanoma import models
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
@@ -33,7 +33,7 @@ def normalise() -> keras.layers.Layer:
 def test_standardise_gives_zero_mean_and_unit_variance_an_image(images: np.ndarray, normalise: keras.layers.Layer) -> None:
     scaled = ops.convert_to_numpy(normalise(images))
     assert scaled.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(3), abs=1e-5)
-    assert scaled.std(axis=(1, 2, 3)) == pytest.approx(np.ones(3), abs=1e-5)
+    assert scaled.std(axis=(1, 2, 3)) == pytest.approx(np.full(3, models.input_spread(BACKBONE)), abs=1e-5)
     assert not ops.convert_to_numpy(normalise(np.full((1, 4, 4, 3), 200, "uint8"))).any()
 
 
@@ -74,16 +74,45 @@ def test_simclr_gives_two_embeddings_an_image(encoder: keras.Model, normalise: k
     assert np.abs(pairs[:, 0] - pairs[:, 1]).max() > 0
 
 
-def test_pairs_belong_to_one_image(encoder: keras.Model, normalise: keras.layers.Layer) -> None:
-    """With views that change nothing both embeddings of an image are the same: a wrong reshape would pair different images."""
+def test_pairs_belong_to_one_image(encoder: keras.Model, normalise: keras.layers.Layer, images: np.ndarray) -> None:
+    """The projection head sees all first views, then all second ones; a wrong reshape would pair different images."""
     simclr = models.build_simclr(encoder, normalise, 8, seed=0)
-    rings = np.random.default_rng(1).integers(0, 256, (4, 1, 1, 3)) * np.ones((1, SIZE, SIZE, 1))
-    rings[:, : SIZE // 4] = 0
-    features = keras.Model(simclr.input, simclr.get_layer("projection_2").output)(rings.astype("float32"))
-    features = ops.convert_to_numpy(features)
-    pairs = ops.convert_to_numpy(ops.transpose(ops.reshape(features, (2, -1, 8)), (1, 0, 2)))
-    assert np.array_equal(pairs[2, 0], features[2])
-    assert np.array_equal(pairs[2, 1], features[6])
+    both = keras.Model(simclr.input, [simclr.get_layer("projection_2").output, simclr.output])
+    features, pairs = (ops.convert_to_numpy(x) for x in both(images.astype("float32")))
+    assert len({row.tobytes() for row in features}) == 6
+    for image in range(3):
+        assert np.array_equal(pairs[image, 0], features[image])
+        assert np.array_equal(pairs[image, 1], features[image + 3])
+
+
+def test_brightness_and_contrast_reach_the_network(encoder: keras.Model) -> None:
+    """Scaled by its own mean and deviation a view that differs in nothing else would lose both."""
+    simclr = models.build_simclr(encoder, models.normalisation("image", BACKBONE), 8, seed=0)
+    views = [layer for layer in simclr.layers if isinstance(layer, models.RandomView)]
+    for view in views:
+        view.scale, view.strength = (1.0, 1.0), 0.4
+    seen = keras.Model(simclr.input, simclr.get_layer("standardise").output)
+    # Rings look the same however they are turned; grey ones have no saturation to change.
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    rings = np.repeat(np.cos(np.hypot(x, y) / 3)[None, ..., None] * 30 + 120, 3, axis=-1).repeat(4, axis=0).astype("float32")
+    inside = np.hypot(x, y) < 13
+    scaled = ops.convert_to_numpy(seen(rings))[:, inside]
+    assert scaled.shape[0] == 8
+    assert scaled.mean(axis=(1, 2)).std() > 0.2
+    assert scaled.std(axis=(1, 2)).std() > 0.05 * models.input_spread(BACKBONE)
+
+
+@pytest.mark.parametrize(("backbone", "mode"), [("resnet50", "caffe"), ("mobilenetv2_035", "tf"), ("densenet121", "torch")])
+def test_a_standardised_photograph_has_the_range_and_the_channels_that_the_weights_expect(backbone: str, mode: str) -> None:
+    """ImageNet's own mean and deviation are what both scalings agree on; torchvision's constants."""
+    rng = np.random.default_rng(0)
+    photograph = rng.normal((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), (1, 64, 64, 3)).astype("float32")
+    ours = ops.convert_to_numpy(models.normalisation("image", backbone)(photograph))
+    theirs = ops.convert_to_numpy(PixelScaling(mode)(photograph))
+    assert ours.std() == pytest.approx(theirs.std(), rel=0.03)
+    assert ours.mean() == pytest.approx(0, abs=1e-3)
+    for channel in range(3):
+        assert np.corrcoef(ours[..., channel].ravel(), theirs[..., channel].ravel())[0, 1] > 0.99
 
 
 def test_segmenter_draws_at_full_size_and_leaves_the_image_statistics_alone(encoder: keras.Model) -> None:

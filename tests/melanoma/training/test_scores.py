@@ -15,7 +15,8 @@ def inputs() -> SimpleNamespace:
     masks[0, :4, :4] = 1
     masks[2, 4:, 4:] = 1
     manifest = pd.DataFrame({"image": ["a.jpg", "b.jpg", "c.jpg"]})
-    return SimpleNamespace(settings=SimpleNamespace(image_size=8), masks=lambda name: masks, manifest=manifest)
+    present = pd.DataFrame({"globules": [True, False, True], "x": [True, False, True]})
+    return SimpleNamespace(settings=SimpleNamespace(image_size=8), masks=lambda name: masks, manifest=manifest, present=present)
 
 
 def test_a_map_is_uncut_at_zero_and_loses_small_values_above() -> None:
@@ -36,6 +37,13 @@ def test_scores_by_hand(inputs: SimpleNamespace) -> None:
     assert by["b.jpg", 0.4] == 1.0  # both empty
     assert by["c.jpg", 0.0] == 0.0  # an empty map misses
     assert table.set_index("image")["empty"].groupby(level=0).all().to_dict() == {"a.jpg": False, "b.jpg": True, "c.jpg": False}
+
+
+def test_an_indicator_that_the_smaller_mask_lost_is_still_there(inputs: SimpleNamespace) -> None:
+    inputs.present.loc[1, "globules"] = True
+    table = scores.score_maps(inputs, "gradcam", "globules", np.array([1]), np.full((1, 8, 8), 0.2, "float32"), (0.0,))
+    assert not table["empty"].any()
+    assert table["dice"].tolist() == [0.0]
 
 
 def test_summary_counts_images_with_the_indicator(inputs: SimpleNamespace) -> None:
