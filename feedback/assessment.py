@@ -8,7 +8,8 @@ from keras import ops
 
 from common.evaluation.metrics import bootstrap_interval, jaccard_index, paired_bootstrap
 from common.explanation.gradcam import compiled
-from feedback.models import CASES, SelfExplaining, upsample
+from feedback.config import CASES
+from feedback.models import SelfExplaining, upsample
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,12 @@ Objective = Literal["classification", "explanation", "combined"]
 Balance = Literal["none", "reduced", "upsampled"]
 OBJECTIVES: tuple[Objective, ...] = ("classification", "explanation", "combined")
 BALANCES: tuple[Balance, ...] = ("none", "reduced", "upsampled")
+# Figure 4.1 of the thesis: what of an answer is right.
+CASE_TITLES = {
+    "both_right": "both right", "region_wrong": "class right, region wrong", "class_wrong": "class wrong, region right",
+    "both_wrong": "both wrong",
+}  # fmt: skip
+CASES = tuple(CASE_TITLES)
 WEIGHTS = {"classification": 0.0, "explanation": 1.0, "combined": 0.3}  # lambda of eq. 4.1, thesis Table 5.3
 
 
@@ -307,6 +313,8 @@ def as_dict(settings: Any) -> dict[str, Any]:
 __all__ = [
     "BACKBONE_NAMES",
     "BALANCES",
+    "CASES",
+    "CASE_TITLES",
     "OBJECTIVES",
     "READINGS",
     "WEIGHTS",

@@ -11,11 +11,11 @@ from common.backbones import build_backbone, keep_batchnorm_frozen, preprocess_l
 from common.errors import UsageError
 from common.explanation.gradcam import class_gradients, layer_gradients, map_from_gradients, normalise_map, split_model, tapped_model
 from common.explanation.graph import flatten
+from feedback.config import CASES
 from feedback.losses import combined_loss, explanation_loss_for
 
 IMAGE_SIZE = 227
 _NO_FEATURES = (keras.layers.InputLayer, keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-CASES = ("both_right", "region_wrong", "class_wrong", "both_wrong")
 
 
 def build_classifier(

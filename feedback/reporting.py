@@ -8,13 +8,8 @@ from common.evaluation.report import Printed, write_model_card, write_report
 from common.evaluation.tables import interval_text, markdown, number
 from common.runs import Run, atomic, read_json
 from feedback import paper
-from feedback.config import BaseSettings, Simulation
+from feedback.config import CASE_TITLES, BaseSettings, Simulation
 from feedback.isic import CLASSES
-
-CASE_TITLES = {
-    "both_right": "class and region right", "region_wrong": "class right, region wrong", "class_wrong": "class wrong, region right",
-    "both_wrong": "both wrong",
-}  # fmt: skip
 
 
 def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) -> None:

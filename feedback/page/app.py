@@ -13,11 +13,12 @@ import numpy as np
 from common.errors import UsageError
 from feedback.page import pictures, texts
 from feedback.page.regions import drawn_region, ellipse_region, read_drawing
-from feedback.page.session import CorrectionSession, View
+from feedback.page.session import CorrectionSession, Stale, View, reason_of
 
 log = logging.getLogger(__name__)
 
 STRENGTH = 0.7
+STALE = "⚠ Another tab has changed the model. What it says of this image now is shown; check it, then press the button again."
 CSS = """
 .gradio-container {max-width: 1200px !important; margin: 0 auto;}
 #notice {border-left: 6px solid #D55E00; padding: 0.4em 0.8em; background: #FFF4EC;}
@@ -97,7 +98,7 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
         status = gr.Markdown(elem_id="status")
 
         seen = [tab, name, overlay, said, probabilities, status]
-        opened = [*seen, editor, case, label]
+        opened = [*seen, editor, case, label, outcome, compared]
 
         def show(image: str, known: Tab | None, weight: float) -> dict[Any, Any]:
             view = session.view(image)
@@ -113,10 +114,10 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             }
 
         def fresh(image: str, known: Tab | None, weight: float) -> dict[Any, Any]:
-            """A new image: the choices of the last one must not stay."""
+            """A new image: the choices and the outcome of the last one must not stay."""
             shown = show(image, known, weight)
             area = texts.drawing_area(image, pictures.shown(shown[tab].view.picture))
-            return {**shown, editor: area, case: None, label: None, message: ""}
+            return {**shown, editor: area, case: None, label: None, outcome: "", compared: gr.update(visible=False), message: ""}
 
         def open_image(image: str | None, known: Tab | None, weight: float) -> dict[Any, Any]:
             if not image or (known and known.view.name == image and known.view.revision == session.revision):
@@ -172,7 +173,12 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             view = known.view
             region = region_of(known, how, sent, numbers) if chosen in ("region_wrong", "both_wrong") else None
             progress(0, desc="Learning")
-            result = session.correct(view.name, chosen or "", right, region, how, lambda share: progress(share, desc="Learning"))
+            try:
+                advance = functools.partial(progress, desc="Learning")
+                result = session.correct(view.name, chosen or "", right, region, how, advance, view.revision)
+            except Stale:
+                # The drawing stays; what the model says now is shown, so that it can be judged.
+                return {**show(view.name, known, weight), message: STALE}
             marked = result.region
             return {
                 **show(view.name, known, weight),
@@ -184,7 +190,10 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             }
 
         def take_back(known: Tab | None, weight: float) -> dict[Any, Any]:
-            entry = session.undo(known.view.revision if known else None)
+            try:
+                entry = session.undo(known.view.revision if known else None)
+            except Stale:
+                return {**(show(known.view.name, known, weight) if known else {}), message: STALE}
             said_now = f"Correction {entry['number']} ({entry['image']}) is undone; the model is what it was before it."
             shown = show(known.view.name, known, weight) if known else {status: texts.status(session)}
             return {**shown, outcome: said_now, compared: gr.update(visible=False), message: ""}
@@ -229,7 +238,7 @@ def with_drawing(place: int) -> str:
 
 
 def guarded(action: Callable[..., dict[Any, Any]], message: Any) -> Callable[..., dict[Any, Any]]:
-    """A wrong input becomes a line on the page; nothing else of the page changes then."""
+    """An error becomes a line on the page; nothing else of the page changes then."""
 
     @functools.wraps(action)
     def wrapper(*arguments: Any, **options: Any) -> dict[Any, Any]:
@@ -237,5 +246,8 @@ def guarded(action: Callable[..., dict[Any, Any]], message: Any) -> Callable[...
             return action(*arguments, **options)
         except UsageError as error:
             return {message: f"⚠ {error}"}
+        except Exception as error:
+            log.exception("an action of the page failed")
+            return {message: f"⚠ This did not work ({reason_of(error)}); more is in the terminal."}
 
     return wrapper

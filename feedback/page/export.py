@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
+import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +17,8 @@ import numpy as np
 from common.evaluation.plots import save
 from common.evaluation.tables import markdown
 from common.runs import atomic
+from feedback.config import CASE_TITLES
 from feedback.figures import before_after
-from feedback.models import CASES
 from feedback.page.files import write_png
 from feedback.page.log import CorrectionLog
 from feedback.page.model import Look, TunedModel
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
 LABELS = "ISIC_2019_Training_GroundTruth.csv"
-CASE_TITLES = dict(zip(CASES, ("both right", "class right, region wrong", "class wrong, region right", "both wrong"), strict=True))
 NOTICE = "Research software. Not a medical device; nothing here is a diagnosis."
 _ROWS = 6
 
@@ -35,22 +37,27 @@ _ROWS = 6
 def export(session: CorrectionSession) -> Path:
     """A new folder `export-0001`, `export-0002`, … in the log, whole or absent; the last correction of an image counts.
 
-    It holds images, masks and labels as `feedback simulate --dataset isic2018` reads them, corrections.csv, model.keras, report.md and
-    figures/. A region without any pixel gets no mask.
+    It holds images, masks and labels in the layout of ISIC 2018 and 2019, corrections.csv, model.keras, report.md and figures/. A region
+    without any pixel gets no mask. `feedback simulate --dataset isic2018` reads it where the model's classes are among ISIC 2019's eight;
+    it refuses the labels of other classes. An image that is gone from the folder, or is another one now, is exported as the log has it:
+    picture and region at the network's size.
     """
     log = session.log
-    number = 1 + max((int(path.name.removeprefix("export-")) for path in log.path.glob("export-[0-9]*[0-9]")), default=0)
+    # By the whole name: what a killed process left ends in `.tmp-…`, and its digits are no number of ours.
+    found = (re.fullmatch(r"export-(\d{4,})", path.name) for path in log.path.glob("export-*"))
+    number = 1 + max((int(match[1]) for match in found if match), default=0)
     final = log.path / f"export-{number:04d}"
     folder = log.path / f"export-{number:04d}.tmp-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     try:
         entries = list({entry["image"]: entry for entry in log.active()}.values())
-        _write_data(folder, entries, session)
+        names = export_names([entry["image"] for entry in entries])
+        replaced = _write_data(folder, entries, names, session)
         with atomic(folder / "model.keras") as temporary:
             session.model.classifier.save(temporary)
         looks = _looks(log, session.model, entries)
         figures = _write_figures(folder, entries, looks, session)
-        _write_report(folder, entries, looks, figures, session)
+        _write_report(folder, entries, looks, figures, session, names, replaced)
         os.replace(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,21 +69,38 @@ def isic_name(image: str) -> str:
     return Path(image).with_suffix("").as_posix().replace("/", "_") if not image.startswith("upload/") else image.replace("/", "_")
 
 
-def _write_data(folder: Path, entries: list[dict[str, Any]], session: CorrectionSession) -> None:
+def export_names(images: Sequence[str]) -> dict[str, str]:
+    """Image -> the id under which it is exported, each once: where two images would share one (`a/b.jpg`, `a_b.jpg`), all of them get
+    eight digits of their own path's SHA-256 at the end. Upper and lower case count as one, as some file systems have it.
+    """
+    taken = Counter(isic_name(image).lower() for image in images)
+    return {
+        image: isic_name(image) + (f"_{hashlib.sha256(image.encode()).hexdigest()[:8]}" if taken[isic_name(image).lower()] > 1 else "")
+        for image in images
+    }
+
+
+def _write_data(folder: Path, entries: list[dict[str, Any]], names: dict[str, str], session: CorrectionSession) -> list[str]:
+    """Images, masks, labels and corrections.csv; returns the images for which the log's own picture had to serve."""
     (folder / IMAGES).mkdir(parents=True)
     (folder / MASKS).mkdir()
-    rows = []
+    rows, replaced = [], []
     for entry in entries:
-        name = isic_name(entry["image"])
-        source = session.folder.path(entry["image"])
-        shutil.copyfile(source, folder / IMAGES / f"{name}{source.suffix.lower()}")
-        mask = session.log.mask(entry)
+        name, mask = names[entry["image"]], session.log.mask(entry)
+        source = session.original(entry)
+        if source is not None:
+            shutil.copyfile(source, folder / IMAGES / f"{name}{source.suffix.lower()}")
+        else:
+            replaced.append(entry["image"])
+            write_png(folder / IMAGES / f"{name}.png", session.log.seen(entry))
+            mask = network_mask(mask, session.model.size)
         if mask.any():
             write_png(folder / MASKS / f"{name}_segmentation.png", mask)
         rows.append([name, *("1.0" if one == entry["class"] else "0.0" for one in session.classes)])
     _write_csv(folder / LABELS, ["image", *session.classes], rows)
     header = ["number", "time", "status", "image", "case", "class_shown", "class", "region", "model_before", "model_after"]
     _write_csv(folder / "corrections.csv", header, [[entry.get(key) for key in header] for entry in session.log.entries()])
+    return replaced
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
@@ -114,8 +138,9 @@ def _write_figures(folder: Path, entries: list[dict[str, Any]], looks: list[tupl
 
 
 def _write_report(
-    folder: Path, entries: list[dict[str, Any]], looks: list[tuple[Look, Look]], figures: list[str], session: CorrectionSession
-) -> None:
+    folder: Path, entries: list[dict[str, Any]], looks: list[tuple[Look, Look]], figures: list[str], session: CorrectionSession,
+    names: dict[str, str], replaced: list[str],
+) -> None:  # fmt: skip
     every = session.log.entries()
     facts = session._facts
     rows = []
@@ -123,7 +148,8 @@ def _write_report(
         region = network_mask(session.log.mask(entry), session.model.size)
         first, last = facts(before, region), facts(after, region)
         jaccard = f"{first['jaccard']:.2f} → {last['jaccard']:.2f}" if region.any() else "no region"
-        rows.append([isic_name(entry["image"]), CASE_TITLES[entry["case"]], entry["class"], f"{first['class']} → {last['class']}", jaccard])
+        said = f"{first['class']} → {last['class']}"
+        rows.append([names[entry["image"]], CASE_TITLES[entry["case"]], entry["class"], said, jaccard])
     counts = Counter(entry["case"] for entry in session.log.active())
     undone = sum(entry["status"] == "undone" for entry in every)
     reading = session.guard_reading()
@@ -136,6 +162,7 @@ def _write_report(
         f"Each correction: {session.log.session['steps']} SGD steps at rate {settings['learning_rate']:g}, "
         f"lambda {settings['explanation_weight']:g}.\n",
         "".join(f"- {title}: {counts.get(case, 0)}\n" for case, title in CASE_TITLES.items()),
+        *(f"{names[image]}: the image is gone from the folder, or another one; exported as the network saw it.\n" for image in replaced),
         f"Guard: {reading.text if reading else 'off; the validation images of the run are not at hand.'}\n",
         "## The corrected images before and after\n\nBase model → tuned model; the Jaccard index is that of the map of the predicted class "
         "and the corrected region. They were learned from, so this shows that the corrections arrived, not how good the model is.\n",

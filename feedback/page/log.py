@@ -75,8 +75,11 @@ class CorrectionLog:
     def open(cls, path: Path) -> CorrectionLog:
         """A log that exists; locked. UsageError when another process holds it."""
         handle = _acquire(Path(path))
-        for left_over in Path(path).rglob("*.tmp-*"):  # of a process that was killed while it wrote
-            left_over.unlink(missing_ok=True)
+        for left_over in list(Path(path).rglob("*.tmp-*")):  # of a process that was killed while it wrote
+            if left_over.is_dir():  # an export is a folder
+                shutil.rmtree(left_over, ignore_errors=True)
+            else:
+                left_over.unlink(missing_ok=True)
         log = cls(path)
         log._lock = handle
         return log

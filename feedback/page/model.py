@@ -91,9 +91,9 @@ class TunedModel:
             Loss before each step.
 
         Raises:
-            UsageError: the loss is not finite; all weights are then what they were before the first step.
+            UsageError: the loss is not finite. After this and any other error all weights are what they were before the first step.
         """
-        before = self.weights() if self.steps > 1 else None
+        before = self.weights()
         target = np.where(mask, 255, 0).astype("uint8")[None]
         losses = []
         try:
@@ -103,8 +103,7 @@ class TunedModel:
                 if progress is not None:
                     progress((step + 1) / self.steps)
         except BaseException:
-            if before is not None:
-                self.set_weights(before)
+            self.set_weights(before)
             raise
         return losses
 

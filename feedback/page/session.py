@@ -1,5 +1,6 @@
 """A session of corrections: what the page does, without any page. Every public method may be called from several threads."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -13,12 +14,14 @@ from common.data.images import resize
 from common.errors import UsageError
 from common.evaluation.metrics import jaccard_index
 from feedback.assessment import uncertainty_order
-from feedback.models import CASES
-from feedback.page.files import ImageFolder
+from feedback.config import CASES
+from feedback.page.files import ImageFolder, pixels_digest
 from feedback.page.guard import Guard, Reading
 from feedback.page.log import CorrectionLog, now
 from feedback.page.model import Look, TunedModel, save_weights
 from feedback.page.replay import apply, network_mask, restore
+
+log = logging.getLogger(__name__)
 
 # Images among which the most uncertain one is looked for: a choice among all would decode a whole collection first.
 POOL = 200
@@ -52,6 +55,10 @@ class Result:
     after: Look
     region: np.ndarray
     guard: Reading | None
+
+
+class Stale(UsageError):
+    """The model has changed since the caller's view of it was made: what the caller saw and judged is not what would be learned from."""
 
 
 class CorrectionSession:
@@ -111,14 +118,20 @@ class CorrectionSession:
         """
         with self._lock:
             corrected = {entry["image"] for entry in self.log.active()}
-            left = [name for name in self.folder.names() if name not in corrected and name not in self.unreadable and name != current]
-            if not left:
-                raise UsageError("every image has been looked at; choose one from the list to correct it again")
-            unseen = [name for name in left if name not in seen] or left
-            if order == "name":
-                return next((name for name in unseen if current is None or name > current), unseen[0])
-            ranking = self._rank(unseen)
-            return ranking[0] if ranking else unseen[0]
+            names = self.folder.names()
+            while left := [name for name in names if name not in corrected and name not in self.unreadable and name != current]:
+                unseen = [name for name in left if name not in seen] or left
+                if order == "uncertain":
+                    if ranking := self._rank(unseen):
+                        return ranking[0]
+                    continue  # none of those could be read: they are noted now
+                # By its place in the list, which is sorted folder by folder; the uploads come last.
+                place = {name: index for index, name in enumerate(names)}
+                following = place.get(current, -1) if current is not None else -1
+                chosen = next((name for name in unseen if place[name] > following), unseen[0])
+                if self._readable(chosen) is not None:
+                    return chosen
+            raise UsageError("every image has been looked at; choose one from the list to correct it again")
 
     def correct(
         self,
@@ -128,24 +141,29 @@ class CorrectionSession:
         region: np.ndarray | None = None,
         source: str = "drawn",
         progress: Callable[[float], None] | None = None,
+        revision: int | None = None,
     ) -> Result:
         """Write a correction to the log, learn it, and say what changed.
 
         Args:
             name: image.
-            case: one of `feedback.models.CASES`: "both_right" (thesis, section 1.4: the model stays as it is), "region_wrong",
+            case: one of `feedback.config.CASES`: "both_right" (thesis, section 1.4: the model stays as it is), "region_wrong",
                 "class_wrong", "both_wrong".
             label: the right class, where the class is wrong.
             region: `(height, width)` bool at the image's own size, where the region is wrong. Where it is right, the region that the
                 model shows for the class it chose is what it shall show for the right class.
             source: how the region was given, for the log.
+            revision: of the view that was judged. "The class is right" is a label: of the class that view showed, no other.
 
         Raises:
-            UsageError: case, class and region do not fit together, or the loss is not finite (the entry stays, `refused`).
+            Stale: the model has changed since `revision`; nothing is written.
+            UsageError: case, class and region do not fit together; or it could not be learned (a loss that is not finite, no memory, a
+                full disk): the entry stays, `refused` with the reason, and the weights are what they were.
         """
         picture = self.folder.read(name)
         began = time.perf_counter()
         with self._lock:
+            self._check(revision)
             seen = self._shrunk(picture)
             before = self.model.look(seen)
             chosen = self._class(case, label, before)
@@ -158,15 +176,24 @@ class CorrectionSession:
             }  # fmt: skip
             number = self.log.append(entry, seen, mask)
             entry = self.log.entries()[-1]
-            if case != "both_right":
-                try:
+            kept = self.model.weights()
+            try:
+                if case != "both_right":
                     losses = apply(self.log, self.model, entry, progress)
-                except UsageError as error:
-                    self.log.update(number, status="refused", reason=str(error))
+                    self.log.update(number, losses=[round(value, 6) for value in losses])
+                result = self._finish(self.log.entries()[-1], before, began)
+            except Exception as error:
+                # Whatever it was: an entry that counts but was not learned would make log and model disagree.
+                self.model.set_weights(kept)
+                self._digest = self.model.digest()
+                reason = reason_of(error)
+                self.log.update(number, status="refused", reason=reason)
+                if isinstance(error, UsageError):
                     raise
-                self.log.update(number, losses=[round(value, 6) for value in losses])
-                self.revision += 1
-            return self._finish(self.log.entries()[-1], before, began)
+                log.exception("correction %d", number)
+                raise UsageError(f"the correction could not be learned ({reason}); the model is unchanged") from None
+            self.revision += case != "both_right"
+            return result
 
     def undo(self, revision: int | None = None) -> dict[str, Any]:
         """Take the last correction back: the model becomes what it was before it. Returns the entry.
@@ -175,11 +202,11 @@ class CorrectionSession:
             revision: what the caller's view was made with; another tab may have changed the model since.
 
         Raises:
-            UsageError: nothing to undo, or the model has changed since `revision`.
+            Stale: the model has changed since `revision`.
+            UsageError: nothing to undo.
         """
         with self._lock:
-            if revision is not None and revision != self.revision:
-                raise UsageError("another tab has changed the model since this page was drawn; look at the image again first")
+            self._check(revision)
             active = self.log.active()
             if not active:
                 raise UsageError("there is no correction to undo")
@@ -210,15 +237,28 @@ class CorrectionSession:
         with self._lock:
             self.log.release()
 
+    def original(self, entry: dict[str, Any]) -> Path | None:
+        """File of an entry's image; None when it is gone from the folder, cannot be read, or is not what the network saw then."""
+        try:
+            picture = self.folder.read(entry["image"])
+        except UsageError:
+            return None
+        same = picture.shape[:2] == self.log.mask(entry).shape and pixels_digest(self._shrunk(picture)) == Path(entry["seen"]).stem
+        return self.folder.path(entry["image"]) if same else None
+
+    def _check(self, revision: int | None) -> None:
+        if revision is not None and revision != self.revision:
+            raise Stale("another tab has changed the model since this page was drawn; look at the image again first")
+
     def _take_up(self) -> None:
         try:
             restore(self.log, self.model)
-        except UsageError as error:
+        except Exception as error:
             # Only a correction that nothing was learned from yet can fail here: the kill came while it was being refused.
             pending = [entry for entry in self.log.active() if entry["status"] == "received"]
             if not pending:
                 raise
-            self.log.update(pending[-1]["number"], status="refused", reason=str(error))
+            self.log.update(pending[-1]["number"], status="refused", reason=reason_of(error))
             restore(self.log, self.model)
 
     def _finish(self, entry: dict[str, Any], before: Look, began: float) -> Result:
@@ -297,16 +337,30 @@ class CorrectionSession:
         self._small = {name: self._small[name] for name in pool}
         return pool
 
+    def _readable(self, name: str) -> np.ndarray | None:
+        """The picture; None when it cannot be read, which is noted so that no order stops at it again."""
+        try:
+            return self.folder.read(name)
+        except UsageError as error:
+            self.unreadable[name] = str(error)
+            return None
+
     def _sorted(self, names: list[str]) -> list[str]:
         readable = []
         for name in names:
-            try:
-                if name not in self._small:
-                    self._small[name] = self._shrunk(self.folder.read(name))
-                readable.append(name)
-            except UsageError as error:
-                self.unreadable[name] = str(error)
+            if name not in self._small:
+                picture = self._readable(name)
+                if picture is None:
+                    continue
+                self._small[name] = self._shrunk(picture)
+            readable.append(name)
         if not readable:
             return []
         order = uncertainty_order(self.model.probabilities(np.stack([self._small[name] for name in readable])))
         return [readable[k] for k in order]
+
+
+def reason_of(error: Exception) -> str:
+    """An error in one line, as the log keeps it: its first line, with its kind where it is none of ours."""
+    said = (str(error).strip().splitlines() or ["no message"])[0][:200]
+    return said if isinstance(error, UsageError) else f"{type(error).__name__}: {said}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from feedback.models import CASES
+from feedback.config import CASE_TITLES
 from feedback.page.session import CorrectionSession, Result, View
 
 NOTICE = (
@@ -20,12 +20,7 @@ HOW = (
     "2. Say which of the four cases it is; where something is wrong, give the right class or region.\n"
     "3. Press *Learn*. The correction is on disk before the model learns it, and *Undo* takes it back."
 )
-CASE_CHOICES = [
-    ("Both right", CASES[0]),
-    ("Class right, region wrong", CASES[1]),
-    ("Class wrong, region right", CASES[2]),
-    ("Both wrong", CASES[3]),
-]
+CASE_CHOICES = [(title.capitalize(), case) for case, title in CASE_TITLES.items()]
 REGION_CHOICES = [("Draw it", "drawn"), ("Ellipse by numbers", "ellipse")]
 ORDER_CHOICES = [("where the model is least sure", "uncertain"), ("by name", "name")]
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from common.errors import UsageError
 from feedback.isic import isic2018
-from feedback.page.export import NOTICE, isic_name
+from feedback.page.export import NOTICE, export_names, isic_name
 from tests.feedback.page.conftest import CLASSES, draw
 
 
@@ -62,6 +62,27 @@ def test_export_holds_the_tuned_model_and_a_report(session):
     with Image.open(folder / "figures" / "before_after_01.png") as figure:
         assert min(figure.size) > 300
     assert session.export().name == "export-0002"
+
+
+def test_no_image_is_lost_in_an_export(start, tmp_path):
+    images = tmp_path / "images"
+    for number, name in enumerate(("a/b.png", "a_b.png", "gone.png", "other.png")):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(number)[0]).save(images / name)
+    session = start(images=images)
+    for number, name in enumerate(("a/b.png", "a_b.png", "gone.png", "other.png")):
+        session.correct(name, "region_wrong", region=draw(number)[1])
+    (images / "gone.png").unlink()
+    Image.fromarray(draw(9)[0]).save(images / "other.png")
+    folder = session.export()
+    found = isic2018(folder).manifest.set_index("group")
+    names = export_names(["a/b.png", "a_b.png", "gone.png", "other.png"])
+    assert set(found.index) == set(names.values()) and len(found) == 4 and names["gone.png"] == "gone"
+    for number, name in enumerate(("a/b.png", "a_b.png")):
+        np.testing.assert_array_equal(np.asarray(Image.open(folder / found.loc[names[name], "image"])), draw(number)[0])
+    for name in ("gone", "other"):  # as the network saw them, with regions of that size
+        assert Image.open(folder / found.loc[name, "image"]).size == Image.open(folder / found.loc[name, "mask_lesion"]).size == (16, 16)
+    assert (folder / "report.md").read_text().count("gone from the folder, or another one") == 2
 
 
 def test_nothing_to_export(start):

@@ -97,10 +97,16 @@ def test_a_kill_while_learning_loses_nothing(start, tmp_path):
         broken.correct(*given, progress=kill)
     broken.close()
     (tmp_path / "log" / "entries" / "0002.tmp-99.json").write_text('{"torn')
+    torn = tmp_path / "log" / "export-0001.tmp-123"  # a kill while an export was written
+    (torn / "figures").mkdir(parents=True)
+    (torn / "report.tmp-123.md").write_text("torn")
     again = start()
     (entry,) = again.log.entries()
     assert (entry["status"], entry["model_after"], again.model.digest()) == ("learned", digest, digest)
     assert not list((tmp_path / "log").rglob("*.tmp-*"))
+    # Such a folder of a process that is still there counts for no number.
+    (tmp_path / "log" / "export-0007.tmp-123").mkdir()
+    assert again.export().name == "export-0001"
 
 
 def test_damaged_states_are_computed_again(start, tmp_path):

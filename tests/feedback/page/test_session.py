@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
+from feedback.page import model
+from feedback.page import session as session_module
 from feedback.page.replay import replay
+from feedback.page.session import Stale
 from tests.feedback.page.conftest import CLASSES, draw
 
 NAME = "ISIC_0000010.png"
@@ -132,6 +135,43 @@ def test_a_correction_that_cannot_be_learned_stays_in_the_log_and_harms_nothing(
     assert session.log.active() == []
 
 
+def test_a_tab_that_saw_another_model_cannot_write_a_label(start):
+    session = start()
+    seen, other = session.view(NAME), session.view("ISIC_0000009.png")
+    session.correct(NAME, "both_wrong", other_class(session), REGION, revision=seen.revision)
+    # "The class is right" means the class that the tab shows, and the model may say another one by now.
+    with pytest.raises(Stale, match="another tab has changed the model"):
+        session.correct("ISIC_0000009.png", "region_wrong", region=draw(9)[1], revision=other.revision)
+    assert len(session.log.entries()) == 1
+    again = session.view("ISIC_0000009.png")
+    entry = session.correct("ISIC_0000009.png", "region_wrong", region=draw(9)[1], revision=again.revision).entry
+    assert entry["class"] == CLASSES[again.look.predicted]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_any_error_while_learning_refuses_the_correction(start, monkeypatch, steps):
+    session = start(steps=steps)
+    before, digest = session.model.weights(), session.model.digest()
+
+    def fails(*_, **__):
+        # The weights have moved already when memory runs out.
+        session.model.set_weights([weight + 1 for weight in before])
+        raise MemoryError("out of memory\nwith a traceback")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "online_step", fails)
+        with pytest.raises(UsageError, match=r"could not be learned \(MemoryError: out of memory\); the model is unchanged"):
+            session.correct(NAME, "both_wrong", other_class(session), REGION)
+    (entry,) = session.log.entries()
+    assert (entry["status"], entry["reason"]) == ("refused", "MemoryError: out of memory")
+    assert session.log.active() == [] and session.model.digest() == digest and session.revision == 0
+    with monkeypatch.context() as patched:  # after learning, while the state is written
+        patched.setattr(session_module, "save_weights", fails)
+        with pytest.raises(UsageError, match="could not be learned"):
+            session.correct(NAME, "both_wrong", other_class(session), REGION)
+    assert [one["status"] for one in session.log.entries()] == ["refused"] * 2 and session.model.digest() == digest
+
+
 def test_a_loss_that_is_not_finite_leaves_the_weights(start):
     session = start()
     before = session.model.weights()
@@ -167,6 +207,9 @@ def test_next_image_by_name_and_by_uncertainty(start, tmp_path):
     session = start(images=images)
     assert session.next_image("name") == "0.png"
     assert session.next_image("name", ["0.png"], "0.png") == "1.png"
+    # The unreadable one is passed over, and does not come again.
+    assert session.next_image("name", ["0.png", "1.png"], "1.png") == "3.png" and list(session.unreadable) == ["2.png"]
+    session.unreadable.clear()
     entropies = {}
     for name in ("0.png", "1.png", "3.png"):
         p = session.view(name).look.probabilities
