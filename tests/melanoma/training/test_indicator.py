@@ -1,16 +1,23 @@
-"""One indicator's training: interleaved as in Algorithm 1, stopped in its middle and taken up, and its losses against the Keras ones."""
+"""One indicator's training: the order of its steps, what selects the epoch, the snapshot that stays, a killed run against an unbroken."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from keras import ops
 
 from common.cli import main
 from common.data.pipeline import Batches
+from common.errors import UsageError
 from melanoma.__main__ import COMMANDS
+from melanoma.config import BioUNetOptions
 from melanoma.losses import SoftDiceLoss
 from melanoma.training import indicator
+from melanoma.training.inputs import Inputs, load_inputs
+from melanoma.training.pipeline import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -31,6 +38,133 @@ def test_an_endless_stream_of_batches_counts_its_epochs() -> None:
     assert len(set(seen[0] + seen[1])) == 8
     assert indicator.at(batches, 3).tolist() == seen[3]
     assert isinstance(batches, Batches)
+
+
+@pytest.fixture(scope="module")
+def inputs(isic: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    chosen = BioUNetOptions(
+        dataset="isic2018", data_dir=isic, cache_dir=tmp_path_factory.mktemp("cache"), backbone="mobilenetv2_035", weights="none",
+        image_size=64, epochs=2, learning_rate=0.001, simclr=False, indicators=("globules",), repeats=2,
+    )  # fmt: skip
+    return load_inputs(chosen)
+
+
+@pytest.fixture(scope="module")
+def networks(tiny: None, inputs: Inputs) -> indicator.Networks:
+    return indicator.Networks(inputs, indicator.make_task(inputs, ("globules",)), None)
+
+
+def values(variables: Sequence) -> list[np.ndarray]:
+    return [ops.convert_to_numpy(v) for v in variables]
+
+
+def same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def alternation(networks: indicator.Networks, folder: Path) -> indicator.Alternation:
+    """In its first epoch: the networks as they began, the snapshot taken, the heatmaps made."""
+    inputs = networks.inputs
+    task = indicator.make_task(inputs, ("globules",))
+    networks.reset(task)
+    networks.take_snapshot()
+    batches = indicator.full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=16, seed=0)
+    held = Batches(inputs.images, task.labels, rows=inputs.rows("validation"), batch_size=16)
+    made = indicator.Alternation(open_run(inputs, "train", folder), networks, task, batches, held, None)
+    made._make_heatmaps()
+    return made
+
+
+def test_each_iteration_is_one_classifier_step_and_then_the_repeats(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+    steps = []
+    made = alternation(networks, tmp_path)
+    monkeypatch.setattr(networks.classifier, "train_on_batch", lambda images, labels: steps.append(("bce", len(images))) or 1.0)
+    monkeypatch.setattr(networks.segmenter, "train_on_batch", lambda maps, masks: steps.append(("dice", len(masks))) or 0.5)
+    losses = made._epoch(0)
+    assert len(made.batches) == 2  # 32 training images
+    assert steps == [("bce", 16), ("dice", 8), ("dice", 8)] * 2
+    assert losses == {"loss": 1.0, "dice_loss": 0.5}
+
+
+def test_the_epoch_is_selected_by_soft_dice_on_images_with_the_indicator(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+    made = alternation(networks, tmp_path)
+    inputs = networks.inputs
+    rows = made.drawn["validation"]
+    assert set(rows) == {row for row in inputs.rows("validation") if inputs.present["globules"][row]}
+    assert len(rows) < len(inputs.rows("validation"))
+    drawn = np.full((len(rows), 64, 64, 1), 0.5, "float32")
+    monkeypatch.setattr(networks.segmenter, "predict", lambda maps, **_: drawn)
+    monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 7.0)
+    found = made._validate()
+    assert found["val_bce"] == 7.0
+    assert found["val_loss"] == found["val_dice_loss"] == pytest.approx(float(SoftDiceLoss()(made.masks(rows), drawn)), rel=1e-5)
+
+
+def test_rising_cross_entropy_does_not_throw_the_segmentation_away(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+    made, epochs = alternation(networks, tmp_path), []
+
+    def epoch(number: int) -> dict[str, float]:
+        networks.classifier.get_layer("logits").bias.assign([float(number + 1)])
+        epochs.append(number)
+        return {"loss": 0.0, "dice_loss": 0.0}
+
+    falling = {"predict": lambda maps, **_: made.masks(made.drawn["validation"]) * (0.1 + 0.4 * len(epochs))}
+    monkeypatch.setattr(networks.segmenter, "predict", falling["predict"])
+    monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 5.0 * len(epochs))
+    monkeypatch.setattr(made, "_epoch", epoch)
+    made.train()
+    assert epochs == [0, 1]
+    assert values([networks.classifier.get_layer("logits").bias])[0].tolist() == [2.0]
+
+
+def test_the_snapshot_stays_while_the_encoder_learns(networks: indicator.Networks, tmp_path: Path) -> None:
+    made = alternation(networks, tmp_path)
+    before, trained = values(networks.snapshot.variables), values(networks.classifier.variables)
+    maps = networks.maker(networks.inputs.images[:2], made.weights, made.follow)
+    made._epoch(0)
+    assert same(values(networks.snapshot.variables), before)
+    assert not same(values(networks.classifier.variables), trained)
+    networks.classifier_maps(networks.inputs.images[:2], made.weights, made.follow)
+    assert same(values(networks.snapshot.variables), before)
+    for first, second in zip(maps, networks.maker(networks.inputs.images[:2], made.weights, made.follow), strict=True):
+        assert np.array_equal(first, second)
+
+
+def test_killed_in_the_first_epoch_of_the_alternation_it_ends_like_an_unbroken_one(
+    networks: indicator.Networks, tmp_path: Path, monkeypatch
+) -> None:
+    """The classifier's stage is complete then, so its optimizer is not there to be restored."""
+    inputs = networks.inputs
+    task = indicator.make_task(inputs, ("globules",))
+    whole = open_run(inputs, "train", tmp_path / "whole")
+    indicator.train_task(whole, networks, task, None)
+    expected = values(networks.weights())
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    broken = open_run(inputs, "train", tmp_path / "broken")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(indicator.Alternation, "_validate", stop)
+        indicator.train_task(broken, networks, task, None)
+    for model in networks.trained:  # a new process
+        indicator.assign(model.optimizer.variables, [np.ones_like(value) for value in values(model.optimizer.variables)])
+    indicator.train_task(broken, networks, task, None)
+    for first, second in zip(values(networks.weights()), expected, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    columns = ["stage", "epoch", "loss", "dice_loss", "val_loss"]
+    histories = [pd.read_csv(tmp_path / run / "history.csv")[columns] for run in ("whole", "broken")]
+    pd.testing.assert_frame_equal(*histories, rtol=1e-5)
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is(inputs: Inputs) -> None:
+    present = inputs.present.assign(globules=False)
+    nothing = replace(inputs, present=present, settings=replace(inputs.settings, segment_on="nonempty"))
+    with pytest.raises(UsageError, match="globules: no training image has it"):
+        indicator.make_task(nothing, ("globules",))
+    diagnosis = replace(inputs, settings=replace(inputs.settings, target="melanoma"))
+    with pytest.raises(UsageError, match="--target melanoma: melanoma is no output"):
+        indicator.make_task(diagnosis, ("globules",))
 
 
 @pytest.fixture(scope="module")
