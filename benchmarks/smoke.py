@@ -25,6 +25,7 @@ COMMANDS = (
     f"cervical tables {TINY} --backbones mobilenetv2_035",
     "cervical explain {runs}/finetune --methods gradcam layercam",
     "cervical report {runs}/finetune",
+    "cervical predict {runs}/finetune .cache/samples --output {runs}/predicted.csv",
     "lmf audit --dataset sample",
     f"lmf train {TINY} --run-dir {{runs}}/lmf",
     f"lmf tables {TINY} --backbones mobilenetv2_035 --losses cce lmf",

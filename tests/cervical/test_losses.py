@@ -111,6 +111,22 @@ def test_supcon_golden_number_with_several_positives():
     assert value(losses.SupConLoss(0.3), labels, rows) == pytest.approx(3.1762447, rel=1e-5)
 
 
+def test_triplet_by_hand():
+    # Directions 0, 60 and 90 degrees, classes a, a, b. From 0: |z_i - z_j|^2 = 2 - 2 cos 60 = 1, the negative at 2 is farther by more
+    # than the margin: 0. From 60: the only negative is nearer, at 2 - 2 cos 30 = 2 - sqrt 3: 1 - (2 - sqrt 3) + 0.2.
+    rows = np.array([[1, 0], [0.5, np.sqrt(0.75)], [0, 1]], "float32")
+    expected = (0 + 1 - (2 - np.sqrt(3)) + 0.2) / 2
+    assert value(losses.TripletLoss(0.2), np.array([0, 0, 1]), rows) == pytest.approx(expected, rel=1e-5)
+
+
+def test_coded_triplet_by_hand():
+    # Rows 1 to 3 are anchor, positive and negative whatever the labels: |a - p|^2 - |a - n|^2 + 0.2 = 2 - 1 + 0.2.
+    rows = np.array([[1, 0], [0, 1], [2, 0], [9, 9]], "float32")
+    assert value(losses.CodedTripletLoss(0.2), np.zeros(4), rows) == pytest.approx(1.2)
+    assert value(losses.CodedTripletLoss(0.2), np.zeros(4), rows[[0, 2, 1, 3]]) == 0.0
+    assert value(losses.CodedTripletLoss(0.2), np.zeros(2), rows[:2]) == pytest.approx(2 - 1 + 0.2)  # a short batch: zeros
+
+
 # --- closed forms -----------------------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +136,8 @@ def test_constant_embeddings_give_the_chance_values():
     assert value(losses.SupConLoss(0.05), labels, rows) == pytest.approx(np.log(31), rel=1e-5)
     assert value(losses.NTXentLoss(0.05), labels, rows) == pytest.approx(np.log(31), rel=1e-5)
     assert value(losses.TripletLoss(0.2), labels, rows) == pytest.approx(0.2, abs=1e-5)
+    # Four classes of three: every pair has nine negatives, each as near as the positive.
+    assert value(losses.MultiClassNPairLoss(), np.arange(12) % 4, rows[:12]) == pytest.approx(np.log(1 + 9), rel=1e-5)
 
 
 def test_perfect_clusters_reach_the_floor():

@@ -211,3 +211,18 @@ def test_a_grid_runs_its_cells(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     options = TablesOptions(limit=25, image_size=32, copies=0, epochs=1, cache_dir=tmp_path / "cache")
     assert "3 of 3 runs" in (run_tables(options) / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_losses_and_depths_are_really_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    tiny = {"limit": 25, "image_size": 32, "copies": 0, "epochs": 1, "cache_dir": tmp_path / "cache"}
+    folder = run_compare_losses(CompareLossesOptions(**tiny, reading="corrected", losses=("npairs", "supcon")))
+    cells = pd.read_csv(folder / "cells.csv")
+    assert cells["loss"].tolist() == ["npairs", "supcon", "control (cross-entropy)"] and (cells["n"] > 0).all()
+    assert len(list((tmp_path / "runs" / "cervical" / "contrastive").glob("*/control"))) == 1
+    folder = run_freeze_depth(FreezeDepthOptions(**tiny, depths=(0, 100)))
+    cells = pd.read_csv(folder / "cells.csv")
+    assert cells["depth"].tolist() == [0, 100]
+    assert cells["trainable_parameters"][0] > cells["trainable_parameters"][1]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from common.data import augmentation_coded as coded
-from common.data.augmentation import MAX_COPIES, augmented_copy, augmented_images
+from common.data.augmentation import MAX_COPIES, _described_operations, augmented_copy, augmented_images
 from common.data.images import resize
 from common.data.manifest import Dataset
 from common.errors import UsageError
@@ -77,6 +77,137 @@ def test_every_operation_of_every_group_works_on_odd_sizes(group: int) -> None:
 
 def test_groups_are_those_of_the_notebook() -> None:
     assert [(len(operations), number) for operations, number in coded.GROUPS] == [(6, 2), (6, 2), (2, 1), (2, 1), (5, 1), (3, 1)]
+
+
+def test_described_operations_are_the_papers_list_with_the_notebooks_ranges() -> None:
+    # paper III-A: rotation, translation, scaling, shear, zoom, flips, padding; noise, contrast, brightness, pixel values (colour, gamma).
+    geometry, pixels = _described_operations()
+    rotation, translation, scaling, shear, zoom = (operation.get_transform_init_args() for operation in geometry[:5])
+    assert [type(operation).__name__ for operation in geometry] == ["Affine"] * 5 + ["HorizontalFlip", "VerticalFlip", "CropAndPad"]
+    still = {"rotate": (0, 0), "translate_percent": (0, 0), "scale": (1, 1), "shear": (0, 0)}
+    given = {"rotate": (-90, 90), "translate_percent": (-0.15, 0.15), "scale": (0.5, 0.9), "shear": (-2, 2)}  # facts 1.2, groups 0
+    for found, moved in ((rotation, "rotate"), (translation, "translate_percent"), (scaling, "scale"), (shear, "shear"), (zoom, "zoom")):
+        for name in still:
+            expected = (1, 1.25) if (moved, name) == ("zoom", "scale") else given[name] if moved == name else still[name]
+            assert found[name] == (expected if name == "rotate" else {"x": expected, "y": expected}), (moved, name)
+    assert zoom["keep_ratio"] and not scaling["keep_ratio"] and rotation["fill"] == 0
+    assert geometry[7].get_transform_init_args()["percent"] == (0.05, 0.25)
+    noise, contrast, brightness, colour, gamma = (operation.get_transform_init_args() for operation in pixels)
+    names = ["GaussNoise", "RandomBrightnessContrast", "MultiplicativeNoise", "HueSaturationValue", "RandomGamma"]
+    assert [type(operation).__name__ for operation in pixels] == names
+    assert noise["std_range"] == (0, 0.111)
+    assert (contrast["contrast_limit"], contrast["brightness_limit"]) == ((-0.25, 0.5), (0, 0))
+    assert brightness["multiplier"] == (0.35, 1.65) and not brightness["per_channel"] and not brightness["elementwise"]
+    assert (colour["hue_shift_limit"], colour["sat_shift_limit"], colour["val_shift_limit"]) == ((-35, 35), (-50, 50), (0, 0))
+    assert gamma["gamma_limit"] == (50, 200)  # exponents 0.5 to 2
+    assert all(operation.p == 1 for operation in (*geometry, *pixels))
+
+
+class _Highest:
+    """A generator that notes each range asked for and always draws its upper end."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+
+    def uniform(self, low: float, high: float, size: int | None = None) -> np.ndarray | float:
+        self.asked.append((low, high))
+        return high if size is None else np.full(size, high)
+
+    def integers(self, low: int, high: int, size: int | tuple | None = None) -> np.ndarray | int:
+        self.asked.append((low, high - 1))
+        return high - 1 if size is None else np.full(size, high - 1)
+
+    def choice(self, values: tuple) -> int:
+        self.asked.append(tuple(values))
+        return values[-1]
+
+    def permutation(self, count: int) -> np.ndarray:
+        return np.arange(count)[::-1]
+
+
+def _drawn(operation: coded.Operation, image: np.ndarray) -> tuple[np.ndarray, list[tuple]]:
+    rng = _Highest()
+    return operation(image, rng), rng.asked  # type: ignore[arg-type]
+
+
+def _pixel(*values: int) -> np.ndarray:
+    return np.full((1, 1, 3), values, dtype=np.uint8)
+
+
+def test_coded_geometry_by_hand() -> None:  # facts 1.2, group 0
+    square = _cell(31, 31)
+    turned, asked = _drawn(coded._rotate, square)
+    np.testing.assert_array_equal(turned, np.rot90(square, -1))
+    assert asked == [(-90, 90)]
+    assert _drawn(coded._scale, square)[1] == [(0.5, 0.9)]
+    image = _cell(40, 20)
+    moved, asked = _drawn(coded._translate, image)  # 15 % of 20 columns and 40 rows
+    np.testing.assert_array_equal(moved[6:, 3:], image[:-6, :-3])
+    assert not moved[:6].any() and not moved[:, :3].any() and asked == [(-0.15, 0.15)]
+    white = np.zeros((201, 21, 3), dtype=np.uint8)
+    white[:, 10] = 255
+    slanted, asked = _drawn(coded._shear, white)  # tan 2 degrees: 100 rows from the centre a line has moved by 3.49 columns
+    assert asked == [(-2, 2)] and slanted[100, :, 0].argmax() == 10
+    places = (slanted[..., 0] * np.arange(21)).sum(axis=1) / slanted[..., 0].sum(axis=1)
+    assert abs(places[200] - places[0]) == pytest.approx(2 * 100 * np.tan(np.deg2rad(2)), abs=0.1)
+
+
+def test_coded_local_contrast_by_hand() -> None:  # facts 1.2, group 1; clip 0.1..8 and tiles 3..12 are imgaug's defaults
+    image = _cell(60, 60)
+    for operation, clip, tiles in (
+        (coded._clahe, (0.1, 8), (3, 12)),
+        (coded._clahe_clip, (1, 10), (3, 12)),
+        (coded._clahe_tiles, (0.1, 8), (3, 21)),
+    ):
+        found, asked = _drawn(operation, image)
+        assert asked == [clip, tiles]
+        lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+        lab[..., 0] = cv2.createCLAHE(float(clip[1]), (tiles[1], tiles[1])).apply(np.ascontiguousarray(lab[..., 0]))
+        np.testing.assert_array_equal(found, cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+    for operation, clip in ((coded._clahe_all, (0.1, 8)), (coded._clahe_all_clip, (1, 10))):
+        found, asked = _drawn(operation, image)
+        assert asked == [clip, (3, 12)]
+        green = cv2.createCLAHE(float(clip[1]), (12, 12)).apply(np.ascontiguousarray(image[..., 1]))
+        np.testing.assert_array_equal(found[..., 1], green)
+    found, asked = _drawn(coded._gamma, _pixel(0, 128, 255))
+    assert asked == [(0.5, 2)] and found.ravel().tolist() == [0, 64, 255]  # 255 (128 / 255)^2 = 64.25
+
+
+def test_coded_edges_by_hand() -> None:  # facts 1.2, groups 2 and 3
+    dot = np.zeros((7, 7, 3), dtype=np.uint8)
+    dot[3, 3] = 200
+    found, asked = _drawn(coded._edges, dot)
+    assert asked == [(0, 0.7)]
+    assert found[2:5, 2:5, 0].tolist() == [[0, 140, 0], [140, 0, 140], [0, 140, 0]]  # 0.7 times 200 beside it; 0.3 - 2.8 < 0 on it
+    found, asked = _drawn(coded._directed_edges, dot)  # a whole turn: to the top
+    assert asked == [(0, 0.7), (0, 1)]
+    weights = np.array([1, 2 * 0.75**4, 2 * 0.5**4, 2 * 0.25**4])
+    assert found[4, 3, 0] == round(0.7 * 200 / weights.sum()) and found[2, 3, 0] == 0
+    image = _cell(60, 60)
+    for operation, alpha, apertures in ((coded._canny_any, (0, 1), (3, 5, 7)), (coded._canny_strong, (0.5, 1), (3, 7))):
+        found, asked = _drawn(operation, image)
+        assert asked == [alpha, (60, 140), (160, 240), apertures, (0, 255)]
+        np.testing.assert_array_equal(found, 255)  # alpha 1: nothing but the two colours, both drawn white here
+    rng = np.random.default_rng(3)
+    assert len(np.unique(coded._canny(image, rng, 1.0, (3,)).reshape(-1, 3), axis=0)) == 2
+
+
+def test_coded_colours_by_hand() -> None:  # facts 1.2, group 4
+    np.testing.assert_array_equal(_drawn(coded._shuffle_channels, _cell())[0], _cell()[..., ::-1])
+    assert _drawn(coded._grey, _pixel(200, 100, 50))[0].ravel().tolist() == [124, 124, 124]  # 59.8 + 58.7 + 5.7
+    colour = cv2.cvtColor(_pixel(100, 100, 200), cv2.COLOR_HSV2RGB_FULL)
+    for operation, asked in ((coded._multiply_hue_saturation, (0.5, 1.5)), (coded._add_hue_saturation, (-50, 50))):
+        found, ranges = _drawn(operation, colour)
+        assert ranges == [asked]
+        assert cv2.cvtColor(found, cv2.COLOR_RGB2HSV_FULL).ravel().astype(int) == pytest.approx([150, 150, 200], abs=2)
+    assert coded._few_colours(_cell(), np.random.default_rng(0)).shape == _cell().shape
+
+
+def test_coded_contrast_and_brightness_by_hand() -> None:  # facts 1.2, group 5
+    found, asked = _drawn(coded._contrast, _pixel(0, 127, 157))
+    assert asked == [(0.75, 1.5)] and found.ravel().tolist() == [0, 127, 172]
+    found, asked = _drawn(coded._brightness, _pixel(10, 100, 200))
+    assert asked == [(0.35, 1.65)] and found.ravel().tolist() == [16, 165, 255]
 
 
 def test_flips_and_translations_are_exact() -> None:
