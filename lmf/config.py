@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import TrainOptions, check_path, check_range, require
+from common.cli import DataOptions, TrainOptions, check_path, check_range, require
 from lmf import paper
 
 DATASETS = (*paper.TITLES, "folders", "sample")
@@ -68,6 +68,16 @@ SAMPLE: dict[str, Any] = {"backbone": "mobilenetv2_035", "weights": "none", "ima
 DROPOUT = {"efficientnetv2s": 0.2}
 
 
+def check_labels_and_groups(options: DataOptions) -> None:
+    """Options that the data set would not look at are errors, or they would be recorded as if they had done something."""
+    name = options.dataset
+    require(
+        options.labels_csv is None or name in paper.TITLES, f"--labels-csv: --dataset {name} has labels of its own and takes no such file"
+    )
+    for option, value in (("group-pattern", options.group_pattern), ("mask-dir", options.mask_dir)):
+        require(value is None or name == "folders", f"--{option}: belongs to --dataset folders, not {name}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LmfOptions(TrainOptions):
     """Data and training options of every LMF command that trains."""
@@ -96,6 +106,12 @@ class LmfOptions(TrainOptions):
         check_path("network", self.network, "file")
         require(self.network is None or self.network.suffix == ".keras", f"--network {self.network}: expected a .keras file")
         require(self.network is None or self.backbone is None, "--network and --backbone exclude each other; give one of them")
+        require(self.network is None or self.weights is None, "--network and --weights exclude each other: a saved model brings its own")
+        check_labels_and_groups(self)
+        require(
+            self.dataset != "folders" or self.split != "grouped" or self.group_pattern is not None,
+            "--split grouped: expected --group-pattern, which says what part of a file's name is the lesion or patient",
+        )
         check_range("gamma", self.gamma, 0, 10)
         check_range("max-margin", self.max_margin, 0, 10)
         check_range("learning-rate", self.learning_rate, 1e-8, 1)
@@ -214,6 +230,14 @@ def settings_of(options: TrainLossOptions) -> Settings:
 def weights_of(options: LmfOptions) -> str:
     """Where the weights come from: "imagenet", "none" or a path (settings hold only its file name)."""
     return chosen(options.weights, SAMPLE["weights"] if options.dataset == "sample" else READINGS[options.reading].weights)
+
+
+def initial_weights(options: LmfOptions) -> Path | None:
+    """The file that the weights come from, which the run knows by its content; None for "imagenet" and "none"."""
+    if options.network is not None:
+        return options.network
+    name = weights_of(options)
+    return None if name in ("imagenet", "none") else Path(name)
 
 
 def with_control(options: TrainLossOptions) -> bool:

@@ -7,6 +7,9 @@
 | isic2019 | ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv; ISIC_2019_Training_Input/ or images/ | 8 | lesion_id |
 | covid_radiography | COVID/images/, Lung_Opacity/images/, Normal/images/, Viral Pneumonia/images/ | folders | the image |
 
+HAM10000's `lesion_masks/` (`<image>_segmentation.png`), where it lies beside the images, becomes the column `mask_lesion`: no loss uses
+it, `explain` measures the maps against it.
+
 `--labels-csv` puts another table of labels in place of a set's own: `image` and one column a class (ISIC 2018 and 2019 ground
 truths), or the columns of HAM10000_metadata.csv. So HAM10000's images get ISIC 2019's eight classes.
 """
@@ -20,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.data.images import IMAGE_SUFFIXES
-from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
+from common.data.manifest import Dataset, check_readable, class_names, find_masks, folders_dataset
 from common.data.splits import grouped_split, limit_per_class, split_by_counts
 from common.errors import UsageError
 
@@ -85,7 +88,23 @@ def ham10000(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
         table["label"] = table["name"].map(labels)
         others = len(set(labels.index) - set(table["name"]))
         left_out = {f"rows of {labels_csv.name} without an image here": others} if others else {}
-    return as_dataset("ham10000", data_dir, table, files, left_out)
+    return with_lesion_masks(as_dataset("ham10000", data_dir, table, files, left_out))
+
+
+def with_lesion_masks(dataset: Dataset) -> Dataset:
+    """The data set with the column `mask_lesion` ("" = none) where a folder `lesion_masks/` holds masks of its images.
+
+    The data's fingerprint, and so a run's identity, knows nothing of masks.
+    """
+    folder = dataset.data_dir / "lesion_masks"
+    if not folder.is_dir():
+        return dataset
+    try:
+        found = find_masks(dataset.data_dir, dataset.manifest["image"], folder)
+    except UsageError:
+        log.warning("%s holds no mask that is named like an image: left out", folder)
+        return dataset
+    return replace(dataset, manifest=dataset.manifest.assign(mask_lesion=found))
 
 
 def odir5k(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -175,8 +194,16 @@ def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
     return split_by_counts(manifest, counts, seed)
 
 
+def groups_known(manifest: pd.DataFrame) -> bool:
+    """Whether `group` names lesions or patients, that is anything but each image's own name; where not, leakage cannot be seen."""
+    pairs = zip(manifest["group"], manifest["image"], strict=True)
+    return any(group not in (image, Path(image).stem) for group, image in pairs)
+
+
 def split(manifest: pd.DataFrame, how: str, seed: int) -> pd.DataFrame:
     """`paper` or `grouped` (70:15:15, no lesion or patient on two sides); UsageError when a class is left without training images."""
+    if how == "grouped" and not groups_known(manifest):
+        log.warning("the data name no lesions or patients: a grouped split of them keeps nothing apart, and leakage stays unknown")
     manifest = paper_split(manifest, seed) if how == "paper" else grouped_split(manifest, (0.7, HELD_OUT, HELD_OUT), seed)
     classes = class_names(manifest)
     empty = [name for name, n in zip(classes, train_counts(manifest, classes), strict=True) if n == 0]

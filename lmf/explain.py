@@ -17,8 +17,10 @@ from common.evaluation.plots import save
 from common.evaluation.predict import load_model
 from common.explanation.cams import cam
 from common.explanation.prepared import probabilities
+from common.explanation.sheet import data_dir_of
 from common.explanation.sheet import explain_command as explain_one
 from lmf import paper
+from lmf.data import listed
 from lmf.figures import LossMap, MapRow, loss_maps, title_of
 from lmf.options import LossMapsOptions
 
@@ -41,15 +43,25 @@ class Explained:
 
 
 def explain_command(options: LossMapsOptions) -> None:
-    """`lmf explain RUN`: the shared sheet; with `--beside` or `--boxes`: losses.png and losses.csv in the folder for explanations."""
-    if not options.beside and options.boxes is None:
+    """`lmf explain RUN`: the shared sheet; side by side (see `LossMapsOptions`): losses.png and losses.csv in the folder for explanations.
+
+    UsageError for boxes on images that are no shared test images, --data-dir with several data sets, two runs of one loss on one data
+    set, runs without a common test image, and images that are gone.
+    """
+    if not options.side_by_side:
         explain_one(options)
         return
+    if options.data_dir is not None and len({str(dataset_of(path)) for path in (options.run, *options.beside)}) > 1:
+        raise UsageError("--data-dir names one folder, but the runs are of several data sets; leave it out, each run knows its own")
     runs = [opened(path, options.data_dir) for path in (options.run, *options.beside)]
     boxes = read_boxes(options.boxes) if options.boxes else {}
     by_dataset: dict[str, list[Explained]] = {}
     for run in runs:
         by_dataset.setdefault(str(run.config["dataset"]), []).append(run)
+    known = set().union(*(shared_images(dataset, group) for dataset, group in by_dataset.items()))
+    unknown = sorted(set(boxes) - known)
+    if unknown:
+        raise UsageError(f"--boxes {options.boxes}: {len(unknown)} images are no test images that the runs share: {listed(unknown)}")
     rows = [row for dataset, group in by_dataset.items() for row in dataset_rows(dataset, group, boxes, options)]
     output = RunFolder(options.output or RunFolder.of(options.run).path / "explanations")
     output.write_table("losses.csv", pd.DataFrame([line for row in rows for line in lines(row)]))
@@ -58,17 +70,19 @@ def explain_command(options: LossMapsOptions) -> None:
     log.info("%d images, %d runs: %s", len(rows), len(runs), output.path / "losses.png")
 
 
+def dataset_of(path: Path) -> str:
+    """The data set a run was trained on."""
+    return str(RunFolder.existing(path).read_json("config.json").get("dataset"))
+
+
 def opened(path: Path, data_dir: Path | None) -> Explained:
     """A run of `lmf train`. UsageError when it is none, or when its images are not where they were."""
     folder = RunFolder.existing(path)
     config = folder.read_json("config.json")
     if "loss" not in config.get("settings", {}):
         raise UsageError(f"{path}: not a run of lmf train")
-    place = data_dir or (Path(folder.read_json("local.json")["data_dir"]) if folder.has("local.json") else None)
-    if place is None or not place.is_dir():
-        raise UsageError(f"{path}: its images are not where they were; give --data-dir")
     table, _ = read_predictions(folder)
-    return Explained(folder, config, table.set_index("image"), place)
+    return Explained(folder, config, table.set_index("image"), data_dir_of(folder, data_dir))
 
 
 def dataset_rows(dataset: str, runs: list[Explained], boxes: Mapping[str, np.ndarray], options: LossMapsOptions) -> list[MapRow]:
@@ -97,14 +111,20 @@ def dataset_rows(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nda
     return rows
 
 
+def shared_images(dataset: str, runs: list[Explained]) -> list[str]:
+    """Test images that all runs of one data set have, by name; UsageError when there is none."""
+    shared = sorted(set.intersection(*(set(run.predictions.index) for run in runs)))
+    if not shared:
+        raise UsageError(f"explain: the runs on {dataset} have no test image in common; expected runs of the same split and seed")
+    return shared
+
+
 def chosen_images(dataset: str, runs: list[Explained], boxes: Mapping[str, np.ndarray]) -> list[str]:
     """Test images that all runs share: those with boxes, else the first by name of the class with the fewest training images.
 
     The paper shows cases where LMF is right and others are wrong; this choice looks at no prediction.
     """
-    shared = sorted(set.intersection(*(set(run.predictions.index) for run in runs)))
-    if not shared:
-        raise UsageError(f"explain: the runs on {dataset} have no test image in common; expected runs of the same split and seed")
+    shared = shared_images(dataset, runs)
     marked = [name for name in shared if name in boxes]
     if marked:
         return marked

@@ -14,8 +14,9 @@ from common.evaluation.plots import critical_difference, save
 from common.evaluation.report import SYNTHETIC
 from common.evaluation.tables import MISSING, markdown, number
 from common.runs import Run
+from common.runs.folder import check_weights_file
 from lmf import figures, paper, tables
-from lmf.config import TrainLossOptions, settings_of
+from lmf.config import TrainLossOptions, initial_weights, settings_of
 from lmf.options import SWEPT, SweepOptions, TablesOptions, arguments_of
 from lmf.training import default_run_dir
 
@@ -47,6 +48,10 @@ def _run_summary(name: str, options: TablesOptions | SweepOptions, write: Callab
     wanted = options.cells()
     run = open_summary(name, wanted, options.run_dir)
     cells = [grid_cell(each) for each in wanted]
+    for each, cell in zip(wanted, cells, strict=True):
+        if cell.finished:
+            # A finished cell is not opened again, so nobody else would see that it began with other weights of the same file name.
+            check_weights_file(cell.run_dir, initial_weights(each))
     if run.finished:
         return
     outcome = run_grid(cells)

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from tyro.conf import Suppress
 
-from common.cli import BACKBONE_NAMES, DataOptions, check_path, check_range, check_run, require
-from common.explanation.options import ExplainOptions
+from common.cli import BACKBONE_NAMES, DataOptions, Positional, check_path, check_range, check_run, require
+from common.explanation.options import ExplainOptions, runs_there
 from lmf import paper
-from lmf.config import DATASETS, SAMPLE, LmfOptions, LossName, SampleName, TrainLossOptions
+from lmf.config import DATASETS, SAMPLE, LmfOptions, LossName, SampleName, TrainLossOptions, check_labels_and_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,14 @@ SWEPT = {"equal": "alpha = beta", "beta": "alpha = 1, beta varies", "alpha": "be
 class SweepOptions(GridOptions):
     """The three alpha/beta settings of fig. 4, chosen between on validation images."""
 
+    labels_csv: Path | None = None
+    """CSV with the labels, where they are not the data set's own."""
+    mask_dir: Path | None = None
+    """Folder with one mask an image (same file stem), for `folders` data."""
+    group_pattern: str | None = None
+    """Regular expression with one group, matched on the image path, that names the lesion or patient (for `folders` data)."""
+    network: Path | None = None
+    """A saved Keras model (.keras) to use as the backbone: raw RGB 0..255 in, feature map or vector out."""
     settings: tuple[Literal["equal", "beta", "alpha"], ...] = ("equal", "beta", "alpha")
     """equal: alpha = beta (setting 1); beta: alpha = 1 (setting 2); alpha: beta = 1 (setting 3)."""
     grid: tuple[float, ...] = ()
@@ -106,6 +114,9 @@ class SweepOptions(GridOptions):
         super().__post_init__()
         require(bool(self.settings), "--settings: expected at least one of equal, beta, alpha")
         require(len(self.backbones) <= 1, "--backbones: expected one; the sweep is of one network")
+        require(not (self.backbones and self.network), "--network and --backbones exclude each other; give one of them")
+        for option, values in (("settings", self.settings), ("grid", self.grid)):
+            require(len(set(values)) == len(values), f"--{option}: one is given twice")
         for value in self.grid:
             check_range("grid", value, 0.01, 100)
 
@@ -148,19 +159,54 @@ def arguments_of(options: TrainLossOptions) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class LossMapsOptions(ExplainOptions):
-    """Explain a run; with --beside, several runs side by side as in fig. 3."""
+    """Explain a run; with --beside or the folder of a table, several runs side by side as in fig. 3."""
 
+    run: Positional[Path]
+    """Run folder that holds model.keras and predictions.csv; or the folder of `tables`: then its runs of one backbone and seed, the first
+    there are, side by side."""
     beside: tuple[Path, ...] = ()
     """Run folders with other losses (or data sets): draws the Grad-CAM of all runs side by side, one test image a data set."""
     boxes: Path | None = None
     """CSV `image,x,y,width,height` with a doctor's boxes to draw: image as in manifest.csv, pixels of the original from its top left."""
 
     def __post_init__(self) -> None:
+        if (self.run / "cells.csv").is_file():
+            require(not self.beside, "--beside: the folder of a table stands for several runs already; give one run's folder beside it")
+            object.__setattr__(self, "output", self.output or self.run / "explanations")
+            first, *others = runs_of_table(self.run)
+            object.__setattr__(self, "run", first)
+            object.__setattr__(self, "beside", tuple(others))
         super().__post_init__()
         for path in self.beside:
             check_run(path, "model.keras", "predictions.csv")
         check_path("boxes", self.boxes, "file")
-        require(not (self.images and (self.beside or self.boxes)), "--images does not go with --beside or --boxes, which show test images")
+        if self.side_by_side:
+            for field in fields(self):
+                given = field.name in _OF_ONE_RUN and getattr(self, field.name) != field.default
+                option = f"--{field.name.replace('_', '-')}"
+                require(
+                    not given, f"{option} does not go with --beside, --boxes or a table's folder: they draw the Grad-CAM of test images"
+                )
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether fig. 3 is drawn, not the sheet of one run."""
+        return bool(self.beside) or self.boxes is not None
+
+
+# Options of the sheet of one run that fig. 3 has no use for.
+_OF_ONE_RUN = ("images", "methods", "engine", "lime_samples", "lime_superpixels", "seed", "faithfulness_images")
+
+
+def runs_of_table(table: Path) -> list[Path]:
+    """Run folders of a finished table's first backbone and seed whose models are there, all data sets and losses, in the table's order.
+
+    Raises:
+        UsageError: none of the table's runs is there with its model.
+    """
+    there = runs_there(table)
+    first = there[0][0]
+    return [place for row, place in there if all(row.get(key) == first.get(key) for key in ("backbone", "seed"))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,4 +226,5 @@ class AuditOptions(DataOptions):
     def __post_init__(self) -> None:
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}")
         super().__post_init__()
+        check_labels_and_groups(self)
         require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")

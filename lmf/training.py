@@ -22,7 +22,7 @@ from common.evaluation.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
 from common.runs.folder import RUNS
 from lmf import data, paper
-from lmf.config import Settings, TrainLossOptions, run_name, settings_of, weights_of, with_control
+from lmf.config import Settings, TrainLossOptions, initial_weights, run_name, settings_of, weights_of, with_control
 from lmf.losses import ImbalanceLoss, build_loss
 from lmf.models import build_classifier, with_logits
 from lmf.optimizer import CoupledAdam, MacroF1
@@ -49,12 +49,13 @@ def train(options: TrainLossOptions) -> Run:
         run_dir=options.run_dir or default_run_dir(options),
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
+        weights_file=initial_weights(options),
     )
     if run.finished:
         return run
     if with_control(options):
         plain = replace(settings, loss="cce", alpha=None, beta=None)
-        control = run.subrun("control", {**run.settings, **plain.as_dict()})
+        control = run.subrun("control", {**run.settings, **plain.as_dict()}, initial_weights(options))
         if not control.finished:
             log.info("control run: the same network with plain cross-entropy")
             train_run(control, plain, options, dataset, manifest)
@@ -70,7 +71,8 @@ def default_run_dir(options: TrainLossOptions) -> Path:
 def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: Dataset, manifest: pd.DataFrame) -> None:
     """Fill one opened run folder: train, test, report."""
     device.configure(settings.seed, settings.precision)
-    run.write_csv("manifest.csv", manifest[["image", "label", "group", "split"]])
+    masks = [name for name in manifest.columns if str(name).startswith("mask_")]  # `explain` measures the maps against them
+    run.write_csv("manifest.csv", manifest[["image", "label", "group", "split", *masks]])
     classes = class_names(manifest)
     labels = manifest["label"].map({name: index for index, name in enumerate(classes)}).to_numpy(dtype="int32")
     images = cached_images(dataset, settings.image_size, settings.resize_filter, options.cache_dir, progress=True)
@@ -123,7 +125,9 @@ def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: 
     extra = {
         "validation_macro_f1": float(best["val_macro_f1"]),
         "selected_epoch": int(best["epoch"]),
-        "shared_with_training": {part: found["fraction"] for part, found in leakage(manifest).items()},
+        "shared_with_training": {
+            part: found["fraction"] if data.groups_known(manifest) else None for part, found in leakage(manifest).items()
+        },
         "images_per_class": manifest["label"].value_counts().sort_index().to_dict(),
         "images_per_split": manifest["split"].value_counts().to_dict(),
     }
@@ -147,13 +151,20 @@ def loss_of(settings: Settings, class_counts: list[int]) -> ImbalanceLoss:
 def report(run: Run, settings: Settings, manifest: pd.DataFrame) -> None:
     """report.md and model_card.md, with the printed numbers of the cell where the paper has it."""
     title = f"{paper.LOSS_TITLES[settings.loss]} loss, {settings.backbone} on {settings.dataset}"
-    found = leakage(manifest)["test"]
     notes = [
         f"Selected: epoch with the best validation macro F1, out of {settings.epochs} (the paper trains 100).",
-        f"{found['shared']} of {found['images']} test images share their lesion or patient with a training image.",
+        leakage_sentence(manifest),
     ]
     write_report(run, title, printed_numbers(settings, tuple(sorted(set(manifest["label"])))), notes)
     write_model_card(run, title, limits=[notes[1]])
+
+
+def leakage_sentence(manifest: pd.DataFrame) -> str:
+    """How many test images have a lesion or patient in the training part; that it is unknown where the data name none."""
+    if not data.groups_known(manifest):
+        return "The data name no lesions or patients; leakage unknown: test images may share theirs with training images."
+    found = leakage(manifest)["test"]
+    return f"{found['shared']} of {found['images']} test images share their lesion or patient with a training image."
 
 
 def printed_numbers(settings: Settings, classes: tuple[str, ...]) -> dict[str, Printed]:

@@ -64,9 +64,9 @@ def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray, count: int) -> float:
-    """Mean F1 over the classes that occur in `labels`; both arguments are class numbers `(n,)`."""
+    """Mean F1 over the classes that occur in `labels` or `predicted`, as scikit-learn's; both arguments are class numbers `(n,)`."""
     matrix = confusion(labels, predicted, count)
-    return float(class_scores(matrix)["f1"][matrix.sum(axis=1) > 0].mean())
+    return float(class_scores(matrix)["f1"][matrix.sum(axis=0) + matrix.sum(axis=1) > 0].mean())
 
 
 def auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
@@ -127,10 +127,10 @@ def classification_metrics(
     """Every score of a K-class classifier on n images, as a dict that JSON can hold.
 
     labels, predicted: `(n,)` class names or numbers (predicted None: the largest probability); probabilities: `(n, K)` or None.
-    Averages run over the classes that occur in `labels`; an empty denominator counts 0. `intervals` holds 95 % percentile bootstrap
-    intervals over the images: resampling images and counting is the same as drawing the confusion matrix from a multinomial, which is
-    what is done. A class's precision and recall are shares of few images and have Wilson intervals (None without any image), its F1 a
-    bootstrap. Without probabilities there is no `ece`, `auc` or `calibration`.
+    Averages run over the classes that occur in `labels` or are predicted, as scikit-learn's; an empty denominator counts 0. `intervals`
+    holds 95 % percentile bootstrap intervals over the images: resampling images and counting is the same as drawing the confusion
+    matrix from a multinomial, which is what is done. A class's precision and recall are shares of few images and have Wilson intervals
+    (None without any image), its F1 a bootstrap. Without probabilities there is no `ece`, `auc` or `calibration`.
     """
     if predicted is None:
         if probabilities is None:
@@ -182,7 +182,8 @@ def _averages(matrix: np.ndarray) -> dict:
     """Accuracy, macro and weighted scores from `(…, K, K)`: floats for one matrix, arrays for many."""
     scores, support = class_scores(matrix), matrix.sum(axis=-1)
     total = support.sum(axis=-1)
-    present = support > 0
+    # A class that is predicted without being there costs its whole score, as in scikit-learn and in the LMF study's selection.
+    present = support + matrix.sum(axis=-2) > 0
     result = {"accuracy": np.trace(matrix, axis1=-2, axis2=-1) / total}
     for name, values in scores.items():
         result[f"macro_{name}"] = (values * present).sum(axis=-1) / present.sum(axis=-1)

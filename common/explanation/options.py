@@ -60,8 +60,8 @@ class ExplainOptions:
         check_range("seed", self.seed, 0, 2**31 - 1)
 
 
-def most_accurate(table: Path) -> Path:
-    """Run folder of the most accurate run of a finished table (its cells.csv); of equals, the first.
+def runs_there(table: Path) -> list[tuple[dict[str, str], Path]]:
+    """(row of cells.csv, run folder) of each finished run of a table whose model is there, in the table's order; at least one.
 
     Raises:
         UsageError: none of the table's runs is there with its model.
@@ -69,7 +69,12 @@ def most_accurate(table: Path) -> Path:
     with (table / "cells.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("run") and row.get("accuracy")]
     # Runs are written as seen from the working directory, or from the table's own folder of cells.
-    places = [(float(row["accuracy"]), place) for row in rows for place in (Path(row["run"]), table / "cells" / row["run"])]
-    there = [(accuracy, place) for accuracy, place in places if (place / "model.keras").is_file()]
+    places = [(row, dict.fromkeys((Path(row["run"]), table / "cells" / row["run"]))) for row in rows]
+    there = [(row, place) for row, each in places for place in each if (place / "model.keras").is_file()]
     require(bool(there), f"{table}: none of the runs in cells.csv is there with its model.keras; give one run's folder")
-    return max(there, key=lambda item: item[0])[1]
+    return there
+
+
+def most_accurate(table: Path) -> Path:
+    """Run folder of the most accurate run of a finished table; of equals, the first. Raises as `runs_there`."""
+    return max(runs_there(table), key=lambda item: float(item[0]["accuracy"]))[1]

@@ -1,12 +1,13 @@
 """Options and readings become settings; wrong options are named; the grids stand for the cells they should."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from common.errors import UsageError
 from lmf.config import READINGS, TrainLossOptions, run_name, settings_of, weights_of, with_control
-from lmf.options import GRID, SweepOptions, TablesOptions, arguments_of
+from lmf.options import GRID, AuditOptions, SweepOptions, TablesOptions, arguments_of
 
 
 def real(tmp_path, **values) -> TrainLossOptions:
@@ -60,11 +61,21 @@ def test_control_belongs_to_the_corrected_reading_or_to_who_asks(tmp_path):
         ({"gamma": -0.1}, "--gamma"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"dataset": "ham10000"}, "expected --data-dir"),
+        ({"labels_csv": Path(__file__)}, "--labels-csv: --dataset sample has labels of its own"),
+        ({"group_pattern": "(.)"}, "--group-pattern: belongs to --dataset folders, not sample"),
+        ({"mask_dir": Path(__file__).parent}, "--mask-dir: belongs to --dataset folders"),
+        ({"dataset": "folders", "data_dir": Path(__file__).parent, "split": "grouped"}, "--split grouped: expected --group-pattern"),
+        ({"dataset": "folders", "data_dir": Path(__file__).parent, "labels_csv": Path(__file__)}, "--labels-csv: --dataset folders"),
     ],
 )
 def test_wrong_options_are_named(values, words):
     with pytest.raises(UsageError, match=words):
         TrainLossOptions(**values)
+
+
+def test_the_audit_refuses_what_it_would_not_look_at():
+    with pytest.raises(UsageError, match="--group-pattern: belongs to --dataset folders"):
+        AuditOptions(group_pattern="(.)")
 
 
 def test_a_network_must_be_a_keras_file_and_alone(tmp_path):
@@ -77,6 +88,8 @@ def test_a_network_must_be_a_keras_file_and_alone(tmp_path):
     with pytest.raises(UsageError, match="exclude each other"):
         TrainLossOptions(network=file, backbone="vgg16")
     assert settings_of(TrainLossOptions(network=file)).preprocessing == "raw"
+    with pytest.raises(UsageError, match="--network and --weights exclude each other"):
+        TrainLossOptions(network=file, weights="none")
 
 
 def test_tables_stand_for_the_papers_grid(tmp_path):
@@ -104,6 +117,20 @@ def test_the_sweep_trains_each_pair_once(tmp_path):
     assert len(options.cells()) == 31  # three settings of eleven, (1, 1) in all of them
     assert {cell.epochs for cell in options.cells()} == {60}
     assert options.pairs("beta")[0] == (1.0, 0.5) and options.pairs("alpha")[0] == (0.5, 1.0) and options.pairs("equal")[0] == (0.5, 0.5)
+
+
+def test_a_sweep_is_of_distinct_values_and_of_anyones_network_and_folders(tmp_path):
+    with pytest.raises(UsageError, match="--grid: one is given twice"):
+        SweepOptions(grid=(0.5, 1.0, 0.5))
+    with pytest.raises(UsageError, match="--settings: one is given twice"):
+        SweepOptions(settings=("equal", "equal"))
+    file = tmp_path / "net.keras"
+    file.touch()
+    with pytest.raises(UsageError, match="--network and --backbones"):
+        SweepOptions(network=file, backbones=("resnet50",))
+    options = SweepOptions(dataset="folders", data_dir=tmp_path, group_pattern="(.)_", network=file, grid=(1.0,))
+    (cell,) = options.cells()
+    assert (cell.network, cell.group_pattern, cell.dataset) == (file, "(.)_", "folders")
 
 
 def test_a_cells_command_line_gives_the_same_options(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.manifest import class_names
+from common.data.manifest import class_names, fingerprint
 from common.data.sample import ensure_sample
 from common.errors import UsageError
 from lmf import data, paper
@@ -77,6 +77,8 @@ def test_the_real_data_sets(name, groups, shared_data):
     found = data.LOADERS[name](shared_data(name))
     assert found.manifest["label"].value_counts().to_dict() == data.OFFICIAL_COUNTS[name]
     assert found.manifest["group"].nunique() == groups
+    if name == "ham10000":
+        assert (found.manifest["mask_lesion"] != "").all()
 
 
 def test_real_ham10000_with_the_classes_of_isic_2019(shared_data):
@@ -187,3 +189,31 @@ def test_folders_of_anyone(tmp_path):
             Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(tmp_path / label / f"{i}.png")
     found = data.load(options(dataset="folders", data_dir=tmp_path, cache_dir=tmp_path / "cache"))
     assert data.train_counts(data.split(found.manifest, "paper", 0), ("cat", "dog")) == [3, 7]
+
+
+def test_whether_the_data_name_lesions_or_patients(sample_cache, tmp_path, caplog):
+    known = {name: data.groups_known(data.LOADERS[name](ensure_sample(name, sample_cache)).manifest) for name in data.LOADERS}
+    assert known == {"ham10000": True, "odir5k": True, "isic2019": True, "covid_radiography": False}
+    # Few images are drawn from many lesions: each then has its own, which is not the same as none.
+    assert data.groups_known(data.load(options(limit=28, cache_dir=sample_cache)).manifest)
+    covid = data.LOADERS["covid_radiography"](ensure_sample("covid_radiography", sample_cache)).manifest
+    with caplog.at_level("WARNING"):
+        data.split(covid, "paper", 0)
+        assert not caplog.text
+        data.split(covid, "grouped", 0)
+    assert "the data name no lesions or patients" in caplog.text
+
+
+def test_ham10000s_masks_are_attached_and_change_no_fingerprint(sample, tmp_path):
+    root = sample("ham10000", tmp_path)
+    shutil.rmtree(root / "lesion_masks", ignore_errors=True)
+    plain = data.ham10000(root)
+    assert not [name for name in plain.manifest if name.startswith("mask")]
+    (root / "lesion_masks").mkdir()
+    assert list(data.ham10000(root).manifest) == list(plain.manifest), "an empty folder is no error"
+    first = Path(plain.manifest["image"][0])
+    (root / "lesion_masks" / f"{first.stem}_segmentation.png").write_bytes((root / first).read_bytes())
+    masked = data.ham10000(root)
+    assert masked.manifest["mask_lesion"][0] == f"lesion_masks/{first.stem}_segmentation.png"
+    assert set(masked.manifest["mask_lesion"][1:]) == {""}
+    assert fingerprint(masked) == fingerprint(plain)

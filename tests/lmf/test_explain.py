@@ -1,5 +1,8 @@
 """Fig. 3 from real (tiny) runs, and the boxes."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +41,60 @@ def test_without_boxes_the_rarest_class_is_shown(runs, tmp_path):
 def test_two_runs_of_one_loss_are_refused(runs, tmp_path):
     with pytest.raises(UsageError, match="two runs of one loss on sample-ham10000"):
         explain_command(LossMapsOptions(run=runs[0], beside=(runs[0],), output=tmp_path))
+
+
+def table_of(folder, runs, **columns):
+    """The folder of a table whose cells.csv lists these runs."""
+    folder.mkdir()
+    rows = [
+        {"backbone": "tiny", "seed": 0, "accuracy": 0.1 * i, **{k: v[i] for k, v in columns.items()}, "run": str(r)}
+        for i, r in enumerate(runs)
+    ]
+    pd.DataFrame(rows).to_csv(folder / "cells.csv", index=False)
+    return folder
+
+
+def test_the_folder_of_a_table_means_its_losses_side_by_side(runs, tmp_path):
+    table = table_of(tmp_path / "table", [*runs, runs[0]], seed=[0, 0, 1])
+    options = LossMapsOptions(run=table)
+    assert (options.run, options.beside) == (runs[0], (runs[1],)), "the runs of the first seed"
+    explain_command(options)
+    assert set(pd.read_csv(table / "explanations" / "losses.csv")["loss"]) == {"lmf", "cce"}
+    with pytest.raises(UsageError, match="stands for several runs already"):
+        LossMapsOptions(run=table, beside=(runs[1],))
+    with pytest.raises(UsageError, match="none of the runs in cells.csv is there"):
+        LossMapsOptions(run=table_of(tmp_path / "gone", [tmp_path / "nowhere"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        ({"methods": ("lime",)}, "--methods"),
+        ({"engine": "tf-keras-vis"}, "--engine"),
+        ({"lime_samples": 50}, "--lime-samples"),
+        ({"faithfulness_images": 5}, "--faithfulness-images"),
+        ({"seed": 4}, "--seed"),
+    ],
+)
+def test_options_that_fig_3_does_not_use_are_refused(runs, values, option):
+    with pytest.raises(UsageError, match=f"{option} does not go with --beside"):
+        LossMapsOptions(run=runs[0], beside=(runs[1],), **values)
+
+
+def test_boxes_on_other_images_are_listed(runs, tmp_path):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x,y,width,height\nimages/nobody.jpg,0,0,5,5\nstranger.jpg,0,0,5,5\n")
+    with pytest.raises(UsageError, match=r"2 images are no test images that the runs share: images/nobody\.jpg, stranger\.jpg"):
+        explain_command(LossMapsOptions(run=runs[0], beside=(runs[1],), boxes=boxes, output=tmp_path / "out"))
+
+
+def test_one_data_dir_for_two_data_sets_is_refused(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"dataset": "odir5k"}))
+    with pytest.raises(UsageError, match="--data-dir names one folder"):
+        explain_command(LossMapsOptions(run=runs[0], beside=(other,), data_dir=tmp_path))
 
 
 def test_boxes_follow_the_resize():

@@ -29,6 +29,8 @@ def test_every_command_has_a_help_page(command, capsys):
         (["train", "--backbone", "alexnet"], "alexnet"),
         (["tables", "--seeds", "1", "1"], "given twice"),
         (["sweep", "--grid", "-1"], "--grid"),
+        (["sweep", "--grid", "1", "1"], "--grid: one is given twice"),
+        (["sweep", "--group-pattern", "(.)"], "belongs to --dataset folders"),
         (["explain", "nowhere"], "nowhere"),
         (["audit", "--dataset", "mnist"], "--dataset mnist: expected one of"),
         (["tune"], "unknown command 'tune'"),

@@ -67,9 +67,36 @@ def test_a_finished_run_is_left_alone_and_other_settings_are_refused(run, option
         training.train(options_of(run.path, control=True, loss="focal"))
 
 
+def test_another_network_file_of_the_same_name_is_refused(run, options_of, network, tmp_path):
+    other = tmp_path / network.name
+    body = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, 2)])
+    body.save(other)
+    assert len(json.loads((run.path / "config.json").read_text())["weights_sha256"]) == 64
+    assert json.loads((run.path / "control" / "config.json").read_text())["weights_sha256"]
+    with pytest.raises(UsageError, match="began with another file of this name"):
+        training.train(options_of(run.path, control=True, network=other))
+
+
 def test_train_and_control_saw_the_same_images(run):
     first, second = (pd.read_csv(path / "manifest.csv") for path in (run.path, run.path / "control"))
     assert first.equals(second)
+
+
+def test_where_no_lesions_are_named_leakage_is_unknown_not_zero(options_of, tmp_path):
+    run = training.train(options_of(tmp_path / "run", sample="covid_radiography", limit=40, epochs=1))
+    for name in ("report.md", "model_card.md"):
+        text = (run.path / name).read_text()
+        assert "The data name no lesions or patients; leakage unknown" in text and "share their lesion" not in text
+    assert set(json.loads((run.path / "metrics.json").read_text())["shared_with_training"].values()) == {None}
+
+
+@pytest.mark.parametrize("sample", ["odir5k", "isic2019"])
+def test_the_other_samples_train_and_the_rate_decays(options_of, tmp_path, sample):
+    """Divided by ten every epoch here: the history says what the optimiser used."""
+    run = training.train(options_of(tmp_path / "run", sample=sample, limit=60, epochs=3, decay_every=1, learning_rate=1e-2, loss="focal"))
+    history = pd.read_csv(run.path / "history.csv")
+    assert history["learning_rate"].tolist() == pytest.approx([1e-2, 1e-3, 1e-4], rel=1e-5)
+    assert (run.path / "report.md").is_file() and json.loads((run.path / "config.json").read_text())["dataset"] == f"sample-{sample}"
 
 
 def test_settings_reach_the_loss():
@@ -119,11 +146,18 @@ def test_anyones_folders_with_any_keras_model(options_of, network, tmp_path):
         for index in range(count):
             pixels = np.clip(rng.normal(grey, 15, (20, 24, 3)), 0, 255).astype("uint8")
             Image.fromarray(pixels).save(tmp_path / "data" / label / f"{index}.png")
+    for index in range(24):
+        path = tmp_path / "masks" / "common" / f"{index}_segmentation.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
     values = {"dataset": "folders", "data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache", "learning_rate": 0.01}
+    values["mask_dir"] = tmp_path / "masks"
     run = training.train(options_of(tmp_path / "run", **values))
     config = json.loads((run.path / "config.json").read_text())
     assert config["classes"] == ["common", "rare"] and config["settings"]["class_counts"] == [16, 6]
     assert config["backbone"] == network.name and not config["synthetic"]
+    manifest = pd.read_csv(run.path / "manifest.csv", keep_default_na=False)
+    assert (manifest.loc[manifest["label"] == "common", "mask_lesion"] != "").all(), "explain measures maps against the masks"
 
 
 @pytest.mark.slow

@@ -80,8 +80,13 @@ def test_a_class_that_is_never_predicted_or_never_there():
     expected = peer.precision_recall_fscore_support([0, 0, 1, 1], [0, 0, 0, 2], zero_division=0)
     for key, row in zip(("precision", "recall", "f1"), expected[:3], strict=True):
         assert [ours["per_class"][name][key] for name in "abc"] == pytest.approx(row)
-    # "c" has no test image, so it leaves the averages: F1 of a 0.8, of b 0.
-    assert ours["macro_f1"] == pytest.approx(0.4)
+    # "c" has no test image but is predicted, so it counts: F1 of a 0.8, of b and c 0.
+    assert ours["macro_f1"] == pytest.approx(0.8 / 3)
+    assert macro_f1(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 2]), 3) == pytest.approx(0.8 / 3)
+    for key, row in zip(("macro_precision", "macro_recall", "macro_f1"), expected[:3], strict=True):
+        assert ours[key] == pytest.approx(row.mean())
+    # One that is neither there nor predicted leaves the averages.
+    assert classification_metrics([0, 0, 1, 1], [0, 0, 0, 1], None, ("a", "b", "c"))["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
     assert "auc" not in ours and "ece" not in ours
 
 
