@@ -12,13 +12,14 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from common.data.cache import digest, for_each
-from common.data.images import IMAGE_SUFFIXES, is_image
+from common.data.images import IMAGE_SUFFIXES, is_image, read_mask
 from common.data.manifest import Dataset, check_readable, fingerprint, folders_dataset
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class, stratified_split
@@ -30,14 +31,6 @@ log = logging.getLogger(__name__)
 
 FRACTIONS = (0.8, 0.1, 0.1)
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
-OFFICIAL_COUNTS = {
-    "images": 2594,
-    "globules": 603,
-    "milia_like_cyst": 682,
-    "negative_network": 190,
-    "pigment_network": 1523,
-    "streaks": 100,
-}
 _ATTRIBUTE = re.compile(r"(?P<image>.+)_attribute_(?P<name>[a-z_]+)$")
 _LESION = re.compile(r"(?P<image>.+)_segmentation$")
 _MELANOMA_FOLDERS = {"mel", "melanoma"}
@@ -56,7 +49,7 @@ def is_official_validation(name: str) -> bool:
 def load(options: MelanomaOptions, check: bool = True) -> Dataset:
     """Dataset A: columns image, label (melanoma, other, "" = no diagnosis), group (lesion where known) and `mask_<indicator>`.
 
-    `check=False` leaves unreadable images in, for the audit to find.
+    `check=False` leaves unreadable images and unusable masks in, for the audit to find.
 
     Raises:
         UsageError: no images or masks; masks that are missing for an image (listed), are not binary or not of their image's size; no
@@ -64,7 +57,7 @@ def load(options: MelanomaOptions, check: bool = True) -> Dataset:
     """
     if options.dataset == "sample":
         folder = ensure_sample("isic2018", options.cache_dir)
-        dataset = replace(_isic(folder, options), name="sample", synthetic=True, official_counts=None)
+        dataset = replace(_isic(folder, options), name="sample", synthetic=True)
     elif options.dataset == "folders":
         dataset = _folders(options)
     else:
@@ -75,7 +68,8 @@ def load(options: MelanomaOptions, check: bool = True) -> Dataset:
     if options.limit is not None:
         kept = limit_per_class(dataset.manifest, options.limit).reset_index(drop=True)
         dataset = replace(dataset, manifest=kept)
-    presence(dataset, options.cache_dir)  # complains of unusable masks before anything is trained
+    if check:
+        presence(dataset, options.cache_dir)  # complains of unusable masks before anything is trained
     return dataset
 
 
@@ -101,10 +95,11 @@ def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
     masks: dict[str, dict[str, str]] = {}
     for path in files:
         attribute, lesion = _ATTRIBUTE.match(path.stem), _LESION.match(path.stem)
-        if attribute:
-            masks.setdefault(attribute["name"], {})[attribute["image"]] = _relative(path, folder)
-        elif lesion:
-            masks.setdefault("lesion", {})[lesion["image"]] = _relative(path, folder)
+        if attribute or lesion:
+            name, stem = (attribute["name"], attribute["image"]) if attribute else ("lesion", lesion["image"])  # type: ignore[index]
+            of_name, found = masks.setdefault(name, {}), _relative(path, folder)
+            if of_name.setdefault(stem, found) != found:
+                raise UsageError(f"{folder}: the {name} mask of {stem} is there twice: {of_name[stem]}, {found}")
         elif not path.stem.endswith("_superpixels"):
             if path.stem in images:
                 raise UsageError(f"{folder}: the image {path.stem} is there twice: {images[path.stem].name}, {path.name}")
@@ -116,6 +111,8 @@ def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
     names = sorted(attributes, key=_order) if attributes else list(masks)
     if not names:
         raise UsageError(f"--data-dir {folder}: no masks; expected ISIC_*_attribute_*.png or lesion_masks/ISIC_*_segmentation.png")
+    if options.indicators is not None:  # a mask that nobody asked for may be missing or broken
+        names = [name for name in names if name in options.indicators] or names
     missing = [f"{stem} ({name})" for name in names for stem in images if stem not in masks[name]]
     _missing_masks(missing, options)
     manifest = pd.DataFrame({"image": [_relative(path, folder) for path in images.values()]})
@@ -129,12 +126,9 @@ def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
     # An official validation image without a diagnosis still shows where its indicators are; others teach nothing.
     useless = (manifest["label"] == "") & ~manifest["image"].map(is_official_validation)
     left_out = {"images without a diagnosis": int(useless.sum())} if useless.any() else {}
-    official = dict(OFFICIAL_COUNTS) if attributes else {"images": OFFICIAL_COUNTS["images"]}
     name = "ham10000" if options.dataset == "ham10000" else "isic2018"
-    return Dataset(
-        name, folder, manifest[~useless].reset_index(drop=True),
-        official_counts={"images": 10015} if name == "ham10000" else official, left_out=left_out,
-    )  # fmt: skip
+    # No official counts: those of Task 2 are of indicators (Table 1, in the audit's indicators.md), not of diagnoses.
+    return Dataset(name, folder, manifest[~useless].reset_index(drop=True), left_out=left_out)
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -163,33 +157,49 @@ def _diagnoses(folder: Path, options: MelanomaOptions) -> tuple[dict[str, str], 
     source = next((path for path in candidates if path is not None and path.is_file()), None)
     if source is None:
         raise UsageError(f"--labels-csv: Dataset A has no diagnoses of its own; expected {GROUND_TRUTH} (columns image, MEL, NV, …)")
-    table = pd.read_csv(source)
+    table = _read_csv(source)
     if {"image_id", "dx"} <= set(table.columns):
-        diagnosis = {image_id(i): CLASSES[0] if dx == "mel" else CLASSES[1] for i, dx in zip(table["image_id"], table["dx"], strict=True)}
-        return diagnosis, dict(zip(table["image_id"], table["lesion_id"], strict=True)), source
+        ids = table["image_id"].astype(str)
+        diagnosis = {image_id(i): CLASSES[0] if dx == "mel" else CLASSES[1] for i, dx in zip(ids, table["dx"], strict=True)}
+        lesions = dict(zip(ids, table["lesion_id"].fillna("").astype(str), strict=True)) if "lesion_id" in table else {}
+        return diagnosis, lesions, source
     if not {"image", "MEL"} <= set(table.columns):
         raise UsageError(
             f"--labels-csv {source}: expected the columns image and MEL (ISIC 2019 ground truth) or image_id and dx (HAM10000)"
         )
-    known = [name for name in table.columns if name not in ("image", "UNK")]
+    # Ground truth columns hold 0 and 1; a column of text (a note, an age) is none.
+    known = [name for name in table.columns if name not in ("image", "UNK") and pd.api.types.is_numeric_dtype(table[name])]
+    if "MEL" not in known:
+        raise UsageError(
+            f"--labels-csv {source}: the column MEL holds {table['MEL'].iloc[0] if len(table) else 'nothing'}, expected 0 and 1"
+        )
     table = table[table[known].sum(axis=1) == 1]
-    diagnosis = {image_id(i): CLASSES[0] if m else CLASSES[1] for i, m in zip(table["image"], table["MEL"] == 1, strict=True)}
+    diagnosis = {image_id(i): CLASSES[0] if m else CLASSES[1] for i, m in zip(table["image"].astype(str), table["MEL"] == 1, strict=True)}
     metadata = source.with_name(source.name.replace("GroundTruth", "Metadata"))
-    lesions: dict[str, str] = {}
+    lesions = {}
     if metadata.is_file():
-        rows = pd.read_csv(metadata, dtype=str, keep_default_na=False)
+        rows = _read_csv(metadata, dtype=str, keep_default_na=False)
         if {"image", "lesion_id"} <= set(rows.columns):
             lesions = {image_id(i): lesion for i, lesion in zip(rows["image"], rows["lesion_id"], strict=True) if lesion}
     return diagnosis, lesions, source
 
 
-def presence(dataset: Dataset, cache_dir: Path) -> pd.DataFrame:
+def _read_csv(path: Path, **how: Any) -> pd.DataFrame:
+    """A table, or UsageError in one line when the file is none."""
+    try:
+        return pd.read_csv(path, **how)
+    except (ValueError, OSError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
+        raise UsageError(f"--labels-csv {path}: cannot be read as a CSV table ({str(error).strip().splitlines()[-1][:120]})") from None
+
+
+def presence(dataset: Dataset, cache_dir: Path, strict: bool = True) -> pd.DataFrame:
     """One column an indicator, bool `(n,)`: whether the image's mask, at its own size, holds anything. Table 1 counts these.
 
     Every mask is decoded once, and checked: two values at most, its image's size. The verdict is kept in the cache folder.
 
     Raises:
-        UsageError: names the first masks that are not binary or not of their image's size.
+        UsageError: names the first masks that are not binary or not of their image's size; without `strict` those count as absent and are
+            logged.
     """
     columns = [name for name in dataset.manifest if name.startswith("mask_")]
     pairs = [(row["image"], row[column]) for _, row in dataset.manifest.iterrows() for column in columns if row[column]]
@@ -209,26 +219,36 @@ def presence(dataset: Dataset, cache_dir: Path) -> pd.DataFrame:
             temporary.write_text(json.dumps(verdicts), encoding="utf-8")
     problems = [f"{mask} {verdict}" for mask, verdict in verdicts.items() if verdict not in ("empty", "present")]
     if problems:
-        raise UsageError("; ".join(problems[:3]) + (f"; and {len(problems) - 3} more masks" if len(problems) > 3 else ""))
+        said = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more masks" if len(problems) > 3 else "")
+        if strict:
+            raise UsageError(said)
+        log.warning("%s", said)
     return pd.DataFrame(
         {name.removeprefix("mask_"): [verdicts.get(mask) == "present" for mask in dataset.manifest[name]] for name in columns}
     )
 
 
 def _inspect(image: Path, mask: Path) -> str:
-    """ "present", "empty", or what is wrong with the mask."""
+    """ "present", "empty", or what is wrong with the mask. Present is what `read_mask`, which training decodes with, finds something in."""
     try:
         with Image.open(mask) as opened:
             grey = opened if opened.mode in ("1", "L", "P", "I", "I;16") else opened.convert("L")
             values, size = np.unique(np.asarray(grey)), opened.size
-    except OSError:
+        inside = bool(read_mask(mask).any())
+    except (OSError, UsageError):
         return "is not a readable mask"
     if len(values) > 2:
         return f"is not a binary mask: it holds {len(values)} values, expected two"
-    with Image.open(image) as opened:
-        if opened.size != size:
-            return f"is {size[0]}x{size[1]} pixels and its image {opened.size[0]}x{opened.size[1]}; expected the same size"
-    return "present" if values.max() > 0 else "empty"
+    try:
+        with Image.open(image) as opened:
+            expected = opened.size
+    except OSError:
+        expected = size  # the image is what is broken: `check_readable` and the audit name it
+    if expected != size:
+        return f"is {size[0]}x{size[1]} pixels and its image {expected[0]}x{expected[1]}; expected the same size"
+    if values.max() > 0 and not inside:
+        return f"holds {values.max()} where it marks something, expected 255 (what is not above half the range counts as outside)"
+    return "present" if inside else "empty"
 
 
 def indicators_of(dataset: Dataset, wanted: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -243,16 +263,27 @@ def indicators_of(dataset: Dataset, wanted: tuple[str, ...] | None = None) -> tu
 def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Column `split`: with the official validation images those are the test set and a tenth of the others selects the epoch (facts §3.2,
     row 24); without them a seeded 80/10/10 of each class. Rows keep their order; unlabelled official images are test images.
+
+    Where none of the official images has a diagnosis, a seeded tenth of the labelled images is held out as well, to measure the diagnosis;
+    localisation is measured on the official ones (`localisation_test`).
     """
     official = manifest["image"].map(is_official_validation).to_numpy(dtype=bool)
     if official.all():
         official[:] = False
-    drawn = ~official & (manifest["label"] != "").to_numpy(dtype=bool)
+    labelled = (manifest["label"] != "").to_numpy(dtype=bool)
+    drawn = ~official & labelled
     # An image without a diagnosis cannot be stratified; `load` leaves such images out, other callers find them in the training part.
     split = np.where(official, "test", "train").astype(object)
-    fractions = (0.9, 0.1, 0.0) if official.any() else FRACTIONS
+    fractions = (0.9, 0.1, 0.0) if (official & labelled).any() else FRACTIONS
     split[drawn] = stratified_split(manifest[drawn], fractions, seed)["split"].to_numpy()
     return manifest.assign(split=split.astype(str))
+
+
+def localisation_test(manifest: pd.DataFrame, name: str) -> np.ndarray:
+    """Bool `(n,)`: the test images whose maps are scored. Under the paper's split the official ones where there are any, else all."""
+    test = (manifest["split"] == "test").to_numpy(dtype=bool)
+    official = test & manifest["image"].map(is_official_validation).to_numpy(dtype=bool)
+    return official if name == "paper" and official.any() else test
 
 
 def split(manifest: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
@@ -274,7 +305,16 @@ def split_note(manifest: pd.DataFrame, name: str) -> str:
             else "seeded 80/10/10 (the official validation set is not there)"
         )
     )
-    return f"Split: {kind}; {sizes.get('train', 0)} train, {sizes.get('validation', 0)} validation, {sizes.get('test', 0)} test images."
+    text = f"Split: {kind}; {sizes.get('train', 0)} train, {sizes.get('validation', 0)} validation, {sizes.get('test', 0)} test images."
+    maps, diagnosed = localisation_test(manifest, name), (manifest["split"] == "test").to_numpy() & (manifest["label"] != "").to_numpy()
+    if not (maps & diagnosed).any():
+        text += (
+            f" The {maps.sum()} official images have no diagnosis here: maps are scored on them, accuracy and AUC on {diagnosed.sum()} "
+            "labelled images held out instead."
+        )
+    elif maps.sum() != diagnosed.sum():
+        text += f" Maps are scored on {maps.sum()} of them, accuracy and AUC on the {diagnosed.sum()} with a diagnosis."
+    return text
 
 
 def unlabelled(options: MelanomaOptions, dataset: Dataset) -> tuple[Dataset, dict[str, int]]:

@@ -17,7 +17,7 @@ def audit_command(options: AuditOptions) -> None:
     folder = options.run_dir or Path("runs") / "melanoma" / "audit" / dataset.name
     splits = {name: data.split(dataset.manifest, name, options.seed) for name in ("paper", "grouped")}
     audit_dataset(dataset, splits, folder)
-    text = f"# Indicators of {dataset.name}\n\n{indicator_table(dataset.manifest, data.presence(dataset, options.cache_dir))}"
+    text = f"# Indicators of {dataset.name}\n\n{indicator_table(dataset.manifest, data.presence(dataset, options.cache_dir, strict=False))}"
     if options.dataset == "sample" or options.unlabelled_dir is not None:
         _, overlap = data.unlabelled(options, dataset)
         rows = [(name.replace("_", " "), count) for name, count in overlap.items()]

@@ -46,7 +46,7 @@ def cams(inputs: Inputs, plain: Path, options: BaselineOptions, run_dir: Path | 
     if run.finished:
         return run
     device.configure(inputs.settings.seed, inputs.settings.precision)
-    model, test = load_model(plain), inputs.rows("test")
+    model, test = load_model(plain), inputs.localised()
     layer, step = last_layer(inputs), 64
     predicted = model.predict(Batches(inputs.images, rows=test, batch_size=step), verbose=0).argmax(axis=1)
     few = lime_rows(inputs, options.lime_images)
@@ -73,7 +73,7 @@ def localised(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -> dict:
     """metrics.json of a run that classifies nothing."""
     facts = {"dataset": inputs.settings.dataset, "split": inputs.settings.split, "seed": inputs.settings.seed}
     found = localisation_metrics(run, inputs, tables)
-    return {**facts, "n": len(inputs.rows("test")), "synthetic": inputs.dataset.synthetic, "localisation": found}
+    return {**facts, "n": len(inputs.localised()), "synthetic": inputs.dataset.synthetic, "localisation": found}
 
 
 def last_layer(inputs: Inputs) -> str:
@@ -82,7 +82,7 @@ def last_layer(inputs: Inputs) -> str:
 
 def lime_rows(inputs: Inputs, count: int) -> np.ndarray:
     """Test images for LIME: those of the sheets, then the others in order, `count` in all."""
-    test = inputs.rows("test")
+    test = inputs.localised()
     first = np.concatenate([shown_rows(inputs, name, SHOWN) for name in inputs.settings.indicators])
     order = list(dict.fromkeys([*first.tolist(), *test.tolist()]))
     return np.sort(np.array(order[: max(count, len(set(first.tolist())))]))
@@ -102,7 +102,7 @@ def vat(inputs: Inputs, run_dir: Path | None) -> Run:
         return run
     device.configure(s.seed, s.precision)
     run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
-    train, test = inputs.rows("train"), inputs.rows("test")
+    train, test = inputs.rows("train"), inputs.localised()
     varying = [name for name in s.indicators if 0 < inputs.present[name].to_numpy()[train].mean() < 1]
     outputs = (*outputs_of(s.indicators, s, varying),)
     outputs = outputs if "melanoma" in outputs else (*outputs, "melanoma")
@@ -144,7 +144,7 @@ def plain_unet(inputs: Inputs, run_dir: Path | None) -> Run:
     unet.optimizer.build(unet.trainable_variables)
     state = unique([*unet.variables, *unet.optimizer.variables])
     start = [keras.ops.convert_to_numpy(v) for v in state]
-    test, tables, shown = inputs.rows("test"), [], {}
+    test, tables, shown = inputs.localised(), [], {}
     for name in s.indicators:
         assign(state, start)
         masks = inputs.masks(name)[..., None]

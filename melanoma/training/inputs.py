@@ -84,6 +84,10 @@ class Inputs:
             chosen &= self.manifest["label"] != ""
         return np.flatnonzero(chosen)
 
+    def localised(self) -> np.ndarray:
+        """Row numbers of the test images whose maps are scored (`data.localisation_test`); they need masks, no diagnosis."""
+        return np.flatnonzero(data.localisation_test(self.manifest, self.settings.split))
+
     def name_parts(self) -> tuple[str, ...]:
         s = self.settings
         return (s.dataset, s.backbone, f"{s.image_size}px", s.reading, f"seed{s.seed}")
@@ -97,10 +101,10 @@ def load_inputs(options: MelanomaOptions) -> Inputs:
     manifest = data.split(dataset.manifest, settings.split, settings.seed).reset_index(drop=True)
     for part in ("train", "validation", "test"):
         labels = set(manifest.loc[manifest["split"] == part, "label"]) - {""}
-        if not labels:
+        if not labels or (part == "train" and len(labels) < len(CLASSES)):
             raise UsageError(
-                f"{dataset.name}: no {part} image has a diagnosis; expected a --labels-csv that names them, or --split grouped, "
-                "which makes its own test set"
+                f"{dataset.name}: the {part} images have {f'one diagnosis only ({labels.pop()})' if labels else 'no diagnosis'}; expected "
+                "melanomas and others, named in --labels-csv"
             )
     if "" in set(manifest.loc[manifest["split"] == "train", "label"]):
         raise UsageError(f"{dataset.name}: a training image has no diagnosis; expected a --labels-csv that names all")

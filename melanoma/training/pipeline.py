@@ -126,7 +126,7 @@ def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFra
 
     "gradcam": the encoder's last map, the paper's final localisation (A.3). "unet_mask": what the decoder draws from the snapshot's twelve.
     """
-    settings, test = inputs.settings, inputs.rows("test")
+    settings, test = inputs.settings, inputs.localised()
     tables, shown = [], {}
     drawn = None
     if networks.segmenter is not None:
@@ -185,10 +185,12 @@ def final_classifier(
 def train_head(run: Run, settings: Settings, features: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Kernel `(d, classes)` and bias of a softmax layer on raw features.
 
-    It is trained on standardised ones, since the encoders' features differ in size, and folded back.
+    It is trained on standardised ones, since the encoders' features differ in size, and folded back. A feature that hardly varies over the
+    training images has nothing to teach and gets the weight 0: divided by its deviation it would drown the others on new images.
     """
-    mean, deviation = features["train"].mean(axis=0), np.maximum(features["train"].std(axis=0), 1e-6)
-    scaled = {part: (values - mean) / deviation for part, values in features.items()}
+    mean, deviation = features["train"].mean(axis=0), features["train"].std(axis=0)
+    factor = np.where(deviation > 1e-3 * deviation.mean(), 1 / np.maximum(deviation, 1e-12), 0.0).astype("float32")
+    scaled = {part: (values - mean) * factor for part, values in features.items()}
     inside = keras.Input((len(mean),), name="features")
     layer = keras.layers.Dense(len(CLASSES), activation="softmax", name="predictions", dtype="float32")
     head = keras.Model(inside, layer(inside), name="head")
@@ -209,7 +211,7 @@ def train_head(run: Run, settings: Settings, features: dict[str, np.ndarray], ta
         validation=Batches(scaled["validation"], targets["validation"], batch_size=64),
     )
     kernel, bias = (ops.convert_to_numpy(v) for v in layer.weights)
-    folded = kernel / deviation[:, None]
+    folded = kernel * factor[:, None]
     return [folded, bias - mean @ folded]
 
 

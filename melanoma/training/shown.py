@@ -33,7 +33,7 @@ def shown_rows(inputs: Inputs, indicator: str, count: int) -> np.ndarray:
     Of the test images that have the indicator, ordered by their mask's area, the `count` around the middle: neither the ones that fill the
     picture, which every map gets right, nor the specks. Where fewer have it, all of those and the first of the others.
     """
-    test = inputs.rows("test")
+    test = inputs.localised()
     area = inputs.masks(indicator)[test].sum(axis=(1, 2), dtype="int64")
     order = np.argsort(area, kind="stable")
     having = test[order[area[order] > 0]]

@@ -140,7 +140,21 @@ def test_audit_counts_the_indicators_and_the_overlap(common: list[object], tmp_p
     text = (tmp_path / "indicators.md").read_text()
     assert "| globules | 20 | 20 | 0 | 603 | 1991 |" in text
     assert "| renamed | 1 |" in text
-    assert (tmp_path / "audit.json").is_file()
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    assert audit["findings"][:2] == ["40 images in 2 classes.", "Every image can be decoded whole."]
+    assert {name: row["official"] for name, row in audit["classes"].items()} == {"melanoma": None, "other": None}
+    assert "40 of 40 images have a globules mask; 20 are empty." in audit["findings"]
+
+
+def test_audit_goes_on_over_broken_images_and_masks(isic: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(isic, tmp_path / "copy"))
+    (folder / "ISIC2018_Task1-2_Training_Input" / "ISIC_0000002.jpg").write_text("no image")
+    (folder / "ISIC2018_Task2_Training_GroundTruth" / "ISIC_0000004_attribute_globules.png").write_text("no mask")
+    words = ("--dataset", "isic2018", "--data-dir", folder, "--cache-dir", tmp_path / "cache")
+    assert run("audit", *words, "--run-dir", tmp_path / "run") == 0
+    findings = json.loads((tmp_path / "run" / "audit.json").read_text())["findings"]
+    assert any("ISIC_0000002.jpg" in line for line in findings)
+    assert "| globules | 19 | 21 | 0 |" in (tmp_path / "run" / "indicators.md").read_text()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from PIL import Image
 from common.errors import UsageError
 from melanoma import data
 from melanoma.config import MelanomaOptions
+from melanoma.training.inputs import load_inputs
 from tests.melanoma.conftest import SIDE, write_image, write_isic, write_mask
 
 
@@ -120,6 +121,63 @@ def test_paper_split_tests_on_the_official_validation_set(tmp_path: Path) -> Non
     assert test["image"].str.contains("Validation").all()
     assert (split["split"] == "validation").sum() == 4
     assert "official validation" in data.split_note(split, "paper")
+
+
+def test_official_images_without_a_diagnosis_test_the_maps_and_a_tenth_tests_the_diagnosis(tmp_path: Path) -> None:
+    write_isic(tmp_path / "d", 40, validation=10)
+    table = pd.read_csv(tmp_path / "d" / "ISIC_2019_Training_GroundTruth.csv")
+    table.iloc[:40].to_csv(tmp_path / "d" / "ISIC_2019_Training_GroundTruth.csv", index=False)
+    inputs = load_inputs(options(tmp_path / "d", tmp_path, image_size=64, backbone="resnet50"))
+    manifest = inputs.manifest
+    assert manifest["image"][inputs.localised()].str.contains("Validation").tolist() == [True] * 10
+    held = inputs.rows("test", diagnosed=True)
+    assert set(manifest["label"][held]) == {"melanoma", "other"}
+    assert not manifest["image"][held].str.contains("Validation").any()
+    assert len(held) == 3  # 14 melanomas and 26 others, a tenth of each
+    assert "10 official images have no diagnosis" in data.split_note(manifest, "paper")
+
+
+def test_one_diagnosis_is_too_few(copy: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(copy / "ISIC_2019_Training_GroundTruth.csv").assign(MEL=0.0, NV=1.0)
+    table.to_csv(copy / "ISIC_2019_Training_GroundTruth.csv", index=False)
+    with pytest.raises(UsageError, match=r"one diagnosis only \(other\)"):
+        load_inputs(options(copy, tmp_path))
+
+
+def test_a_table_without_lesions_or_with_notes_is_read(copy: Path, tmp_path: Path) -> None:
+    source = copy / "ISIC_2019_Training_GroundTruth.csv"
+    table = pd.read_csv(source)
+    table.assign(note="seen twice", age=40.5).drop(columns="age").to_csv(source, index=False)
+    assert len(data.load(options(copy, tmp_path)).manifest) == 40
+    plain = pd.DataFrame({"image_id": table["image"], "dx": np.where(table["MEL"] == 1, "mel", "nv")})
+    plain.to_csv(tmp_path / "dx.csv", index=False)
+    manifest = data.load(options(copy, tmp_path, labels_csv=tmp_path / "dx.csv")).manifest
+    assert (manifest["label"] == "melanoma").sum() == 14
+    assert manifest["group"].nunique() == 40
+
+
+@pytest.mark.parametrize("content", ["", "image,MEL\n1,2,3,4\n5,6\n", "image,MEL,NV\nISIC_0000001,yes,no\n"])
+def test_a_table_that_is_none_is_named(copy: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(UsageError, match="labels.csv"):
+        data.load(options(copy, tmp_path, labels_csv=tmp_path / "labels.csv"))
+
+
+def test_a_mask_whose_values_do_not_reach_half_the_range_is_named(copy: Path, tmp_path: Path) -> None:
+    """Training decodes it to nothing, so it must not count as present."""
+    faint = np.zeros((SIDE, SIDE), "uint8")
+    faint[5:9] = 100
+    Image.fromarray(faint).save(masks_of(copy) / "ISIC_0000003_attribute_globules.png")
+    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png holds 100 where it marks something, expected 255"):
+        data.load(options(copy, tmp_path))
+
+
+def test_masks_that_nobody_asked_for_may_be_missing_and_a_second_one_is_named(copy: Path, tmp_path: Path) -> None:
+    (masks_of(copy) / "ISIC_0000004_attribute_streaks.png").unlink()
+    assert data.indicators_of(data.load(options(copy, tmp_path, indicators=("globules",)))) == ("globules",)
+    write_mask(copy / "again" / "ISIC_0000005_attribute_globules.png", True)
+    with pytest.raises(UsageError, match="the globules mask of ISIC_0000005 is there twice"):
+        data.load(options(copy, tmp_path, indicators=("globules",)))
 
 
 def test_dataset_b_loses_what_dataset_a_has_renamed_ids_included(isic: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ def inputs_with(areas: list[int]) -> SimpleNamespace:
     masks = np.zeros((len(areas) + 1, 10, 10), "uint8")
     for row, area in enumerate(areas, start=1):
         masks[row].flat[:area] = 1
-    return SimpleNamespace(rows=lambda part: np.arange(1, len(areas) + 1), masks=lambda name: masks)
+    return SimpleNamespace(localised=lambda: np.arange(1, len(areas) + 1), masks=lambda name: masks)
 
 
 def test_the_middle_of_the_areas_is_shown_in_the_order_of_rows() -> None:
