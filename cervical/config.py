@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import BACKBONE_NAMES, DataOptions, TrainOptions, check_path, check_range, require
+from common.cli import BACKBONE_NAMES, SourceOptions, TrainOptions, check_path, check_range, require
 from common.errors import UsageError
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
@@ -127,7 +127,7 @@ SAMPLE_STAGES = {
 }
 
 
-def _dataset_known(options: DataOptions) -> None:
+def _dataset_known(options: SourceOptions) -> None:
     require(options.dataset in DATASETS, f"--dataset {options.dataset}: unknown; expected one of {', '.join(DATASETS)}")
 
 
@@ -150,13 +150,19 @@ class StudyOptions(TrainOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(StudyOptions):
-    freeze: int | None = None
-    """Freeze the first K layers of the network (default: the paper's K; 0 without pre-trained weights)."""
+class ViewsOptions(StudyOptions):
+    """Fine-tuning but for the number of frozen layers."""
+
     views: bool = False
     """Show every image newly flipped, turned and scaled in each epoch; with --copies 0 the cheapest good augmentation."""
     schedule: Literal["plateau", "cosine"] | None = None
     """Learning rate: the documents' plateau rule with early stopping, or a cosine to 0 over all epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(ViewsOptions):
+    freeze: int | None = None
+    """Freeze the first K layers of the network (default: the paper's K; 0 without pre-trained weights)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -239,7 +245,7 @@ class CompareLossesOptions(GridOptions, EncoderOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreezeDepthOptions(GridOptions, FinetuneOptions):
+class FreezeDepthOptions(GridOptions, ViewsOptions):
     depths: tuple[int, ...] = ()
     """Numbers of frozen layers to try (default: five between none and all, with the paper's)."""
 
@@ -266,18 +272,33 @@ class TablesOptions(GridOptions, EncoderOptions, CostSensitiveOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizeAnalysisOptions(DataOptions):
+class SizeAnalysisOptions(SourceOptions):
+    limit: int | None = None
+    """Use only N images in all, class-balanced (smoke runs)."""
+    skip_unreadable: bool = False
+    """Go on without images that cannot be decoded (otherwise they are listed and the command stops)."""
     run_dir: Path | None = None
     """Folder for the figures; default runs/cervical/size-analysis/<data set>."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _dataset_known(self)
+        check_range("limit", self.limit, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditOptions(SizeAnalysisOptions):
-    """Counts, unreadable files, copies and leakage of a data set; run folder runs/cervical/audit/<data set>."""
+class AuditOptions(SourceOptions):
+    """Counts, unreadable files, copies and leakage of a data set."""
+
+    seed: int = 0
+    """Seed of the grouped split."""
+    run_dir: Path | None = None
+    """Folder for the report; default runs/cervical/audit/<data set>."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _dataset_known(self)
+        check_range("seed", self.seed, 0, 2**31 - 1)
 
 
 def effective(options: StudyOptions) -> Settings:

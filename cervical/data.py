@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cervical.config import CLASSES, Settings
-from common.cli import DataOptions
+from cervical.config import CLASSES, Settings, SizeAnalysisOptions
+from common.cli import DataOptions, SourceOptions
 from common.data.augmentation import augmented_images
 from common.data.images import cached_images, is_image
 from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
@@ -56,7 +56,7 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
     return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=left_out)
 
 
-def find(options: DataOptions) -> Dataset:
+def find(options: SourceOptions) -> Dataset:
     """The data set that the options name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
     if options.dataset == "sample":
         folder = ensure_sample("sipakmed", options.cache_dir)
@@ -66,7 +66,7 @@ def find(options: DataOptions) -> Dataset:
     return sipakmed_dataset(options.data_dir or "")
 
 
-def load(options: DataOptions) -> Dataset:
+def load(options: DataOptions | SizeAnalysisOptions) -> Dataset:
     """The data set with every image readable (or dropped, with --skip-unreadable) and, with --limit, thinned out."""
     dataset = check_readable(find(options), options.skip_unreadable, options.cache_dir)
     if options.limit is not None:

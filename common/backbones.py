@@ -54,7 +54,6 @@ BACKBONES: dict[str, Backbone] = {
 # Mean and scale in the order of the channels after a possible RGB -> BGR swap: output = (input - mean) / scale.
 _SCALING: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "raw": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "tf128": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
@@ -68,7 +67,7 @@ class PixelScaling(keras.layers.Layer):
     """Raw RGB 0..255 `(batch, height, width, 3)` to what a network expects.
 
     Args:
-        mode: "raw"/"none" (unchanged), "unit" (0..1), "tf" (-1..1), "tf128" (x/128 - 1, EfficientNetV2), "torch" (ImageNet mean and
+        mode: "raw" (unchanged), "unit" (0..1), "tf" (-1..1), "tf128" (x/128 - 1, EfficientNetV2), "torch" (ImageNet mean and
             deviation), "caffe" (BGR, mean subtracted). Constants are those of `keras.applications.*.preprocess_input`.
 
     Raises:
@@ -83,7 +82,7 @@ class PixelScaling(keras.layers.Layer):
 
     def call(self, images: Any) -> Any:
         images = ops.cast(images, self.compute_dtype)
-        if self.mode in ("raw", "none"):
+        if self.mode == "raw":
             return images
         mean, scale = _SCALING[self.mode]
         if self.mode == "caffe":

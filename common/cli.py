@@ -55,39 +55,23 @@ def check_path(option: str, path: Path | None, kind: Literal["file", "folder", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Which images, in which split."""
+class SourceOptions:
+    """Which images, as they lie on disk."""
 
     dataset: str = "sample"
     """Data set; `sample` is drawn on the spot and synthetic."""
     data_dir: Path | None = None
     """Folder that holds the data set as distributed (not needed for `sample`)."""
-    labels_csv: Path | None = None
-    """CSV with the labels, where the data set's own labels are kept apart from the images."""
     mask_dir: Path | None = None
     """Folder with one mask an image (same file stem), for `folders` data."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the slide, lesion or patient (for `folders` data)."""
-    split: Literal["paper", "grouped"] | None = None
-    """`paper`: the document's split. `grouped`: no slide, lesion or patient on two sides. Default: what the reading says."""
-    limit: int | None = None
-    """Use only N images in all, class-balanced (smoke runs)."""
-    skip_unreadable: bool = False
-    """Go on without images that cannot be decoded (otherwise they are listed and the command stops)."""
     cache_dir: Path = DEFAULT_CACHE
     """Folder for decoded images and drawn samples; safe to delete."""
-    image_size: int | None = None
-    """Side of the square network input, pixels. Default: the document's."""
-    seed: int = 0
-    """Seed of the split (where the paper names none), the initial weights, the order of images and the augmentation."""
 
     def __post_init__(self) -> None:
         check_path("data-dir", self.data_dir, "folder")
-        check_path("labels-csv", self.labels_csv, "file")
         check_path("mask-dir", self.mask_dir, "folder")
-        check_range("limit", self.limit, 1)
-        check_range("image-size", self.image_size, 16, 1024)
-        check_range("seed", self.seed, 0, 2**31 - 1)
         if self.group_pattern is not None:
             try:
                 groups = re.compile(self.group_pattern).groups
@@ -98,6 +82,31 @@ class DataOptions:
             self.dataset == "sample" or self.data_dir is not None,
             f"--dataset {self.dataset}: expected --data-dir with the folder that holds it",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(SourceOptions):
+    """Which images, in which split."""
+
+    labels_csv: Path | None = None
+    """CSV with the labels, where the data set's own labels are kept apart from the images."""
+    split: Literal["paper", "grouped"] | None = None
+    """`paper`: the document's split. `grouped`: no slide, lesion or patient on two sides. Default: what the reading says."""
+    limit: int | None = None
+    """Use only N images in all, class-balanced (smoke runs)."""
+    skip_unreadable: bool = False
+    """Go on without images that cannot be decoded (otherwise they are listed and the command stops)."""
+    image_size: int | None = None
+    """Side of the square network input, pixels. Default: the document's."""
+    seed: int = 0
+    """Seed of the split (where the paper names none), the initial weights, the order of images and the augmentation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_path("labels-csv", self.labels_csv, "file")
+        check_range("limit", self.limit, 1)
+        check_range("image-size", self.image_size, 16, 1024)
+        check_range("seed", self.seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +350,7 @@ __all__ = [
     "Positional",
     "PredictOptions",
     "ReportOptions",
+    "SourceOptions",
     "TrainOptions",
     "check_path",
     "check_range",

@@ -12,11 +12,12 @@ import pandas as pd
 from PIL import Image
 
 from common.data.audit_report import findings, markdown
-from common.data.cache import for_each, write_whole
+from common.data.cache import for_each
 from common.data.images import read_mask
 from common.data.manifest import Dataset, class_names
 from common.data.splits import SPLITS, leakage
 from common.errors import UsageError
+from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
 _FORMATS = {".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
@@ -39,8 +40,9 @@ def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Pat
 
 def write_audit(result: dict, folder: Path | str) -> None:
     """Write audit.json and audit.md (for a person) into `folder`, each whole or not at all."""
-    write_whole(Path(folder) / "audit.json", json.dumps(result, indent=1) + "\n")
-    write_whole(Path(folder) / "audit.md", markdown(result))
+    for name, text in (("audit.json", json.dumps(result, indent=1) + "\n"), ("audit.md", markdown(result))):
+        with atomic(Path(folder) / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:

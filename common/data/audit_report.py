@@ -1,8 +1,9 @@
 """An audit's result in sentences and as the Markdown page that a person reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from common.data.splits import SPLITS
+from common.evaluation import tables
 
 _MASK_WORDS = {"unreadable": "cannot be read", "other_size": "have another size than their image", "empty": "are empty"}
 _SHOWN = 20  # names listed of each kind of odd file; audit.json has them all
@@ -65,9 +66,9 @@ def _split_sentences(name: str, split: dict) -> Iterable[str]:
         yield f"Split {name}: test images that are byte-identical to a training image: {split['test_images_identical_to_train']}."
 
 
-def _table(head: list[str], rows: Iterable[Iterable[object]]) -> list[str]:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return [*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows), ""]
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """A table and the empty line after it."""
+    return tables.markdown(head, rows).splitlines() + [""]
 
 
 def markdown(result: dict) -> str:
@@ -85,17 +86,17 @@ def markdown(result: dict) -> str:
             for label, row in split["classes"].items()
         ]
         rows.append(["all", *(split["totals"][part] for part in SPLITS), split["leakage"]["test"]["shared"]])
-        lines += _table(["class", *SPLITS, "test images whose group is also in train"], rows)
+        lines += table(["class", *SPLITS, "test images whose group is also in train"], rows)
     if result["sizes"]:
         lines += ["## Sizes", "", f"Different sizes (width x height): {result['sizes']['different']}.", ""]
         rows = [
             [key, *(round(result["sizes"][key][stat], 1) for stat in ("min", "median", "mean", "max"))]
             for key in ("width", "height", "bytes")
         ]
-        lines += _table(["", "smallest", "median", "mean", "largest"], rows)
+        lines += table(["", "smallest", "median", "mean", "largest"], rows)
     lines += ["## Files", ""]
-    lines += _table(["format", "images"], result["formats"].items())
-    lines += _table(["pixels", "images"], result["modes"].items())
+    lines += table(["format", "images"], result["formats"].items())
+    lines += table(["pixels", "images"], result["modes"].items())
     for title, key in (
         ("Cannot be read", "unreadable"),
         ("Suffix does not name the format", "wrong_suffix"),
@@ -120,4 +121,4 @@ def _class_table(result: dict) -> list[str]:
     rows = []
     for label, row in result["classes"].items():
         rows.append([label, row["images"], *([row["official"], row["images"] - row["official"]] if known else []), row["groups"]])
-    return _table(["class", "images", *(["official", "difference"] if known else []), "groups"], rows)
+    return table(["class", "images", *(["official", "difference"] if known else []), "groups"], rows)

@@ -25,14 +25,6 @@ def digest(parts: Iterable[object]) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under another name, then rename it: a reader sees the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    os.replace(beside, path)
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path` (made if missing); the system frees it when the process dies, so none goes stale."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.cache import digest, for_each, write_whole
+from common.data.cache import digest, for_each
 from common.data.images import content_key, is_image, read_image
 from common.errors import UsageError
+from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,8 @@ def check_readable(dataset: Dataset, skip_unreadable: bool = False, cache_dir: P
     else:
         bad = unreadable(dataset, progress=True)
         if note is not None:
-            write_whole(note, json.dumps(bad))
+            with atomic(note) as temporary:
+                temporary.write_text(json.dumps(bad), encoding="utf-8")
     if not bad:
         return dataset
     if not skip_unreadable:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.cli import check_run
 from common.errors import UsageError
 from common.runs.files import atomic, write_json
 
@@ -24,12 +25,8 @@ class RunFolder:
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
         """The folder of a run that was started. UsageError for a folder that is no run."""
-        path = Path(path)
-        if not path.is_dir():
-            raise UsageError(f"{path} is not a folder: expected a run folder, such as runs/cervical/contrastive/<name>")
-        if not (path / "config.json").is_file():
-            raise UsageError(f"{path} is no run folder: it holds no config.json")
-        return cls(path)
+        check_run(Path(path))
+        return cls(Path(path))
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.durations import duration
 from common.errors import UsageError
 from common.evaluation.report import find_metric
 from common.runs.folder import is_finished
@@ -103,7 +104,7 @@ def run_grid(cells: Sequence[GridCell]) -> GridOutcome:
             failed.append((cell, ended.returncode or 1, reason))
             log.info("failed, going on: %s", reason)
     outcome = GridOutcome(len(cells), len(cells) - len(missing), len(missing) - len(failed), tuple(failed))
-    spent = _span(time.monotonic() - began)
+    spent = duration(time.monotonic() - began)
     log.info("grid: %d finished before, %d now, %d failed, %s", outcome.already, outcome.ran, len(failed), spent)
     return outcome
 
@@ -131,9 +132,4 @@ def _clock(began: float, done: int, total: int) -> str:
     if not done:
         return ""
     gone = time.monotonic() - began
-    return f"  ({_span(gone)} gone, about {_span(gone / done * (total - done))} left)"
-
-
-def _span(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"  ({duration(gone)} gone, about {duration(gone / done * (total - done))} left)"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.durations import duration
 from common.errors import UsageError
 from common.evaluation.compare import Comparison, compare_runs
 from common.evaluation.folder import RunFolder
@@ -225,7 +226,7 @@ def _training(folder: RunFolder) -> str:
     for stage, part in stages:
         last = part.iloc[-1]
         shown = [f"{key} {last[key]:.4g}" for key in part.columns if _is_score(key, last)]
-        rows.append([stage, len(part), _duration(seconds_of(part)), ", ".join(shown)])
+        rows.append([stage, len(part), _time(part), ", ".join(shown)])
     return markdown(("stage", "epochs", "time", "last epoch"), rows, left=1)
 
 
@@ -239,11 +240,9 @@ def seconds_of(history: pd.DataFrame) -> float | None:
     return float(history["seconds"].sum()) if "seconds" in history else None
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return MISSING
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+def _time(history: pd.DataFrame) -> str:
+    seconds = seconds_of(history)
+    return MISSING if seconds is None else duration(seconds)
 
 
 def _facts(folder: RunFolder, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -263,7 +262,7 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], metrics: Mapping[str, A
         "versions": ", ".join(f"{name} {value}" for name, value in (config.get("versions") or {}).items()) or None,
         "machine": config.get("machine"),
         "precision": config.get("precision"),
-        "training time": _duration(seconds_of(history)) if history is not None else None,
+        "training time": _time(history) if history is not None else None,
         "git commit": config.get("git_commit"),
         "data fingerprint": config.get("fingerprint", config.get("data_fingerprint")),
     }

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from common.durations import duration
 from common.errors import UsageError
 from common.runs.checkpoints import Checkpoint
 from common.runs.folder import Run
@@ -200,7 +201,7 @@ class _Keeper(keras.callbacks.Callback):
         shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("stage", "epoch", "seconds", "learning_rate"))
         recent = [item["seconds"] for item in self.rows[-5:]]
         left = (self.epochs - self.epoch) * sum(recent) / len(recent)
-        log.info("%s %d/%d  %s  %.1f s  %s left", self.stage, self.epoch, self.epochs, shown, row["seconds"], _duration(left))
+        log.info("%s %d/%d  %s  %.1f s  %s left", self.stage, self.epoch, self.epochs, shown, row["seconds"], duration(left))
 
 
 def _numbers(callback: keras.callbacks.Callback) -> dict[str, float]:
@@ -210,7 +211,3 @@ def _numbers(callback: keras.callbacks.Callback) -> dict[str, float]:
         if isinstance(value, bool | int | float | np.number) and math.isfinite(float(value)):
             found[key] = value.item() if isinstance(value, np.number) else value
     return found
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

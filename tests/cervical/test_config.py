@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,18 @@ def test_options_go_over_the_reading(tmp_path):
 def test_a_choice_of_epoch_does_not_switch_on_validation_where_there_is_none(tmp_path):
     found = config.effective(real(ContrastiveOptions, tmp_path, keep="best"))
     assert found.encoder == DESCRIBED.encoder and found.classifier.keep == "best"
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"),
+    [
+        (config.AuditOptions, {"split", "limit", "image_size", "skip_unreadable", "labels_csv"}),
+        (config.SizeAnalysisOptions, {"split", "seed", "image_size", "labels_csv"}),
+        (config.FreezeDepthOptions, {"freeze"}),
+    ],
+)
+def test_commands_take_no_option_that_they_ignore(kind, absent):
+    assert not absent & {field.name for field in fields(kind)}
 
 
 def test_a_control_can_be_switched_off_in_the_corrected_reading(tmp_path):

@@ -43,6 +43,19 @@ def test_audit_of_the_sample(tmp_path, sample_cache):
     assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
 
 
+def test_audit_tells_of_data_that_no_split_fits(tmp_path, caplog):
+    from PIL import Image
+
+    for label, number in (("a", 5), ("b", 2)):
+        (tmp_path / "cells" / label).mkdir(parents=True)
+        for index in range(number):
+            Image.new("RGB", (8, 9), (index, 0, 0)).save(tmp_path / "cells" / label / f"{index}.png")
+    options = AuditOptions(dataset="folders", data_dir=tmp_path / "cells", cache_dir=tmp_path, run_dir=tmp_path / "audit")
+    found = json.loads((figures.run_audit(options) / "audit.json").read_text())
+    assert found["images"] == 7 and "paper" not in found["splits"]
+    assert "no paper split: the class b has only 2 image(s)" in caplog.text
+
+
 def texts(figure) -> set[str]:
     legends = figure.legends + [axis.get_legend() for axis in figure.axes if axis.get_legend()]
     return {text.get_text() for legend in legends for text in legend.get_texts()}

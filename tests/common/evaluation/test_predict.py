@@ -86,7 +86,7 @@ def test_missing_images_folders_and_outputs_are_named(run, pictures, tmp_path):
 
 
 def test_a_folder_without_a_model_or_classes_is_named(pictures, tmp_path):
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="config.json is missing"):
         predict_command(options(tmp_path, pictures))
     (tmp_path / "config.json").write_text('{"study": "cervical"}')
     with pytest.raises(UsageError, match="no classes"):

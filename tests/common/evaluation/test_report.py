@@ -111,7 +111,7 @@ def test_a_run_without_metrics_cannot_be_reported(tmp_path, make_run):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="config.json is missing"):
         report_command(SimpleNamespace(run=tmp_path))
 
 

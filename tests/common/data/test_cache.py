@@ -1,0 +1,89 @@
+"""Arrays that are built once, whole or not at all."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.data import cache
+from common.data.cache import cached_array, check_free_disk, digest, for_each
+from common.errors import UsageError
+
+
+def number(row: int, out: np.ndarray) -> None:
+    out[:] = row
+
+
+def test_digest_keeps_its_parts_apart() -> None:
+    assert digest(["ab", "c"]) != digest(["a", "bc"]) and digest([1, 2]) == digest(["1", "2"])
+    assert len(digest([])) == 16 and int(digest([]), 16) >= 0
+
+
+def test_an_array_is_built_once_and_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.npy"
+    array = cached_array(path, (5, 2, 3), number)
+    np.testing.assert_array_equal(array[:, 0, 0], range(5))
+    assert array.dtype == np.uint8 and not array.flags.writeable
+    again = cached_array(path, (5, 2, 3), lambda row, out: pytest.fail("built again"))
+    np.testing.assert_array_equal(again, array)
+    assert {item.name for item in path.parent.iterdir()} == {"a.npy", "a.lock"}
+
+
+def test_errors_of_rows_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
+    def fill(row: int, out: np.ndarray) -> None:
+        if row in (1, 3):
+            raise UsageError(f"cannot read image {row}.png")
+
+    with pytest.raises(UsageError, match=r"cannot read image 1.png \(and 1 more\); --skip-unreadable"):
+        cached_array(tmp_path / "a.npy", (5, 2), fill)
+    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.partial"))
+
+
+def test_a_full_disk_is_told_before_and_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="the image cache needs .* MiB and only .* MiB are free"):
+        check_free_disk(tmp_path, 2**62)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UsageError, match="the disk is full"):
+        cached_array(tmp_path / "a.npy", (5, 2), number)
+    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.partial"))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--cache-dir: cannot make the folder"):
+        cached_array(tmp_path / "file" / "below" / "a.npy", (1, 1), number)
+
+
+def test_two_that_want_the_same_array_build_it_once(tmp_path: Path) -> None:
+    rows: list[int] = []
+
+    def fill(row: int, out: np.ndarray) -> None:
+        rows.append(row)
+        out[:] = row
+
+    threads = [threading.Thread(target=cached_array, args=(tmp_path / "a.npy", (50, 2), fill)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(rows) == list(range(50))
+
+
+def test_for_each_calls_every_number_once_and_passes_errors_on() -> None:
+    seen: list[int] = []
+    for_each(seen.append, 40, "counting")
+    assert sorted(seen) == list(range(40))
+
+    def broken(index: int) -> None:
+        raise KeyError(index)
+
+    with pytest.raises(KeyError):
+        for_each(broken, 3, "breaking")
+    assert cache.SPARE_BYTES > 0
