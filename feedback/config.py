@@ -91,6 +91,7 @@ READINGS = {
         simulation=Simulation(split="grouped", keep_overlap_in_training=False, gradients="differentiated"),
     ),
 }
+MAX_RATE = 10.0
 # A small network carries a small head; its features are averaged (a flattened 4 x 4 x 1280 map would need 42 million weights).
 SMALL_HEAD = {"head": "average", "units": 256, "dropout": 0.3}
 SAMPLE_BASE = {
@@ -105,9 +106,8 @@ def _check_study(options: DataOptions) -> None:
     require(reading != "coded", "--reading coded: the thesis's code is not public; expected described or corrected")
 
 
-def _check_rate(options: Any) -> None:
-    rate = options.learning_rate
-    require(rate is None or 0 < rate <= 10, f"--learning-rate {rate}: expected more than 0 and at most 10")
+def _check_rate(name: str, rate: float | None) -> None:
+    require(rate is None or 0 < rate <= MAX_RATE, f"--{name} {rate}: expected more than 0 and at most {MAX_RATE:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class BaselineOptions(TrainOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_study(self)
-        _check_rate(self)
+        _check_rate("learning-rate", self.learning_rate)
         check_range("head-units", self.head_units, 0, 8192)
         check_range("dropout", self.dropout, 0, 0.95)
 
@@ -173,7 +173,7 @@ class SimulateOptions(TrainOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_study(self)
-        _check_rate(self)
+        _check_rate("learning-rate", self.learning_rate)
         for weight in self.explanation_weight:
             check_range("explanation-weight", weight, 0, 1)
         check_range("region-threshold", self.region_threshold, 0, 1)
@@ -181,8 +181,15 @@ class SimulateOptions(TrainOptions):
         check_range("threshold", self.threshold, 0.01, 0.99)
         check_range("clip-norm", self.clip_norm, 0)
         check_range("faithfulness", self.faithfulness, 0)
+        require(
+            self.precision == "float32",
+            f"--precision {self.precision}: tuning works in the base's own arithmetic; give it to `baseline` (expected float32 here)",
+        )
         if self.base is not None:
-            check_run(self.base, "model.keras")
+            check_run(self.base, "model.keras", "finished.json")
+            for option in ("backbone", "weights", "image_size"):
+                name = option.replace("_", "-")
+                require(getattr(self, option) is None, f"--{name}: network, weights and image size are those of --base; leave it out")
         require(
             self.base is not None or self.dataset == "sample",
             "--base: expected the run folder of a finished baseline (python -m feedback baseline …)",
@@ -227,12 +234,13 @@ class TablesOptions(SimulateOptions):
 @dataclass(frozen=True, kw_only=True)
 class ClippingOptions(SimulateOptions):
     rates: tuple[float, ...] = ()
-    """Learning rates for one image to try (default: the reading's, 10 and 100 times it)."""
+    """Learning rates for one image to try (default: the one that would be used, 10 and 100 times it, up to 10)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for rate in self.rates:
-            require(0 < rate <= 100, f"--rates {rate}: expected more than 0 and at most 100")
+            _check_rate("rates", rate)
+        require(len(self.explanation_weight) <= 1, "--explanation-weight: clipping takes one value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +257,7 @@ class ThresholdsOptions:
     """Images a step."""
 
     def __post_init__(self) -> None:
-        check_run(self.run, "model.keras", "manifest.csv")
+        check_run(self.run, "model.keras", "manifest.csv", "finished.json")
         check_path("data-dir", self.data_dir, "folder")
         check_range("batch-size", self.batch_size, 1)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,10 +29,7 @@ def read_labels(path: Path) -> dict[str, str]:
     Raises:
         UsageError: not such a file, or a class that is none of the eight.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels-csv {path}: cannot be read as a CSV ({error})") from None
+    table = _table(path, f"--labels-csv {path}")
     if "image" not in table.columns or not set(CLASSES) & set(table.columns):
         raise UsageError(f"--labels-csv {path}: expected the columns image, {', '.join(CLASSES)} (ISIC 2019 ground truth)")
     names = [name for name in table.columns if name not in ("image", "UNK")]
@@ -119,7 +117,7 @@ def ham10000(data_dir: Path, labels_csv: Path | None = None, mask_dir: Path | No
     table_file = next(iter(sorted([*data_dir.glob("HAM10000_metadata*"), *data_dir.glob("*etadata*.csv")])), None)
     if table_file is None:
         raise UsageError(f"{data_dir}: HAM10000_metadata.csv is missing; expected HAM10000 as distributed")
-    table = pd.read_csv(table_file)
+    table = _table(table_file, str(table_file), dtype=str, keep_default_na=False)
     if not {"lesion_id", "image_id", "dx"} <= set(table.columns):
         raise UsageError(f"{table_file}: expected the columns lesion_id, image_id and dx")
     parts = sorted(data_dir.glob("HAM10000_images_part_*"))
@@ -161,10 +159,18 @@ def _with_masks(manifest: pd.DataFrame, mask_dir: Path, data_dir: Path, known: s
     return manifest
 
 
+def _table(path: Path, name: str, **options: Any) -> pd.DataFrame:
+    """A CSV file. UsageError, beginning with `name`, when it is none."""
+    try:
+        return pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:  # pandas' and Unicode's errors are ValueErrors
+        raise UsageError(f"{name}: cannot be read as a CSV ({(str(error).splitlines() or ['empty'])[0]})") from None
+
+
 def _lesions(labels_file: Path) -> dict[str, str]:
     """Image id -> lesion from the metadata CSV beside the labels, where both are known."""
     for path in sorted(labels_file.parent.glob("*Metadata*.csv")):
-        table = pd.read_csv(path)
+        table = _table(path, str(path), dtype=str)
         if {"image", "lesion_id"} <= set(table.columns):
             known = table.dropna(subset=["lesion_id"])
             return dict(zip(known["image"].astype(str), known["lesion_id"].astype(str), strict=True))

@@ -8,15 +8,15 @@ from common.evaluation.report import Printed, write_model_card, write_report
 from common.evaluation.tables import interval_text, markdown, number
 from common.runs import Run, atomic, read_json
 from feedback import paper
-from feedback.config import CASE_TITLES, BaseSettings, Simulation
+from feedback.config import CASE_TITLES, WEIGHTS, BaseSettings, Simulation
 from feedback.isic import CLASSES
 
 
 def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) -> None:
     """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set."""
     metrics = read_json(run.path / "metrics.json")
-    printed = {}
-    if classes == CLASSES:
+    printed, limit = {}, run.config["settings"].get("limit")
+    if classes == CLASSES and limit is None:
         present = [name for name in classes if metrics["per_class"][name]["support"]]
         for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
             values = paper.skin_care(measure)
@@ -26,6 +26,7 @@ def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) 
         printed["accuracy"] = Printed(whole["accuracy"], "thesis, Table 5.3, row 1")
         printed["sensitivity.average"] = Printed(whole["average_sensitivity"], "thesis, Table 5.3, row 1")
     notes = [
+        *limit_notes(limit),
         "The thesis trained on ISIC 2019 with ImageNet weights; it does not state optimiser, learning rate, batch size and dropout rate.",
         f"{100 * metrics['shared_lesions']['test']:.1f} % of the test images show a lesion that is also in the training set "
         "(of the lesions that are known).",
@@ -37,26 +38,36 @@ def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) 
         notes.append("**Class weights as printed in Table 3.1: they are the class frequencies, so frequent classes were weighted up.**")
     title = f"Base classifier ({settings.backbone}) on {run.config['dataset']}"
     write_report(run, title, printed, notes)
-    write_model_card(run, title, intended="Starting point for tuning from feedback.", limits=notes[1:])
+    write_model_card(
+        run,
+        title,
+        intended="Starting point for tuning from feedback.",
+        limits=[note for note in notes if not note.startswith("The thesis")],
+    )
 
 
 def simulation_report(run: Run, settings: Simulation) -> None:
     """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, the ellipse, the printed numbers."""
     metrics = read_json(run.path / "metrics.json")
+    limit = run.config["settings"].get("limit")
     source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
-    printed = {name: Printed(value, source) for name, value in printed_cells(settings, metrics).items()}
+    printed = {name: Printed(value, source) for name, value in printed_cells(settings, metrics, limit).items()}
     how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
     title = f"Tuning from feedback{how}: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
-    notes = [*leakage_notes(run.config, metrics), *method_notes(settings, metrics)]
+    notes = [*leakage_notes(run.config, metrics), *limit_notes(limit), *method_notes(settings, metrics)]
     write_report(run, title, printed, notes)
     insert_section(run.path / "report.md", simulation_section(metrics))
     write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:3])
 
 
-def printed_cells(settings: Simulation, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Printed numbers of this cell under the names of metrics.json; none for another lambda than the objective's."""
-    from feedback.config import WEIGHTS
+def printed_cells(settings: Simulation, metrics: Mapping[str, Any], limit: int | None = None) -> dict[str, float]:
+    """Printed numbers of this cell under the names of metrics.json.
 
+    None for another lambda than the objective's, for a part of the images (`limit`), and for slices of data that are not up-sampled:
+    the thesis has no such cell.
+    """
+    if limit is not None or (metrics.get("slices") and settings.balance != "upsampled"):
+        return {}
     if settings.explanation_weight != WEIGHTS[settings.objective] or set(metrics["after"]["sensitivity"]) - set(paper.SENSITIVITY_ORDER):
         return {}
     if metrics.get("slices"):
@@ -144,10 +155,17 @@ def leakage_notes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list
     ]
 
 
+def limit_notes(limit: int | None) -> list[str]:
+    """Said of a run on a part of the images."""
+    return [] if limit is None else [f"**A part of the images only (--limit {limit}): no printed number stands beside these.**"]
+
+
 def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
     """How this run differs from, or settles, what the thesis says."""
     notes = [
         f"Reported maps: predicted class, cut at {settings.threshold:g} of their maximum; training looks at the true class's map.",
+        "The four cases are judged by the map that is looked at: while training (history.csv, --feedback wrong) the true class's, in "
+        "validation and in this report the predicted class's, as a user sees it.",
         f"Channel weights of the map in the loss: {settings.gradients}. Gradient norm: "
         + (f"clipped at {settings.clip_norm:g}." if settings.clip_norm else "not clipped."),
         f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index); "

@@ -62,7 +62,7 @@ def fit(
         History of this stage: columns stage, epoch (1-based), seconds, learning_rate and the metrics.
 
     Raises:
-        UsageError: the loss is no longer finite; names epoch and learning rate; the last good state stays on disk.
+        UsageError: the loss is no longer finite; names epoch and learning rate; the last checkpoint stays on disk.
     """
     model.optimizer.build(model.trainable_variables)
     callbacks: list[keras.callbacks.Callback] = []
@@ -149,7 +149,7 @@ class _Keeper(keras.callbacks.Callback):
         if not math.isfinite(values.get("loss", 0.0)):
             raise UsageError(
                 f"{self.stage}: the loss is {values['loss']} in epoch {epoch + 1} at learning rate {rate:g}; "
-                f"the state before it is kept in {self.run.path.name}; try a smaller learning rate"
+                f"the last checkpoint is kept in {self.run.path.name}; try a smaller learning rate"
             )
         self.epoch = epoch + 1
         seconds = time.monotonic() - self.began

@@ -46,7 +46,7 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         if self.run is not None:
-            check_run(self.run, "model.keras")
+            check_run(self.run, "model.keras", "finished.json")
         check_path("images", self.images, "folder")
         require(self.run is None or self.images is not None, "--images: expected the folder of the images to look at")
         require(self.log is None or not self.log.exists() or self.log.is_dir(), f"--log {self.log}: is a file; expected a folder")

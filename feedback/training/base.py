@@ -20,7 +20,7 @@ from feedback.augment import flips_and_rotations
 from feedback.config import BaselineOptions, BaseSettings, as_dict, base_settings
 from feedback.models import build_classifier
 from feedback.training.online import StopOnNaN
-from feedback.training.stage import numbers, rows_of
+from feedback.training.stage import numbers, rows_of, tensorboard
 
 # Below this many steps a momentum of 0.999 leaves the moving statistics near their start.
 SHORT_RUN = 5000
@@ -96,7 +96,7 @@ def _train_base(
         model, batches, run=run, stage="base", epochs=settings.epochs,
         validation=Batches(images, labels, batch_size=64, rows=rows_of(manifest, "validation")),
         monitor="val_accuracy", mode="max", select="last" if _from_scratch_and_short(model, settings, len(batches)) else "best",
-        extra_callbacks=[StopOnNaN(), *tensorboard(run, options)],
+        extra_callbacks=[StopOnNaN(run), *tensorboard(run, options)],
     )  # fmt: skip
     if len(batches) * settings.epochs < SHORT_RUN:
         # A process that finds the stage complete has drawn no epoch: the order and the augmentation must not depend on that.
@@ -134,8 +134,3 @@ def spread_of_sensitivity(labels: np.ndarray, probabilities: np.ndarray, classes
     predicted = probabilities.argmax(axis=1)
     found = {name: float((predicted[labels == k] == k).mean()) for k, name in enumerate(classes) if (labels == k).any()}
     return {**found, "average": float(np.mean(list(found.values())))}
-
-
-def tensorboard(run: Run, options: BaselineOptions) -> list[keras.callbacks.Callback]:
-    """The TensorBoard callback when it is asked for."""
-    return [keras.callbacks.TensorBoard(run.path / "tensorboard")] if options.tensorboard else []

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.errors import UsageError
+from common.data.manifest import fingerprint
 from common.evaluation.plots import save
 from common.evaluation.tables import markdown, number
 from common.runs import Run, read_json
-from feedback import figures
-from feedback.config import ClippingOptions, simulation_settings
+from feedback import data, figures
+from feedback.config import MAX_RATE, ClippingOptions, as_dict, simulation_settings
+from feedback.training.online import LossNotFinite
+from feedback.training.stage import model_digest, sample_base
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +26,19 @@ def run_clipping(options: ClippingOptions) -> Path:
     """
     from feedback.training.simulate import run_simulate
 
+    base = options.base or sample_base(options)
+    options = replace(options, base=base, backbone=None, weights=None, image_size=None)
     settings = simulation_settings(options)
-    rates = options.rates or tuple(settings.learning_rate * factor for factor in (1, 10, 100))
+    rates = options.rates or tuple(rate for factor in (1, 10, 100) if (rate := settings.learning_rate * factor) <= MAX_RATE)
     clip = settings.clip_norm or 1.0
-    own = {"rates": list(rates), "clip_norm": clip, "objective": options.objective, "balance": options.balance, "epochs": settings.epochs,
-           "seed": options.seed, "dataset": options.dataset, "batch_size": settings.batch_size, "limit": options.limit,
-           "base": options.base, "reading": options.reading}  # fmt: skip
-    name_parts = (options.dataset, options.objective, f"seed{options.seed}")
-    run = Run.open("feedback", "clipping", own, run_dir=options.run_dir, name_parts=name_parts)
+    dataset = data.load(options, "simulation")
+    own = {
+        **as_dict(settings), "learning_rate": None, "clip_norm": clip, "rates": list(rates), "seed": options.seed, "limit": options.limit,
+        "dataset": dataset.name, "reading": options.reading, "base": base.name, "base_model": model_digest(base),
+        "faithfulness": options.faithfulness,
+    }  # fmt: skip
+    name_parts = (dataset.name, options.objective, f"seed{options.seed}")
+    run = Run.open("feedback", "clipping", own, run_dir=options.run_dir, name_parts=name_parts, fingerprint=fingerprint(dataset))
     if run.finished:
         return run.path
     rows, histories, synthetic = [], {}, False
@@ -43,9 +50,7 @@ def run_clipping(options: ClippingOptions) -> Path:
             stopped = ""
             try:
                 run_simulate(cell)
-            except UsageError as error:
-                if "loss is" not in str(error):
-                    raise
+            except LossNotFinite as error:
                 stopped = str(error)
                 log.info("%s: diverged: %s", name, stopped)
             synthetic = synthetic or bool(read_json(folder / "config.json").get("synthetic"))

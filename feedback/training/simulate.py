@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -17,7 +16,7 @@ from feedback.config import SimulateOptions, Simulation, as_dict, simulation_set
 from feedback.models import SelfExplaining
 from feedback.training.faithful import measure_once
 from feedback.training.online import self_explaining, tune
-from feedback.training.stage import Stage, load_classifier, model_digest, prepare
+from feedback.training.stage import Stage, load_classifier, model_digest, prepare, tensorboard
 
 
 def run_simulate(options: SimulateOptions) -> Path:
@@ -168,8 +167,3 @@ def finish(
     figures.simulation_figures(run, stage, explainer, load_classifier(stage.base), settings)
     reporting.simulation_report(run, settings)
     run.finish()
-
-
-def tensorboard(run: Run, options: Any) -> list[keras.callbacks.Callback]:
-    """The TensorBoard callback when it is asked for."""
-    return [keras.callbacks.TensorBoard(run.path / "tensorboard")] if options.tensorboard else []

@@ -10,8 +10,8 @@ from common.runs import Run
 from feedback.assessment import Explainer, assess, summary
 from feedback.config import SlicesOptions, simulation_settings
 from feedback.training.online import self_explaining, tune
-from feedback.training.simulate import assess_once, finish, minutes_per_epoch, open_run, outcome_of, tensorboard, write_manifest
-from feedback.training.stage import Stage, load_classifier, prepare
+from feedback.training.simulate import assess_once, finish, minutes_per_epoch, open_run, outcome_of, write_manifest
+from feedback.training.stage import Stage, load_classifier, prepare, tensorboard
 
 
 def run_slices(options: SlicesOptions) -> Path:

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import pandas as pd
 
+from common.cli import TrainOptions
 from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
-from common.runs import read_json
+from common.runs import Run, read_json
 from feedback import data
 from feedback.config import BaselineOptions, SimulateOptions, Simulation
 
@@ -73,9 +74,8 @@ def sample_base(options: SimulateOptions) -> Path:
     from feedback.training.base import run_baseline  # base.py imports this room
 
     log.info("no --base: the sample's base classifier is used")
-    given = {"reading": options.reading, "seed": 0, "cache_dir": options.cache_dir, "image_size": options.image_size}
-    backbone = {} if options.backbone is None else {"backbone": options.backbone}
-    return run_baseline(BaselineOptions(dataset="sample", **given, **backbone))
+    names = ("reading", "cache_dir", "image_size", "backbone", "weights")
+    return run_baseline(BaselineOptions(dataset="sample", seed=0, **{name: getattr(options, name) for name in names}))
 
 
 def model_digest(run: Path) -> str:
@@ -106,3 +106,8 @@ def numbers(labels: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
 def rows_of(manifest: pd.DataFrame, split: str) -> np.ndarray:
     """Row numbers of a split."""
     return np.flatnonzero(manifest["split"].eq(split))
+
+
+def tensorboard(run: Run, options: TrainOptions) -> list[keras.callbacks.Callback]:
+    """The TensorBoard callback when it is asked for."""
+    return [keras.callbacks.TensorBoard(run.path / "tensorboard")] if options.tensorboard else []

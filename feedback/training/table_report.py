@@ -1,6 +1,6 @@
 """report.md, cells.csv and figures of `feedback tables`: Tables 5.1 to 5.4 beside the printed ones, from the finished runs alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def write_tables(run: Run, cells: Sequence[GridCell], base: Path) -> None:
     synthetic = bool(table["synthetic"].any())
     first = done[0]
     parts = [f"# Tables 5.1 to 5.4: {len(done)} of {len(cells)} runs\n", SYNTHETIC if synthetic else "", setting_sentence(done)]
+    parts += [f"{note}\n" for note in reporting.limit_notes(_limit(first))]
     parts.append("## The untuned model\n\n" + base_table(first, base, synthetic))
     for balance in dict.fromkeys(cell.labels["balance"] for cell in done):
         group = [cell for cell in done if cell.labels["balance"] == balance]
@@ -83,14 +84,15 @@ def base_table(cell: GridCell, base: Path, synthetic: bool) -> str:
     path = base / "metrics.json"
     if path.is_file():
         metrics, printed, source = read_json(path), paper.base_on_isic2019(), "thesis, Table 5.3, row 1"
-        dataset = read_json(base / "config.json")["dataset"]
+        config = read_json(base / "config.json")
         for title, name, key in (
             ("accuracy", "accuracy", "accuracy"), ("average sensitivity", "sensitivity.average", "average_sensitivity"),
             *((f"sensitivity {one}", f"sensitivity.{one}", f"sensitivity_{one}") for one in paper.SENSITIVITY_ORDER),
         ):  # fmt: skip
             known, value, interval = find_metric(metrics, name)
             if known:
-                rows.append(Row(f"{dataset} test: {title}", value, interval, Printed(printed[key], source), synthetic=synthetic))
+                beside = _beside(config["settings"].get("limit"), printed, key, source)
+                rows.append(Row(f"{config['dataset']} test: {title}", value, interval, beside, synthetic=synthetic))
     whole, printed = read_json(cell.run_dir / "metrics.json")["baseline_whole_set"], paper.simulation_row("upsampled", None)
     values = {
         "accuracy": (whole["accuracy"], whole["accuracy_interval"]),
@@ -98,7 +100,7 @@ def base_table(cell: GridCell, base: Path, synthetic: bool) -> str:
         "average_sensitivity": (whole["average_sensitivity"], None),
     } | {f"sensitivity_{name}": (value, None) for name, value in whole["sensitivity"].items()}
     for name, (value, interval) in values.items():
-        beside = Printed(printed[name], "thesis, Table 5.3, row 2") if name in printed else None
+        beside = _beside(_limit(cell), printed, name, "thesis, Table 5.3, row 2")
         rows.append(Row(f"whole simulation set: {_title(name)}", value, interval, beside, synthetic=synthetic))
     return comparison_table(rows)
 
@@ -126,7 +128,7 @@ def balance_table(cells: Sequence[GridCell], balance: str, synthetic: bool) -> s
             if not known:
                 continue
             mean, deviation = mean_and_deviation(known)
-            beside = Printed(printed[name], source) if name in printed else None
+            beside = _beside(_limit(group[0]), printed, name, source)
             rows.append(Row(f"{name_of_group}: {_title(name)}", mean, intervals.get(name), beside, deviation, len(known), synthetic))
     ellipse = read_json(cells[0].run_dir / "metrics.json")["ellipse"]
     text = f"A centred ellipse of each mask's own area reaches {number(ellipse['mean'])} {interval_text(ellipse['interval'])}.\n"
@@ -185,7 +187,7 @@ def slices_table(cells: Sequence[GridCell], synthetic: bool) -> str:
                 values = [value for value in values if not np.isnan(value)]
                 mean, deviation = mean_and_deviation(values) if values else (None, None)
                 interval = intervals.get(column) if label == "last" else _own_interval(tables, column)
-                beside = Printed(printed[number_printed][column], f"thesis, Table 5.4, slice {number_printed}")
+                beside = _beside(_limit(group[0]), printed[number_printed], column, f"thesis, Table 5.4, slice {number_printed}")
                 title = f"{name}, {label} slice: {_title(column)}"
                 rows.append(Row(title, mean, interval, beside, deviation, len(values), synthetic))
     return comparison_table(rows)
@@ -266,6 +268,15 @@ def _mean_slices(cells: Sequence[GridCell]) -> dict[str, pd.DataFrame]:
     for cell in cells:
         found.setdefault(method(cell), []).append(pd.read_csv(cell.run_dir / "slices.csv"))
     return {name: pd.concat(tables).groupby("slice", as_index=False).mean(numeric_only=True) for name, tables in found.items()}
+
+
+def _limit(cell: GridCell) -> int | None:
+    return read_json(cell.run_dir / "config.json")["settings"].get("limit")
+
+
+def _beside(limit: int | None, printed: Mapping[str, float], name: str, source: str) -> Printed | None:
+    """The printed cell; none beside a run on a part of the images."""
+    return Printed(printed[name], source) if limit is None and name in printed else None
 
 
 def _title(name: str) -> str:

@@ -40,17 +40,18 @@ def cells_of(options: TablesOptions, base: Path, folder: Path) -> list[GridCell]
     The classification objective does not look at the map, so a second kind of channel weights would only repeat it.
     """
     cells = []
+    network = {"base": base, "backbone": None, "weights": None, "image_size": None}  # what the sample's base was asked to be, it is
     for seed in options.seeds:
         for balance in options.balances:
             for objective in options.objectives:
                 for kind, words in _kinds(options, objective).items():
-                    chosen = {"base": base, "balance": balance, "objective": objective, "seed": seed, "gradients": words}
+                    chosen = {**network, "balance": balance, "objective": objective, "seed": seed, "gradients": words}
                     labels = {"balance": balance, "objective": objective, "gradients": kind, "seed": seed}
                     name = f"{balance}-{objective}-{kind}-seed{seed}"
                     cells.append(GridCell("feedback", "simulate", arguments_of(options, chosen), folder / name, labels))
         for objective in options.objectives if options.slices else ():
             kind, words = next(iter(_kinds(options, objective).items()))
-            chosen = {"base": base, "balance": "upsampled", "objective": objective, "seed": seed, "gradients": words}
+            chosen = {**network, "balance": "upsampled", "objective": objective, "seed": seed, "gradients": words}
             if options.slice_epochs is not None:
                 chosen["epochs"] = options.slice_epochs
             arguments = (*arguments_of(options, chosen), "--slices", str(options.slices))

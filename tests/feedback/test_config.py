@@ -10,6 +10,7 @@ from common.errors import UsageError
 from feedback.__main__ import COMMANDS
 from feedback.config import (
     BaselineOptions,
+    ClippingOptions,
     SimulateOptions,
     SlicesOptions,
     TablesOptions,
@@ -65,6 +66,11 @@ def test_small_networks_get_small_heads(tmp_path):
         (SimulateOptions, {"base": Path("no-such-run")}, "no-such-run: no such run folder"),
         (SimulateOptions, {"threshold": 1.0}, "--threshold 1.0"),
         (SlicesOptions, {"slices": 0}, "--slices 0"),
+        (SimulateOptions, {"precision": "mixed_float16"}, "--precision mixed_float16: tuning works in the base's own arithmetic"),
+        (SlicesOptions, {"precision": "mixed_bfloat16"}, "--precision mixed_bfloat16: "),
+        (SimulateOptions, {"learning_rate": 10.5}, "--learning-rate 10.5: expected more than 0 and at most 10"),
+        (ClippingOptions, {"rates": (1.0, 10.5)}, "--rates 10.5: expected more than 0 and at most 10"),
+        (ClippingOptions, {"explanation_weight": (0.1, 0.2)}, "--explanation-weight: clipping takes one value"),
         (TablesOptions, {"seeds": ()}, "--seeds: expected at least one"),
     ],
 )
@@ -72,6 +78,23 @@ def test_wrong_options(kind, values, message):
     with pytest.raises(UsageError) as raised:
         kind(**values)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("option", [{"backbone": "vgg16"}, {"weights": "none"}, {"image_size": 64}])
+def test_the_network_is_the_bases(small_base, option):
+    name = next(iter(option)).replace("_", "-")
+    with pytest.raises(UsageError, match=f"--{name}: network, weights and image size are those of --base"):
+        SimulateOptions(base=small_base, **option)
+    # Without a base the sample's own is trained so, and the grid's cells then name it alone.
+    cells = cells_of(TablesOptions(**option), small_base, Path("cells"))
+    assert all(f"--{name}" not in cell.arguments and "--base" in cell.arguments for cell in cells)
+
+
+def test_a_base_that_is_not_finished_is_refused(small_base, tmp_path):
+    for name in ("config.json", "model.keras"):
+        (tmp_path / name).write_bytes((small_base / name).read_bytes())
+    with pytest.raises(UsageError, match="not a finished run folder .finished.json is missing"):
+        SimulateOptions(base=tmp_path)
 
 
 def test_a_cell_of_the_grid_is_the_same_command(small_base, tmp_path):

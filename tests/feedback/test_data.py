@@ -186,6 +186,17 @@ def test_labels_outside_the_classes(tiny):
         read_labels(tiny / "other.csv")
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00broken\x80", b'lesion_id,image_id,dx\n"open,1,2\n'])
+def test_damaged_tables_are_named(tiny, content):
+    (tiny / "HAM10000_metadata.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=r"HAM10000_metadata.csv: ") as raised:
+        ham10000(tiny)
+    assert "\n" not in str(raised.value)
+    (tiny / "ISIC_2019_Training_Metadata.csv").write_bytes(b"")
+    with pytest.raises(UsageError, match="ISIC_2019_Training_Metadata.csv: cannot be read as a CSV"):
+        isic2018(tiny)
+
+
 def test_isic2019_without_its_images(tiny):
     with pytest.raises(UsageError, match="2 of 4 labelled images are missing"):
         isic2019(tiny)

@@ -72,6 +72,7 @@ def base_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data_fingerprint": "", "dataset": "discs",
     }  # fmt: skip
     (run / "config.json").write_text(json.dumps(config))
+    (run / "finished.json").write_text("{}")
     (run / "local.json").write_text(json.dumps({"data_dir": str(images)}))
     return run
 

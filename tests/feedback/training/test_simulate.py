@@ -1,18 +1,23 @@
 """The simulation from options to run folder on the sample, with a very small base; resume, slices, thresholds, search, clipping."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
+from common.cli import main
 from common.errors import UsageError
 from feedback import reporting
-from feedback.config import ClippingOptions, SimulateOptions, SlicesOptions, ThresholdsOptions
+from feedback.__main__ import COMMANDS
+from feedback.config import ClippingOptions, SimulateOptions, Simulation, SlicesOptions, ThresholdsOptions
 from feedback.training import simulate, slices
 from feedback.training.clipping import run_clipping
+from feedback.training.online import LossNotFinite
 from feedback.training.search import run_search
 from feedback.training.simulate import run_simulate
 from feedback.training.slices import run_slices
@@ -144,13 +149,64 @@ def test_search_over_lambda_chooses_on_validation(sample_cache, small_base, tmp_
     assert "Chosen on validation" in (folder / "report.md").read_text() and (folder / "figures" / "search.png").is_file()
 
 
-@pytest.mark.slow
-def test_clipping_shows_both(sample_cache, small_base, tmp_path):
-    chosen = {"rates": (1e-3, 1e30), "objective": "classification", "epochs": 1}
+def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
+    """The runs themselves are stood in for: that a loss breaks off and how is tested below, that clipping is set in test_online.py."""
+
+    def runs(options):
+        options.run_dir.mkdir(parents=True)
+        (options.run_dir / "config.json").write_text('{"synthetic": true}')
+        pd.DataFrame({"epoch": [1], "loss": [2.0], "val_jaccard": [0.1]}).to_csv(options.run_dir / "history.csv", index=False)
+        if options.learning_rate == 10.0 and not options.clip_norm:
+            raise LossNotFinite("the loss is nan at step 3 of epoch 2")
+        (options.run_dir / "metrics.json").write_text('{"jaccard": 0.25, "accuracy": 0.5}')
+
+    monkeypatch.setattr(simulate, "run_simulate", runs)
+    chosen = {"rates": (1e-3, 10.0), "objective": "classification", "epochs": 2}
     folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
     table = pd.read_csv(folder / "clipping.csv")
     assert table["run"].str.contains("not clipped").tolist() == [False, True, False, True]
-    assert table["outcome"].iloc[-1] == "not finite" and (folder / "figures" / "divergence.png").is_file()
+    assert table["outcome"].tolist() == ["fell"] * 3 + ["not finite"] and table["epochs"].tolist() == [1] * 4
+    assert table["jaccard"].isna().tolist() == [False] * 3 + [True]
+    assert (folder / "figures" / "divergence.png").is_file() and "| rate 10, not clipped | not finite |" in (
+        folder / "report.md"
+    ).read_text()
+    # What decides the result decides which run it is, the data too.
+    assert json.loads((folder / "config.json").read_text())["data_fingerprint"]
+    for other in ({"layer": "conv1"}, {"gradients": "differentiated"}, {"explanation_weight": (0.2,)}):
+        with pytest.raises(UsageError, match="other settings"):
+            run_clipping(_options(sample_cache, small_base, folder, ClippingOptions, **chosen, **other))
+
+
+def test_a_loss_that_breaks_in_a_later_epoch_leaves_a_usable_model(sample_cache, small_base, tmp_path, monkeypatch, capsys):
+    class Breaks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.optimizer.learning_rate.assign(3e38)
+
+    monkeypatch.setattr(simulate, "tensorboard", lambda *_: [Breaks()])
+    words = ["simulate", "--base", str(small_base), "--layer", "conv2", "--epochs", "3", "--batch-size", "16", "--clip-norm", "0",
+             "--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]  # fmt: skip
+    assert main("feedback", COMMANDS, words) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "the loss is" in line]
+    assert re.search(
+        r"the loss is (nan|inf) at step \d+ of epoch 2, learning rate 3e\+38; the model after epoch 1 is kept as run/last_good", line
+    )
+    kept = keras.models.load_model(tmp_path / "run" / "last_good.keras").get_weights()
+    start = keras.models.load_model(small_base / "model.keras").get_weights()
+    assert all(np.isfinite(weight).all() for weight in kept)
+    assert any((one != two).any() for one, two in zip(kept, start, strict=True))
+
+
+def test_a_part_of_the_images_stands_beside_no_printed_number(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    settings = Simulation(objective="combined", explanation_weight=0.3, balance="upsampled")
+    assert reporting.printed_cells(settings, metrics)["jaccard"] == 0.127  # Table 5.3, last row
+    assert reporting.printed_cells(settings, metrics, limit=100) == {}
+    sliced = {**metrics, "slices": [{}]}
+    assert reporting.printed_cells(settings, sliced)["jaccard"] == 0.14  # Table 5.4, last row
+    # Table 5.4 is of up-sampled data.
+    assert reporting.printed_cells(Simulation(objective="combined", explanation_weight=0.3, balance="none"), sliced) == {}
+    assert "--limit 100" in reporting.limit_notes(100)[0] and reporting.limit_notes(None) == []
 
 
 def test_a_label_the_base_does_not_know(sample_cache, small_base, tmp_path):
@@ -159,6 +215,7 @@ def test_a_label_the_base_does_not_know(sample_cache, small_base, tmp_path):
     other.mkdir()
     (other / "config.json").write_text(json.dumps({**config, "classes": ["MEL", "NV"]}))
     (other / "model.keras").write_bytes(b"")
+    (other / "finished.json").write_text("{}")
     with pytest.raises(UsageError, match="the label BKL is outside its classes MEL, NV"):
         run_simulate(_options(sample_cache, other, tmp_path / "run"))
 
@@ -199,5 +256,6 @@ def test_a_broken_base_model(sample_cache, small_base, tmp_path):
     other.mkdir()
     (other / "config.json").write_bytes((small_base / "config.json").read_bytes())
     (other / "model.keras").write_bytes(b"no model")
+    (other / "finished.json").write_text("{}")
     with pytest.raises(UsageError, match="model.keras: cannot be loaded"):
         run_simulate(_options(sample_cache, other, tmp_path / "run"))

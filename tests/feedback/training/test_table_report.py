@@ -123,7 +123,7 @@ def test_slices_have_seeds_deviation_and_interval(cells):
 def test_the_baseline_rows(cells, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
-    (base / "config.json").write_text(json.dumps({"dataset": "isic2019"}))
+    (base / "config.json").write_text(json.dumps({"dataset": "isic2019", "settings": {}}))
     (base / "metrics.json").write_text(
         json.dumps({"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}, "sensitivity": {"average": 0.4}})
     )
