@@ -21,6 +21,8 @@ from lmf.options import SWEPT, SweepOptions, TablesOptions, arguments_of
 from lmf.training import default_run_dir
 
 log = logging.getLogger(__name__)
+# Scores of runs that differ in one of these do not belong in one figure or comparison.
+TRAINED_ALIKE = ("split", "reading", "image_size", "epochs", "weights")
 COLLECTED = (*tables.METRICS.values(), "validation_macro_f1", "selected_epoch")
 
 
@@ -150,7 +152,7 @@ def finished_runs(folder: Path) -> pd.DataFrame:
         other = (settings["alpha"], settings["beta"]) != paper.alpha_beta(settings["dataset"], settings["backbone"])
         facts.append(
             {
-                **{key: settings[key] for key in ("split", "reading", "image_size", "epochs", "weights")},
+                **{key: settings[key] for key in TRAINED_ALIKE},
                 "swept": settings["loss"] == "lmf" and other,
             }
         )
@@ -167,6 +169,40 @@ def by_setting(runs: pd.DataFrame) -> pd.DataFrame:
         fits = {"equal": (alpha == beta, alpha), "beta": (alpha == 1, beta), "alpha": (beta == 1, alpha)}
         parts += [{"setting": setting, "value": value, **row.to_dict()} for setting, (belongs, value) in fits.items() if belongs]
     return pd.DataFrame(parts)
+
+
+def sweeps(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Fig. 4's tables among finished runs (`finished_runs`): (title, rows as from `by_setting`) of each data set, backbone and way of
+    training in which alpha or beta was really varied; settings of a single value are left out.
+    """
+    found = []
+    for key, part in runs[runs["loss"] == "lmf"].groupby(["dataset", "backbone", *TRAINED_ALIKE], sort=False):
+        table = by_setting(part)
+        if not len(table):
+            continue
+        table = table[table.groupby("setting")["value"].transform("nunique") > 1]
+        if len(table):
+            found.append((f"{figures.title_of(str(key[0]))}, {key[1]}, {alike(key[2:])}", table))
+    return found
+
+
+def side_by_side(runs: pd.DataFrame) -> list[tuple[str, list[Path]]]:
+    """Fig. 3's groups among finished runs: (title, run folders) of each backbone, seed and way of training, on every data set that has
+    at least two losses whose models, and the place of whose images, are here; the first run of a loss counts.
+    """
+    found = []
+    here = [(Path(run) / "model.keras").is_file() and (Path(run) / "local.json").is_file() for run in runs["run"]]
+    for key, part in runs[here].groupby(["backbone", "seed", *TRAINED_ALIKE], sort=False):
+        one_each = part.drop_duplicates(["dataset", "loss"])
+        several = one_each[one_each.groupby("dataset")["loss"].transform("nunique") > 1]
+        if len(several):
+            found.append((f"{key[0]}, seed {key[1]}, {alike(key[2:])}", [Path(run) for run in several["run"]]))
+    return found
+
+
+def alike(values: Sequence) -> str:
+    """The values of `TRAINED_ALIKE` in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in zip(TRAINED_ALIKE, values, strict=True))
 
 
 def setting_sentence(run: Run, done: pd.DataFrame) -> str:

@@ -13,8 +13,9 @@
 # %% [markdown]
 # # LMF: figures 1 to 4
 #
-# Draws the figures of Sadi et al. (2024) from finished runs: those below the folder `LMF_RUNS`, else those in results/lmf, else those in
-# runs/lmf. Without any, the notebook makes a few small ones on the drawn sample, which are synthetic and show only that it works.
+# Draws the figures of Sadi et al. (2024) from finished runs: those below the folder `LMF_RUNS` where that is set, else those in
+# results/lmf, else those in runs/lmf. Where there are none, the notebook makes a few small ones on the drawn sample (below `LMF_RUNS`
+# where that is set), which are synthetic and show only that it works.
 
 # %%
 import os
@@ -22,11 +23,12 @@ import sys
 from pathlib import Path
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "lmf" / "config.py").is_file())
-os.chdir(ROOT)
+PLACES = [Path(os.environ["LMF_RUNS"])] if os.environ.get("LMF_RUNS") else [ROOT / "results" / "lmf", ROOT / "runs" / "lmf" / "train"]
+RUNS = next((place for place in PLACES if any(place.rglob("predictions.csv"))), PLACES[-1]).resolve()
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)  # for the processes of the grids
-PLACES = [os.environ.get("LMF_RUNS", "results/lmf"), "results/lmf", "runs/lmf/train"]
-RUNS = next((Path(place) for place in PLACES if any(Path(place).rglob("predictions.csv"))), Path("runs/lmf/train"))
+os.environ.setdefault("REPLICATION_CACHE", str(ROOT / ".cache"))
+os.chdir(RUNS if os.environ.get("LMF_RUNS") else ROOT)
 
 from common.cli import prepare_environment
 
@@ -58,8 +60,7 @@ if not any(RUNS.rglob("predictions.csv")):
 # %%
 found = grids.finished_runs(RUNS)
 cells = found[~found["swept"]]
-SETUP = ["split", "reading", "image_size", "epochs", "weights"]
-display(found[["dataset", "backbone", "loss", "alpha", "beta", "seed", *SETUP, "accuracy", "macro_f1"]])
+display(found[["dataset", "backbone", "loss", "alpha", "beta", "seed", *grids.TRAINED_ALIKE, "accuracy", "macro_f1"]])
 
 # %% [markdown]
 # ## Fig. 1: macro F1 of each loss, mean and average deviation; does LMF win?
@@ -67,8 +68,8 @@ display(found[["dataset", "backbone", "loss", "alpha", "beta", "seed", *SETUP, "
 # One figure and one table for each way of training, since scores of different ones do not belong together.
 
 # %%
-for setup, part in cells.groupby(SETUP, sort=False):
-    display(Markdown(f"### {', '.join(f'{key} {value}' for key, value in zip(SETUP, setup, strict=True))}"))
+for setup, part in cells.groupby([*grids.TRAINED_ALIKE], sort=False):
+    display(Markdown(f"### {grids.alike(setup)}"))
     show(figures.macro_f1_bars(part))
     display(Markdown(tables.comparisons(tables.pairs(part))))
     display(Markdown(tables.ranking(part)))
@@ -81,19 +82,30 @@ show(figures.class_distribution(grids.class_counts(cells), synthetic=bool(cells[
 
 # %% [markdown]
 # ## Fig. 3: where each loss looks
+#
+# Grad-CAM needs the models and the images, which are not published: where they are not here, the figures that were committed with the
+# runs are shown (`lmf explain` draws them).
 
 # %%
-for _, part in cells.groupby(["dataset", "backbone", "seed", *SETUP], sort=False):
-    paths = [Path(path) for path in part.drop_duplicates("loss")["run"] if (Path(path) / "model.keras").is_file()]
-    if len(paths) > 1 and all((path / "local.json").is_file() for path in paths):
-        explain_command(LossMapsOptions(run=paths[0], beside=tuple(paths[1:])))
-        display(Image(filename=str(paths[0] / "explanations" / "losses.png")))
-        break
+for title, runs in grids.side_by_side(cells):
+    explain_command(LossMapsOptions(run=runs[0], beside=tuple(runs[1:])))
+    display(Markdown(f"### {title}"), Image(filename=str(runs[0] / "explanations" / "losses.png")))
+if not grids.side_by_side(cells):
+    committed = sorted(RUNS.rglob("losses.png"))
+    for path in committed:
+        display(Markdown(f"### {path.relative_to(RUNS).parent}"), Image(filename=str(path)))
+    if not committed:
+        print(f"no models below {RUNS} and no losses.png: `lmf explain TABLE` makes one")
 
 # %% [markdown]
 # ## Fig. 4: alpha and beta
+#
+# One figure for each data set, network and way of training in which alpha or beta was varied (`lmf sweep`).
 
 # %%
-swept = grids.by_setting(found[found["loss"] == "lmf"])
-if len(swept):
-    show(figures.alpha_beta_means(swept, synthetic=bool(swept["synthetic"].any())))
+swept = grids.sweeps(found)
+for title, table in swept:
+    display(Markdown(f"### {title}"))
+    show(figures.alpha_beta_means(table, synthetic=bool(table["synthetic"].any())))
+if not swept:
+    print(f"no sweep of alpha or beta below {RUNS}: `lmf sweep` makes one")

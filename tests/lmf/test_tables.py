@@ -152,22 +152,3 @@ def test_printed_means_need_every_backbone():
     assert figures.printed_mean("ham10000", "lmf", ["efficientnetv2s", "mobilenetv2_035"]) is None
     assert figures.printed_mean("ham10000", "lmf", []) is None
     assert figures.title_of("sample-odir5k") == "ODIR-5K (sample)"
-
-
-def test_finished_runs_are_found_again(tmp_path):
-    from common.errors import UsageError
-
-    with pytest.raises(UsageError, match="no finished run"):
-        grids.finished_runs(tmp_path)
-    facts = {"backbone": "resnet50", "seed": 0, "split": "paper", "reading": "described", "image_size": 112, "weights": "imagenet"}
-    for loss, alpha, beta in (("lmf", 0.5, 1.0), ("lmf", 1.0, 1.0), ("cce", None, None)):
-        settings = {**facts, "dataset": "ham10000", "loss": loss, "alpha": alpha, "beta": beta}
-        made_up_run(tmp_path / "deep" / f"{loss}{alpha}", wrong_in(0), **{key: settings[key] for key in settings if key != "dataset"})
-        folder = RunFolder(tmp_path / "deep" / f"{loss}{alpha}")
-        config = folder.read_json("config.json")
-        folder.write_json("config.json", {**config, "settings": {**config["settings"], **settings}})
-    found = grids.finished_runs(tmp_path)
-    assert len(found) == 3 and list(found[found["swept"]]["alpha"]) == [1.0]  # Table 6 has (0.5, 1) for this cell
-    assert grids.class_counts(found) == {"ham10000": {"akiec": 60, "nv": 120}}
-    settings = grids.by_setting(found)
-    assert sorted(settings["setting"]) == ["alpha", "alpha", "beta", "equal"]
