@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from common.cli import Positional, TrainOptions, check_path, check_range, check_run, require
 
@@ -70,6 +71,18 @@ DESCRIBED = Settings()
 CORRECTED = Settings(reading="corrected", split="grouped", normalise="weights", class_weights=True, segment_on="nonempty")
 READINGS = {"described": DESCRIBED, "corrected": CORRECTED}
 
+# The rows of each table, and the options that make them.
+ABLATION = {
+    "f_res": {"simclr": False, "segmentation": False},
+    "f_res_seg": {"simclr": False, "segmentation": True},
+    "f_res_clr": {"simclr": True, "segmentation": False},
+    "bio_u_net": {"simclr": True, "segmentation": True},
+}
+REPEATS = {str(count): {**ABLATION["bio_u_net"], "repeats": count} for count in range(1, 6)}
+MULTITASK = {tasks: {**ABLATION["bio_u_net"], "tasks": tasks} for tasks in ("one", "two", "five", "six")}
+WHOLE = {"bio_u_net": ABLATION["bio_u_net"]}
+BASELINES = {"cams": ABLATION["f_res"], "vat": ABLATION["f_res"], "unet": ABLATION["f_res"]}
+
 # The embedded sample has small images and runs on a CPU in a minute or two.
 SAMPLE = {
     "backbone": "mobilenetv2_035",
@@ -127,6 +140,15 @@ class MelanomaOptions(TrainOptions):
             f"--image-size {size}: expected a multiple of 32 from 64 on (five halvings, a last map of 2 x 2 at least)",
         )
         require(self.indicators is None or len(self.indicators) > 0, "--indicators: expected at least one name")
+        # Half of this study's steps are taken outside `fit`, where Keras's callback would not see them.
+        require(not self.tensorboard, "--tensorboard: the melanoma study does not write it; history.csv has every epoch's losses")
+
+    def require_dataset_b(self, what: str) -> None:
+        """UsageError where real data comes without Dataset B."""
+        require(
+            self.dataset == "sample" or self.unlabelled_dir is not None,
+            f"--unlabelled-dir: expected a folder of images (Dataset B) for {what}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +159,10 @@ class AuditOptions(MelanomaOptions):
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptions(MelanomaOptions):
     """Subnetwork 1 alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_dataset_b("SimCLR")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,16 +203,24 @@ class BioUNetOptions(MelanomaOptions):
         check_range("repeats", self.repeats, 1, 20)
         for name in ("classifier_epochs", "segmentation_epochs", "head_epochs", "classifier_batch", "segmentation_batch", "patience"):
             check_range(name.replace("_", "-"), getattr(self, name), 1)
-        if self.dataset not in ("sample",) and self.simclr:
-            require(
-                self.unlabelled_dir is not None or self.pretrained is not None,
-                "--unlabelled-dir: expected a folder of images for SimCLR (Dataset B), or --pretrained RUN, or --no-simclr",
-            )
+        require(
+            self.pretrained is None or (self.wants_simclr() and self.order != "interleaved"),
+            f"--pretrained {self.pretrained}: nothing begins from it ({'--order interleaved' if self.wants_simclr() else 'no SimCLR'})",
+        )
+        if self.wants_simclr() and self.pretrained is None:
+            self.require_dataset_b("SimCLR, or --pretrained RUN, or --no-simclr")
+
+    def wants_simclr(self) -> bool:
+        """Whether anything that these options ask for begins from subnetwork 1."""
+        return self.simclr
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridOptions(BioUNetOptions):
     """A table: several runs, each made only when it is missing."""
+
+    table: ClassVar[Mapping[str, Mapping[str, Any]]] = WHOLE
+    orders: ClassVar[bool] = False  # whether the table has rows for the interleaved order
 
     seeds: tuple[int, ...] = (0,)
     """Seeds; every cell of the table is run with each."""
@@ -194,15 +228,56 @@ class GridOptions(BioUNetOptions):
     """Rows of the table to run; default: all."""
 
     def __post_init__(self) -> None:
+        for row in self.rows or ():
+            require(row in self.table, f"--rows {row}: expected some of {', '.join(self.table)}")
         super().__post_init__()
+        decided = {"simclr": self.simclr is True, "segmentation": self.segmentation is True, "repeats": self.repeats is None}
+        decided |= {"tasks": self.tasks is None, "order": self.order is None or self.orders}
+        for name, free in decided.items():
+            option = f"--{name} {getattr(self, name)}" if name in ("repeats", "tasks", "order") else f"--no-{name}"
+            require(free, f"{option}: the rows of the table decide that; choose them with --rows, or use the command train")
+        require(self.seed == 0, f"--seed {self.seed}: a table is made of several runs; expected --seeds {self.seed}")
         require(len(self.seeds) > 0, "--seeds: expected at least one")
         for seed in self.seeds:
             check_range("seeds", seed, 0, 2**31 - 1)
+
+    def wants_simclr(self) -> bool:
+        return any(self.table[row]["simclr"] for row in self.rows or self.table)
+
+    def cell(self, seed: int, row: str) -> BioUNetOptions:
+        """The options of one run of the table."""
+        own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(BioUNetOptions)}
+        own |= {**self.table[row], "seed": seed}
+        return BioUNetOptions(**own if own["simclr"] else {**own, "pretrained": None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationOptions(GridOptions):
+    """Table 3; with `--order interleaved` its rows in the order of Algorithm 1."""
+
+    table = ABLATION
+    orders = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatsOptions(GridOptions):
+    """Table 4."""
+
+    table = REPEATS
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultitaskOptions(GridOptions):
+    """Table 5."""
+
+    table = MULTITASK
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(GridOptions):
     """Table 2's other methods on the plain classifier, VAT, and one plain U-Net an indicator."""
+
+    table = BASELINES
 
     lime_samples: int = 300
     """Perturbed images a LIME explanation."""
@@ -213,6 +288,8 @@ class BaselineOptions(GridOptions):
         super().__post_init__()
         check_range("lime-samples", self.lime_samples, 10)
         check_range("lime-images", self.lime_images, 1)
+        if "vat" in (self.rows or self.table):
+            self.require_dataset_b("VAT, or --rows cams unet")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,28 +12,10 @@ from melanoma.training import baselines
 from melanoma.training.inputs import load_inputs
 from melanoma.training.pretraining import pretrain
 
-# Row -> the options that make it.
-ABLATION = {
-    "f_res": {"simclr": False, "segmentation": False},
-    "f_res_seg": {"simclr": False, "segmentation": True},
-    "f_res_clr": {"simclr": True, "segmentation": False},
-    "bio_u_net": {"simclr": True, "segmentation": True},
-}
-REPEATS = {str(count): {**ABLATION["bio_u_net"], "repeats": count} for count in range(1, 6)}
-MULTITASK = {tasks: {**ABLATION["bio_u_net"], "tasks": tasks} for tasks in ("one", "two", "five", "six")}
-WHOLE = {"bio_u_net": ABLATION["bio_u_net"]}
 
-
-def run_rows(options: GridOptions, table: dict[str, dict]) -> dict[tuple[str, int], Run]:
-    """Every (row, seed) of a table, trained where it is not finished. UsageError for a row that the table does not have."""
-    for row in options.rows or ():
-        require(row in table, f"--rows {row}: expected some of {', '.join(table)}")
-    found = {}
-    for seed in options.seeds:
-        for row, changes in table.items():
-            if options.rows is None or row in options.rows:
-                found[row, seed] = run_cell(options, seed, changes)
-    return found
+def run_rows(options: GridOptions) -> dict[tuple[str, int], Run]:
+    """Every (row, seed) of a table, trained where it is not finished."""
+    return {(row, seed): run_cell(options, seed, row) for seed in options.seeds for row in options.rows or options.table}
 
 
 def cell_name(settings: Settings) -> str:
@@ -47,11 +29,10 @@ def cell_name(settings: Settings) -> str:
     return "-".join([*parts, f"seed{settings.seed}"])
 
 
-def run_cell(options: GridOptions, seed: int, changes: dict) -> Run:
+def run_cell(options: GridOptions, seed: int, row: str) -> Run:
     """One run. With --run-dir every cell has a folder there, and the cells of a seed share one pre-training."""
-    cell: GridOptions = replace(options, seed=seed, **changes)
+    cell, where = options.cell(seed, row), options.run_dir
     inputs = load_inputs(cell)
-    where = options.run_dir
     if where is None:
         return complete(inputs)
     if inputs.settings.simclr and inputs.settings.order == "phases" and options.pretrained is None:
@@ -65,39 +46,17 @@ def root(options: GridOptions) -> Path:
     return options.run_dir or TablesOptions.__dataclass_fields__["runs"].default  # type: ignore[return-value]
 
 
-def ablation_command(options: GridOptions) -> None:
-    """`melanoma ablation`: Table 3."""
-    run_rows(options, ABLATION)
-    write_all(root(options))
-
-
-def repeats_command(options: GridOptions) -> None:
-    """`melanoma repeats`: Table 4."""
-    run_rows(options, REPEATS)
-    write_all(root(options))
-
-
-def multitask_command(options: GridOptions) -> None:
-    """`melanoma multitask`: Table 5."""
-    run_rows(options, MULTITASK)
-    write_all(root(options))
-
-
-def thresholds_command(options: GridOptions) -> None:
-    """`melanoma thresholds`: Table 6, which every Bio-U-Net run measures."""
-    run_rows(options, WHOLE)
+def grid_command(options: GridOptions) -> None:
+    """`melanoma ablation`, `repeats`, `multitask` and `thresholds` (Tables 3 to 6): the table's runs, then all tables they can fill."""
+    run_rows(options)
     write_all(root(options))
 
 
 def baselines_command(options: BaselineOptions) -> None:
     """`melanoma baselines`: Table 2's other rows, and the plain U-Net."""
-    names = ("cams", "vat", "unet")
-    for row in options.rows or ():
-        require(row in names, f"--rows {row}: expected some of {', '.join(names)}")
-    wanted = options.rows or names
+    wanted = options.rows or tuple(options.table)
     for seed in options.seeds:
-        cell = replace(options, seed=seed, **ABLATION["f_res"])
-        inputs = load_inputs(cell)
+        inputs = load_inputs(options.cell(seed, wanted[0]))  # the plain classifier's settings, whichever row
 
         def place(name: str, seed: int = seed) -> Path | None:
             return options.run_dir / f"{name}-seed{seed}" if options.run_dir is not None else None

@@ -151,11 +151,11 @@ def plain_unet(inputs: Inputs, run_dir: Path | None) -> Run:
         train = drawing_rows(inputs, (name,))
         batches = full_batches(inputs.images, masks, rows=train, batch_size=s.segmentation_batch, seed=s.seed)
         validation = Batches(inputs.images, masks, rows=rows_with(inputs, (name,), "validation"), batch_size=s.segmentation_batch)
-        fit(
+        history = fit(
             unet, batches, run=run, stage=f"unet-{name}", epochs=s.segmentation_epochs, validation=validation, select="best",
             patience=s.patience,
         )  # fmt: skip
-        settle_batchnorm(encoder, normalise, batches, s.segmentation_epochs * len(batches))
+        settle_batchnorm(encoder, normalise, batches, len(history) * len(batches))
         drawn = unet.predict(Batches(inputs.images, rows=test, batch_size=s.segmentation_batch), verbose=0)[..., 0]
         tables.append(score_maps(inputs, "unet", name, test, drawn))
         shown |= kept_maps(inputs, "unet", name, test, drawn)

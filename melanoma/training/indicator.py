@@ -158,11 +158,11 @@ def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray |
     batches = full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
     validation = Batches(inputs.images, task.labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
     if s.order == "phases":
-        fit(
+        history = fit(
             networks.classifier, batches, run=run, stage=f"classifier-{task.name}", epochs=s.classifier_epochs, validation=validation,
             select="best", patience=s.patience,
         )  # fmt: skip
-        settle_batchnorm(networks.encoder, networks.normalise, batches, s.classifier_epochs * len(batches))
+        settle_batchnorm(networks.encoder, networks.normalise, batches, len(history) * len(batches))
         if s.segmentation:
             networks.take_snapshot()
     if s.segmentation or s.order == "interleaved":

@@ -88,6 +88,7 @@ def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
+        weights_file=Path(settings.weights),
     )
     if run.finished:
         return run

@@ -124,8 +124,10 @@ def train_vat(run: Run, inputs: Inputs, labels: np.ndarray, images_b: np.ndarray
     held = Batches(inputs.images, labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
     # Validation has no unlabelled part: its own images stand in for it.
     validation = Doubled(held)
-    fit(model, batches, run=run, stage="vat", epochs=s.classifier_epochs, validation=validation, select="best", patience=s.patience)
-    settle_batchnorm(encoder, normalise, labelled, s.classifier_epochs * len(batches))
+    history = fit(
+        model, batches, run=run, stage="vat", epochs=s.classifier_epochs, validation=validation, select="best", patience=s.patience
+    )
+    settle_batchnorm(encoder, normalise, labelled, len(history) * len(batches))
     return classifier
 
 
