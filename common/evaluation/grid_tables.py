@@ -242,7 +242,8 @@ def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
     scores = ("accuracy", "95 % interval", "macro F1", "95 % interval", "McNemar p", "p (Holm)", "accuracy says")
     note = (
         "\nDifferences are method minus baseline. Intervals and the plain p hold for one comparison each; among many, some exclude zero by "
-        "chance, which p (Holm) allows for.\n"
+        "chance, which p (Holm) allows for. Images of one slide, lesion or patient count as independent, so where a group has "
+        "several test images the intervals are somewhat too narrow and p too small.\n"
     )
     return markdown((*pair_by, "method", "against", "images", *scores), rows, left=len(pair_by) + 2) + note
 

@@ -151,7 +151,8 @@ def _headline(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 def _explanation(metrics: Mapping[str, Any]) -> str:
     text = (
         "\nIntervals: 95 % percentile bootstrap over the test images of one trained model (Wilson's for a class's precision and recall). "
-        "They do not contain the spread between seeds or between splits.\n"
+        "They do not contain the spread between seeds or between splits, and they take test images as independent: where several show one "
+        "slide, lesion or patient (on a grouped split too) the true intervals are wider.\n"
     )
     if metrics["accuracy"] in (0.0, 1.0):
         # Resampling images that are all right can only give images that are all right.
