@@ -152,8 +152,8 @@ def arguments_of(options: TrainLossOptions) -> tuple[str, ...]:
         value = getattr(options, field.name)
         if field.name == "run_dir" or value == field.default:
             continue
-        name = f"--{field.name.replace('_', '-')}"
-        words += [name] if isinstance(value, bool) and isinstance(field.default, bool) else [name, str(value)]
+        name = field.name.replace("_", "-")
+        words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
     return tuple(words)
 
 
