@@ -316,7 +316,11 @@ def _with_values(options: type, arguments: Sequence[str]) -> list[str]:
     """`--x` and `--no-x` of options typed `bool | None` (None: the reading decides), for which tyro expects a value, with that value."""
     names = [field.name.replace("_", "-") for field in fields(options) if str(field.type) == "bool | None"]
     words = {f"--{name}": (f"--{name}", "True") for name in names} | {f"--no-{name}": (f"--{name}", "False") for name in names}
-    return [part for word in arguments for part in words.get(word.replace("_", "-") if word.startswith("--") else word, (word,))]
+    found: list[str] = []
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=False):
+        flag = words.get(word.replace("_", "-")) if after not in ("True", "False", "None") else None
+        found += flag or (word,)
+    return found
 
 
 def _without_none(page: str) -> str:

@@ -83,7 +83,9 @@ def test_typed_options_reach_the_target() -> None:
     assert (options.epochs, options.margin, options.skip_unreadable, options.dataset) == (3, 0.25, True, "sample")
 
 
-@pytest.mark.parametrize(("words", "value"), [([], None), (["--with-control"], True), (["--no-with_control"], False)])
+@pytest.mark.parametrize(
+    ("words", "value"), [([], None), (["--with-control"], True), (["--no-with_control"], False), (["--with-control", "False"], False)]
+)
 def test_a_flag_that_the_reading_decides_can_be_set_both_ways(words: list[str], value: bool | None) -> None:
     assert main("study", COMMANDS, ["train", *words]) == 0
     (options,) = SEEN
