@@ -48,6 +48,16 @@ def sheet(rows: Sequence[tuple[str, np.ndarray, np.ndarray, Mapping[str, np.ndar
 
 
 @styled
+def attention(image: np.ndarray, heat: np.ndarray, title: str) -> Figure:
+    """Fig. 1: an image `(h, w, 3)` uint8 and beside it the map `(h', w')` in 0..1 laid over it."""
+    figure, axes = panels(1, 2, 2 * CELL, 2 * CELL)
+    overlay(axes[0, 0], image)
+    overlay(axes[0, 1], image, heat)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+@styled
 def twelve_sheet(image: np.ndarray, mask: np.ndarray, maps: Sequence[np.ndarray], title: str) -> Figure:
     """Fig. 2's H for one image: four stages down, three blocks across, each map at its own resolution."""
     figure, axes = panels(4, 4, CELL, CELL)

@@ -18,6 +18,7 @@
 # indicator, one epoch a stage, which shows the procedure and no result.
 
 # %%
+import json
 import os
 import sys
 from pathlib import Path
@@ -35,8 +36,9 @@ from IPython.display import Image, Markdown, display
 
 from melanoma import figures
 from melanoma.config import BioUNetOptions
+from melanoma.experiments.found import find_runs
 from melanoma.experiments.single import train_command
-from melanoma.experiments.tables import find_runs, write_all
+from melanoma.experiments.tables import write_all
 
 RUNS = Path(os.environ.get("MELANOMA_RUNS", "runs/melanoma"))
 if not RUNS.is_dir() or not find_runs(RUNS):
@@ -57,8 +59,9 @@ for path in written:
         display(Markdown(path.read_text(encoding="utf-8")))
 
 # %% [markdown]
-# ## Figs. 3 to 6
-# Methods, ablation and repeats on the same test images, where their runs are there; fig. 6 with the sizes of the built layers.
+# ## Figs. 1 and 3 to 10
+# Methods, ablation, repeats and further examples on the same test images, where their runs are there; fig. 6 with the sizes of the built
+# layers.
 
 # %%
 for path in written:
@@ -68,7 +71,7 @@ for path in sorted({path.parent / "figure_6.png" for path in written}):
     display(Image(filename=str(path)))
 
 # %% [markdown]
-# ## Figs. 1 and 7 to 10: each indicator's sheet and the twelve heatmaps
+# ## One run: each indicator's sheet and the twelve heatmaps
 
 # %%
 whole = next((run for run in runs if run.row == "bio_u_net"), runs[0])
@@ -83,4 +86,4 @@ for path in sorted((whole.path / "figures").glob("*.png")):
 for path in sorted(RUNS.rglob("embedding_quality.json")):
     history = pd.read_csv(path.with_name("history.csv"))
     display(figures.embedding_curves(history, synthetic=bool(whole.metrics["synthetic"])))
-    display(pd.read_json(path))
+    display(pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))))

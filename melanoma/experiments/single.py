@@ -40,19 +40,42 @@ def variant(settings: dict) -> str:
     ]
 
 
+def printed_row(settings: dict) -> tuple[int, str] | None:
+    """(table, row) that the paper prints for a run of these settings; None where it prints none."""
+    row, repeats, tasks = variant(settings), settings["repeats"], settings["tasks"]
+    if settings["order"] != "phases":
+        return None  # which order the printed numbers come from is not said; they stand beside A.3's
+    if not settings["segmentation"] or (repeats, tasks) == (1, "one"):
+        return 3, row
+    if row != "bio_u_net" or (repeats != 1 and tasks != "one"):
+        return None
+    return (5, tasks) if repeats == 1 else (4, str(repeats)) if repeats <= 5 else None
+
+
+def run_title(settings: dict) -> str:
+    """What a run is: its row of Table 3, and what it changes of it."""
+    parts = [paper.ROW_TITLES[variant(settings)]]
+    if settings["segmentation"]:
+        parts += [f"{settings['repeats']} segmentation updates an iteration"] * (settings["repeats"] != 1)
+        parts += [paper.ROW_TITLES[settings["tasks"]]] * (settings["tasks"] != "one")
+    parts += ["interleaved (Algorithm 1)"] * (settings["order"] != "phases")
+    return f"{', '.join(parts)}, {settings['backbone']} at {settings['image_size']} px"
+
+
 def printed_numbers(settings: dict, localisation: dict) -> dict[str, Printed]:
-    """Table 3's row of this run where the paper has one; nothing for lesion masks."""
-    row, found = variant(settings), {}
-    if not set(settings["indicators"]) & set(paper.tables()["table_2"]["bio_u_net"]):
+    """The printed row of this run where the paper has one; nothing for lesion masks."""
+    place, found = printed_row(settings), {}  # type: tuple[int, str] | None, dict[str, Printed]
+    if place is None or not set(settings["indicators"]) & set(paper.tables()["table_2"]["bio_u_net"]):
         return found
-    melanoma = paper.melanoma(3, row)
+    table, row = place
+    melanoma = paper.melanoma(table, row)
     if melanoma is not None:
-        found["accuracy"] = Printed(melanoma, "paper, Table 3 and §5.2")
-        found["melanoma_auc"] = Printed(melanoma, "paper, Table 3 (§5.3 calls it AUC)")
+        found["accuracy"] = Printed(melanoma, f"paper, Table {table} (§5.2 calls it accuracy)")
+        found["melanoma_auc"] = Printed(melanoma, f"paper, Table {table} (§5.3 calls it AUC)")
     for name in settings["indicators"]:
-        value = paper.dice(3, row, name)
+        value = paper.dice(table, row, name)
         if value is not None and localisation.get("gradcam", {}).get(name, {}).get("t00", {}).get("dice") is not None:
-            found[f"localisation.gradcam.{name}.t00.dice"] = Printed(value, "paper, Table 3")
+            found[f"localisation.gradcam.{name}.t00.dice"] = Printed(value, f"paper, Table {table}")
     return found
 
 
@@ -72,7 +95,7 @@ def localisation_table(localisation: dict, threshold: str = "t00") -> str:
 
 
 def report(run: Run, inputs: Inputs, title: str = "") -> None:
-    """report.md with Table 3's row, the localisation tables, the figures and the notes; model_card.md."""
+    """report.md with the printed row of its table, the localisation tables, the figures and the notes; model_card.md."""
     metrics = RunFolder.of(run).read_json("metrics.json")
     settings, localisation = run.settings, metrics["localisation"]
     smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
@@ -97,7 +120,7 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     for name, label in (("t00", "0 (continuous)"), ("t06", "0.6")):
         run.write_text(f"localisation_{name}.md", f"# Localisation at threshold {label}\n\n{localisation_table(localisation, name)}")
     printed = {} if title else printed_numbers(settings, localisation)
-    title = title or f"{paper.ROW_TITLES[variant(settings)]}, {settings['backbone']} at {settings['image_size']} px"
+    title = title or run_title(settings)
     write_report(run, title, printed, notes)
     write_model_card(run, title)
 

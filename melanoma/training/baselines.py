@@ -10,18 +10,17 @@ import pandas as pd
 
 from common import device
 from common.data.pipeline import Batches
-from common.evaluation.metrics import auc
-from common.evaluation.outcome import write_metrics, write_predictions
+from common.evaluation.outcome import write_metrics
 from common.evaluation.predict import load_model
 from common.runs import Run, fit
 from melanoma import models
-from melanoma.config import CLASSES, BaselineOptions
+from melanoma.config import BaselineOptions
 from melanoma.losses import SoftDiceLoss
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve_maker
 from melanoma.training.indicator import assign, drawing_rows, full_batches, rows_with, unique
 from melanoma.training.inputs import Inputs
 from melanoma.training.pipeline import open_run
-from melanoma.training.pretraining import adam, settle_batchnorm
+from melanoma.training.pretraining import adam, diagnose, settle_batchnorm
 from melanoma.training.probes import set_logistic
 from melanoma.training.scores import score_maps, summary
 from melanoma.training.shown import SHOWN, shown_rows, write_arrays
@@ -122,11 +121,8 @@ def vat(inputs: Inputs, run_dir: Path | None) -> Run:
     index = outputs.index("melanoma")
     set_logistic(final, kernel[:, index], float(bias[index]))
     run.save_model(final)
-    diagnosed = inputs.rows("test", diagnosed=True)
-    probabilities = final.predict(Batches(inputs.images, rows=diagnosed, batch_size=64), verbose=0)
-    write_predictions(run, inputs.manifest.iloc[diagnosed], probabilities, CLASSES)
-    area = auc(inputs.melanoma[diagnosed], probabilities[:, 0])
-    write_metrics(run, s.seed, extra={"localisation": localisation_metrics(run, inputs, tables), "melanoma_auc": area})
+    extra = diagnose(run, inputs, models.with_features(final)) | {"localisation": localisation_metrics(run, inputs, tables)}
+    write_metrics(run, s.seed, extra=extra)
     return run
 
 

@@ -11,15 +11,14 @@ from keras import ops
 
 from common import device
 from common.data.pipeline import Batches
-from common.evaluation.metrics import auc
-from common.evaluation.outcome import write_metrics, write_predictions
+from common.evaluation.outcome import write_metrics
 from common.runs import Run, fit
 from melanoma import data, models
 from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.training import heatmaps
 from melanoma.training.indicator import Networks, Task, assign, make_task, train_task
 from melanoma.training.inputs import Inputs
-from melanoma.training.pretraining import ENCODER, adam, origin, pretrain
+from melanoma.training.pretraining import ENCODER, adam, diagnose, origin, pretrain
 from melanoma.training.probes import features_of, set_logistic
 from melanoma.training.scores import score_maps, summary
 from melanoma.training.shown import SHOWN, shown_rows, write_arrays
@@ -100,11 +99,7 @@ def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
 
     final, both = final_classifier(run, inputs, networks, tasks, encoders)
     run.save_model(final)
-    test = inputs.rows("test", diagnosed=True)
-    probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
-    write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES)
-    extra = {
-        "melanoma_auc": auc(inputs.melanoma[test], probabilities[:, 0]),
+    extra = diagnose(run, inputs, both) | {
         "localisation": summary(localisation, settings.seed),
         "outputs": {task.name: list(task.outputs) for task in tasks},
         "indicators": indicator_counts(inputs),

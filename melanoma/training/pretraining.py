@@ -21,10 +21,12 @@ from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.evaluation.folder import RunFolder
 from common.evaluation.outcome import write_metrics, write_predictions
+from common.evaluation.plots import save
 from common.evaluation.report import write_model_card, write_report
+from common.evaluation.tables import interval_text, number
 from common.runs import Run, fit
 from common.runs.files import plain
-from melanoma import data, models
+from melanoma import data, figures, intervals, models
 from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.losses import PairedViewsLoss
 from melanoma.training.inputs import Inputs
@@ -106,13 +108,22 @@ def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
     run.write_json("embedding_quality.json", quality)
 
     run.save_model(probe)
-    test = inputs.rows("test", diagnosed=True)
-    probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
-    write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES)
-    write_metrics(run, settings.seed, extra={"embedding_quality": quality, "dataset_b": overlap})
+    write_metrics(run, settings.seed, extra=diagnose(run, inputs, both) | {"embedding_quality": quality, "dataset_b": overlap})
     _report(run, inputs, overlap, quality, history)
     run.finish()
     return run
+
+
+def diagnose(run: Run, inputs: Inputs, both: keras.Model) -> dict[str, Any]:
+    """Write predictions.csv of the test images that have a diagnosis; returns {"melanoma_auc", "melanoma_auc_interval"}.
+
+    both: raw images -> [features, probabilities] (`models.with_features`).
+    """
+    test = inputs.rows("test", diagnosed=True)
+    probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
+    found = intervals.from_predictions(write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES))
+    between = intervals.interval([found], intervals.auc_of, inputs.settings.seed)[0]
+    return {"melanoma_auc": intervals.auc_of(found.rows), "melanoma_auc_interval": between}
 
 
 def train_simclr(run: Run, inputs: Inputs, encoder: keras.Model, normalise: keras.layers.Layer) -> pd.DataFrame:
@@ -180,12 +191,18 @@ def _report(run: Run, inputs: Inputs, overlap: dict[str, int], quality: dict, hi
     last = history.iloc[-1]
     notes = [
         "The accuracy above is a linear probe's: a logistic regression on the frozen encoder's features. The paper prints none.",
-        "k-NN (20 neighbours, cosine) and linear probe on the test images, before and after SimCLR: "
-        + "; ".join(f"{name}: {quality['before'][name]:.3f} -> {quality['after'][name]:.3f}" for name in quality["after"]),
+        f"k-NN (20 neighbours, cosine) and linear probe on {quality['after']['n']} test images, before and after SimCLR, with the 95 % "
+        "interval after it: "
+        + "; ".join(
+            f"{name}: {number(quality['before'][name], 3)} -> {number(quality['after'][name], 3)} "
+            f"{interval_text(quality['after'][f'{name}_interval'])}"
+            for name in ("knn_accuracy", "knn_auc", "probe_accuracy", "probe_auc")
+        ),
         data.overlap_note(overlap),
         f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
         data.split_note(inputs.manifest, inputs.settings.split),
     ]
+    save(figures.embedding_curves(history, synthetic=inputs.dataset.synthetic), run.path / "figures" / "simclr.png")
     title = "Subnetwork 1: SimCLR, judged by a linear probe"
     write_report(run, title, notes=notes)
     write_model_card(run, title)

@@ -1,6 +1,7 @@
 """How good frozen features are: k nearest neighbours and a linear probe."""
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from common.data.pipeline import Batches
-from common.evaluation.metrics import auc
+from melanoma import intervals
 from melanoma.training.inputs import Inputs
 
 NEIGHBOURS = 20
@@ -40,8 +41,10 @@ def fit_logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     return weights, float(model.intercept_[0] - mean @ weights)
 
 
-def embedding_quality(both: keras.Model, inputs: Inputs) -> dict[str, float]:
-    """Test accuracy and AUC for melanoma of k-NN and of a linear probe, both from the training images' features.
+def embedding_quality(both: keras.Model, inputs: Inputs) -> dict[str, Any]:
+    """Test accuracy and AUC for melanoma of k-NN and of a linear probe, both from the training images' features, with intervals and n.
+
+    Keys: knn_accuracy, knn_auc, probe_accuracy, probe_auc, each also with `_interval`, and n, the number of test images.
 
     The probe's weights are left in the model's softmax, so that it is a classifier afterwards.
     """
@@ -51,17 +54,13 @@ def embedding_quality(both: keras.Model, inputs: Inputs) -> dict[str, float]:
     weights, bias = fit_logistic(known, inputs.melanoma[train])
     set_logistic(both, weights, bias)
     votes, logits = knn_votes(known, inputs.melanoma[train], unknown), unknown @ weights + bias
-    return {
-        "knn_accuracy": float(np.mean((votes > 0.5) == truth)),
-        "knn_auc": _area(truth, votes),
-        "probe_accuracy": float(np.mean((logits > 0) == truth)),
-        "probe_auc": _area(truth, logits),
-    }
-
-
-def _area(truth: np.ndarray, scores: np.ndarray) -> float:
-    area = auc(truth, scores)
-    return float("nan") if area is None else area
+    images, quality = inputs.manifest["image"].to_numpy()[test].tolist(), {"n": len(test)}  # type: list[str], dict[str, Any]
+    for name, scores, middle in (("knn", votes, 0.5), ("probe", logits, 0.0)):
+        found = intervals.diagnosis(images, truth, scores, middle)
+        for metric, statistic in (("accuracy", intervals.accuracy_of), ("auc", intervals.auc_of)):
+            quality[f"{name}_{metric}"] = statistic(found.rows)
+            quality[f"{name}_{metric}_interval"] = intervals.interval([found], statistic, inputs.settings.seed)[0]
+    return quality
 
 
 def set_logistic(model: keras.Model, weights: np.ndarray, bias: float) -> None:

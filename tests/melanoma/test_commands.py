@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,11 @@ import pandas as pd
 import pytest
 
 from common.cli import main
+from common.errors import UsageError
 from melanoma.__main__ import COMMANDS
+from melanoma.config import AblationOptions
+from melanoma.training.inputs import load_inputs
+from melanoma.training.pretraining import origin
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -77,11 +82,36 @@ def test_the_plain_classifier_draws_one_map_for_all_indicators_and_keeps_its_own
 def test_pretraining_is_shared_and_measured(runs: Path) -> None:
     folder = runs / "pretrain-seed0"
     quality = json.loads((folder / "embedding_quality.json").read_text())
-    assert set(quality["after"]) == {"knn_accuracy", "knn_auc", "probe_accuracy", "probe_auc"}
+    names = {"knn_accuracy", "knn_auc", "probe_accuracy", "probe_auc"}
+    assert set(quality["after"]) == names | {f"{name}_interval" for name in names} | {"n"}
+    assert "](figures/simclr.png)" in (folder / "report.md").read_text()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["dataset_b"] == {"images": 17, "same_id": 0, "renamed": 1, "kept": 16}
     assert {"alignment", "uniformity"} <= set(pd.read_csv(folder / "history.csv").columns)
     assert [path.name for path in sorted(runs.glob("pretrain*"))] == ["pretrain-seed0"]
+    settings = json.loads((runs / "bio_u_net-seed0" / "config.json").read_text())["settings"]
+    assert settings["dataset_b"]["renamed"] == 1
+    assert settings["dataset_b"] == json.loads((folder / "config.json").read_text())["settings"]["dataset_b"]
+    assert "1 more because it has the id without `_downsampled`" in (runs / "bio_u_net-seed0" / "report.md").read_text()
+
+
+def test_a_run_knows_its_pretraining_whether_it_is_given_or_made(runs: Path, common: list[object]) -> None:
+    """Settings alone tell the pre-training, so that a run that makes its own and one that is given it are the same run."""
+    options = AblationOptions(
+        dataset="isic2018", data_dir=common[3], unlabelled_dir=common[5], cache_dir=common[7], backbone="mobilenetv2_035", weights="none",
+        image_size=64, epochs=1, learning_rate=0.001,
+    )  # fmt: skip
+    inputs = load_inputs(options.cell(0, "bio_u_net"))
+    recorded = json.loads((runs / "bio_u_net-seed0" / "config.json").read_text())["settings"]
+    for pretrained in (None, runs / "pretrain-seed0"):
+        found = origin(inputs, pretrained)
+        assert found == {name: recorded[name] for name in ("dataset_b", "pretrained")}
+    other = load_inputs(replace(options, temperature=0.1).cell(0, "bio_u_net"))
+    assert origin(other, None)["pretrained"] != recorded["pretrained"]
+    with pytest.raises(UsageError, match="--pretrained .*: is no run of `melanoma pretrain`"):
+        origin(inputs, runs / "f_res-seed0")
+    with pytest.raises(UsageError, match="its normalise is image, this run's weights"):
+        origin(load_inputs(replace(options, normalise="weights").cell(0, "bio_u_net")), runs / "pretrain-seed0")
 
 
 def test_tables_of_the_ablation(runs: Path) -> None:
@@ -93,7 +123,7 @@ def test_tables_of_the_ablation(runs: Path) -> None:
     assert ours["ours"] == pytest.approx(entry["dice"])
     assert ours["printed"] == pytest.approx(0.1417)
     assert "against f_Res" in (folder / "table_3.md").read_text()
-    for name in ("table_1.md", "table_6.md", "table_7.md", "figure_4.png", "figure_6.png"):
+    for name in ("table_1.md", "table_6.md", "table_7.md", "figure_1.png", "figure_4.png", "figure_6.png", "figure_7.png", "figure_10.png"):
         assert (folder / name).is_file(), name
 
 
@@ -129,6 +159,7 @@ def test_baselines_share_the_plain_classifier(runs: Path, common: list[object]) 
     plain = json.loads((runs / "f_res-seed0" / "metrics.json").read_text())["localisation"]["gradcam"]["globules"]["t00"]["dice"]
     assert methods["gradcam"]["globules"]["t00"]["dice"] == pytest.approx(plain, abs=0.01)  # the same map through the saved model
     assert (runs / "vat-seed0" / "predictions.csv").is_file()
+    assert "Dataset B: 17 images" in (runs / "vat-seed0" / "report.md").read_text()
     assert list(json.loads((runs / "unet-seed0" / "metrics.json").read_text())["localisation"]) == ["unet"]
     (folder,) = (runs / "tables").iterdir()
     assert "VAT + Grad-CAM · globules" in (folder / "table_2.md").read_text()

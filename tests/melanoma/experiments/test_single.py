@@ -1,0 +1,39 @@
+"""Which printed row a run stands beside, and what it is called."""
+
+from dataclasses import replace
+
+import pytest
+
+from melanoma.config import DESCRIBED
+from melanoma.experiments.grids import cell_name
+from melanoma.experiments.single import printed_numbers, printed_row, run_title
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "folder"),
+    [
+        ({}, (3, "bio_u_net"), "bio_u_net-seed0"),
+        ({"simclr": False}, (3, "f_res_seg"), "f_res_seg-seed0"),
+        ({"segmentation": False, "simclr": False, "tasks": "two"}, (3, "f_res"), "f_res-seed0"),
+        ({"repeats": 3}, (4, "3"), "bio_u_net-repeats3-seed0"),
+        ({"repeats": 9}, None, "bio_u_net-repeats9-seed0"),
+        ({"tasks": "two", "seed": 2}, (5, "two"), "bio_u_net-two-seed2"),
+        ({"tasks": "six", "repeats": 2}, None, "bio_u_net-repeats2-six-seed0"),
+        ({"tasks": "two", "simclr": False}, None, "f_res_seg-two-seed0"),
+        ({"order": "interleaved"}, None, "bio_u_net-interleaved-seed0"),
+    ],
+)
+def test_row_and_folder_follow_from_the_settings(changes: dict, row: tuple | None, folder: str) -> None:
+    settings = replace(DESCRIBED, **changes)
+    assert printed_row(settings.as_dict()) == row
+    assert cell_name(settings) == folder
+
+
+def test_a_run_of_table_5_is_called_that_and_stands_beside_its_numbers() -> None:
+    settings = replace(DESCRIBED, tasks="two", indicators=("globules",)).as_dict()
+    assert run_title(settings) == "Bio-U-Net, two tasks, resnet50 at 512 px"
+    printed = printed_numbers(settings, {"gradcam": {"globules": {"t00": {"dice": 0.1}}}})
+    assert printed["localisation.gradcam.globules.t00.dice"].value == 0.1416
+    assert printed["melanoma_auc"].value == 0.84
+    assert "Table 5" in printed["accuracy"].source
+    assert printed_numbers({**settings, "indicators": ["lesion"]}, {}) == {}
