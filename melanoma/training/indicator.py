@@ -73,7 +73,7 @@ class Networks:
             if batchnorm_is_folded(self.encoder):
                 keep_batchnorm_frozen(self.encoder)
         self.classifier = models.build_classifier(self.encoder, self.normalise, len(task.outputs))
-        self.classifier.compile(adam(s), self._bce(task), jit_compile=device.jit_compile())
+        self.classifier.compile(adam(s), cross_entropy(inputs, task.labels), jit_compile=device.jit_compile())
         trained = [self.classifier]
         self.segmenter = self.snapshot = self.simclr = None
         if s.segmentation:
@@ -91,12 +91,6 @@ class Networks:
         for model in trained:
             model.optimizer.build(model.trainable_variables)
         self._start = [ops.convert_to_numpy(v) for v in self.state()]
-
-    def _bce(self, task: Task) -> keras.losses.Loss:
-        if not self.settings.class_weights:
-            return keras.losses.BinaryCrossentropy(from_logits=True)
-        share = np.clip(task.labels[self.inputs.rows("train")].mean(axis=0), 1e-3, 1 - 1e-3)
-        return WeightedBinaryCrossentropy(tuple((1 - share) / share))
 
     def weights(self) -> list[keras.Variable]:
         """The variables of all networks that are trained, each once (they share the encoder)."""
@@ -117,7 +111,7 @@ class Networks:
         """Back to where the first task began."""
         assign(self.state(), self._start)
         if self.settings.class_weights:
-            self.classifier.compile(adam(self.settings), self._bce(task), jit_compile=device.jit_compile())
+            self.classifier.compile(adam(self.settings), cross_entropy(self.inputs, task.labels), jit_compile=device.jit_compile())
             self.classifier.optimizer.build(self.classifier.trainable_variables)
 
     def take_snapshot(self) -> None:
@@ -135,6 +129,14 @@ class Networks:
             return self.maker(images, weights, follow)
         finally:
             assign(self.snapshot.variables, kept)
+
+
+def cross_entropy(inputs: Inputs, labels: np.ndarray) -> keras.losses.Loss:
+    """L_BCE on logits; labels `(n, outputs)` of Dataset A. `class_weights` weighs positives by negatives / positives in training."""
+    if not inputs.settings.class_weights:
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    share = np.clip(labels[inputs.rows("train")].mean(axis=0), 1e-3, 1 - 1e-3)
+    return WeightedBinaryCrossentropy(tuple((1 - share) / share))
 
 
 def unique(variables: Any) -> list[keras.Variable]:

@@ -19,7 +19,7 @@ from common.explanation.gradcam import image_gradient
 from common.runs import Run, fit
 from melanoma import models
 from melanoma.config import Settings
-from melanoma.training.indicator import at, full_batches
+from melanoma.training.indicator import at, cross_entropy, full_batches
 from melanoma.training.inputs import Inputs
 from melanoma.training.pretraining import adam, settle_batchnorm
 
@@ -50,17 +50,23 @@ def adversarial_direction(network: keras.Model, images: Any, logits: Any, noise:
 class VirtualAdversarial(keras.Model):
     """A classifier trained with both losses; inputs (labelled images, unlabelled images), targets of the labelled ones.
 
+    Batch normalisation: the labelled pass is an ordinary training pass. Both passes of the divergence, and the one that finds the
+    direction, use the moving statistics and leave them alone, as Miyato et al. do: p and q would otherwise differ by their batches.
+
     Args:
         classifier: raw images -> logits.
         network: normalised images -> the same logits, on the same layers.
         normalise: raw to normalised images.
+        bce: loss of the labelled images on logits.
     """
 
-    def __init__(self, classifier: keras.Model, network: keras.Model, normalise: keras.layers.Layer, settings: Settings) -> None:
+    def __init__(
+        self, classifier: keras.Model, network: keras.Model, normalise: keras.layers.Layer, settings: Settings, bce: keras.losses.Loss
+    ) -> None:
         super().__init__(name="vat")
         self.classifier, self.network, self.normalise, self.settings = classifier, network, normalise, settings
         self.generator = keras.random.SeedGenerator(settings.seed)
-        self.bce = keras.losses.BinaryCrossentropy(from_logits=True)
+        self.bce = bce
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.classifier(inputs[0], training=training)
@@ -115,7 +121,7 @@ def train_vat(run: Run, inputs: Inputs, labels: np.ndarray, images_b: np.ndarray
     pixels = keras.Input(encoder.input_shape[1:])
     pooled = keras.layers.GlobalAveragePooling2D()(encoder(pixels))
     network = keras.Model(pixels, classifier.get_layer("logits")(pooled))
-    model = VirtualAdversarial(classifier, network, normalise, s)
+    model = VirtualAdversarial(classifier, network, normalise, s, cross_entropy(inputs, labels))
     model.compile(adam(s), jit_compile=device.jit_compile())
     labelled = full_batches(inputs.images, labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
     unlabelled = full_batches(images_b, rows=np.arange(len(images_b)), batch_size=s.classifier_batch, seed=s.seed)

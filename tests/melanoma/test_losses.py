@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from melanoma.losses import PairedViewsLoss, SimCLRLoss, SoftDiceLoss
+from melanoma.losses import PairedViewsLoss, SimCLRLoss, SoftDiceLoss, WeightedBinaryCrossentropy
 
 
 def simclr_by_loops(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -98,6 +98,39 @@ def test_soft_dice_averages_images_and_channels_alike() -> None:
     assert float(SoftDiceLoss()(mask, prediction)) == pytest.approx(np.mean(each), rel=1e-5)
 
 
+def weighted_bce_by_loops(labels: np.ndarray, logits: np.ndarray, weights: tuple[float, ...]) -> float:
+    """Probabilities and logarithms, one output at a time."""
+    losses = []
+    for row, scores in zip(labels, logits, strict=True):
+        for y, z, w in zip(row, scores, weights, strict=True):
+            p = 1 / (1 + math.exp(-float(z)))
+            losses.append(-(w * math.log(p) if y else math.log(1 - p)))
+    return float(np.mean(losses))
+
+
+def test_weighted_cross_entropy_equals_the_loop_and_with_ones_keras() -> None:
+    rng = np.random.default_rng(6)
+    labels, logits = (rng.random((8, 3)) > 0.6).astype("float32"), rng.normal(0, 3, (8, 3)).astype("float32")
+    weights = (1.0, 4.5, 0.25)
+    assert float(WeightedBinaryCrossentropy(weights)(labels, logits)) == pytest.approx(
+        weighted_bce_by_loops(labels, logits, weights), rel=1e-5
+    )
+    plain = float(keras.losses.BinaryCrossentropy(from_logits=True)(labels, logits))
+    assert float(WeightedBinaryCrossentropy((1.0, 1.0, 1.0))(labels, logits)) == pytest.approx(plain, rel=1e-5)
+
+
+def test_weighted_cross_entropy_by_hand_and_far_from_zero() -> None:
+    loss = WeightedBinaryCrossentropy((3.0,))
+    assert float(loss(np.ones((1, 1), "float32"), np.zeros((1, 1), "float32"))) == pytest.approx(3 * math.log(2), rel=1e-6)
+    assert float(loss(np.zeros((1, 1), "float32"), np.zeros((1, 1), "float32"))) == pytest.approx(math.log(2), rel=1e-6)
+    # log(1 + e^200) is 200, not infinity.
+    assert float(loss(np.ones((1, 1), "float32"), np.full((1, 1), -200, "float32"))) == pytest.approx(600, rel=1e-6)
+    with pytest.raises(ValueError, match="positive"):
+        WeightedBinaryCrossentropy((1.0, 0.0))
+    with pytest.raises(ValueError, match=r"\(batch, 1\)"):
+        loss(np.ones((2, 2), "float32"), np.ones((2, 2), "float32"))
+
+
 def descends_with_finite_weights(loss: keras.losses.Loss, inputs: np.ndarray, targets: np.ndarray, layers: list) -> bool:
     """Two optimiser steps leave every weight finite. That is the gradient being finite, on whichever backend runs."""
     model = keras.Sequential([keras.Input(inputs.shape[1:]), *layers])
@@ -114,7 +147,7 @@ def test_gradients_stay_finite_on_awkward_batches() -> None:
     assert descends_with_finite_weights(SoftDiceLoss(), empty, empty, [keras.layers.Conv2D(1, 1, use_bias=False, activation="relu")])
 
 
-@pytest.mark.parametrize("loss", [SimCLRLoss(0.3), PairedViewsLoss(0.3), SoftDiceLoss()])
+@pytest.mark.parametrize("loss", [SimCLRLoss(0.3), PairedViewsLoss(0.3), SoftDiceLoss(), WeightedBinaryCrossentropy((2.0, 0.5))])
 def test_losses_are_serialisable(loss: keras.losses.Loss) -> None:
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(again) is type(loss)

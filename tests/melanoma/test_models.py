@@ -58,6 +58,27 @@ def test_a_view_without_crop_or_colour_keeps_the_middle_of_a_ring() -> None:
     assert np.abs(view - rings)[:, inside].max() < 6  # bilinear interpolation of a wave of 19 pixels
 
 
+def colours_by_formula(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
+    """torchvision's adjust_brightness, adjust_contrast (about the mean grey), adjust_saturation, in that order, clipped at the end."""
+    luma = np.array([0.299, 0.587, 0.114])
+    bright = image * brightness
+    contrasted = contrast * bright + (1 - contrast) * (bright @ luma).mean()
+    return np.clip(saturation * contrasted + (1 - saturation) * (contrasted @ luma)[..., None], 0, 255)
+
+
+def test_colours_follow_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images, draws put in by hand: no turn, the whole image, no flip, then the three factors."""
+    images = np.random.default_rng(2).integers(0, 256, (2, 8, 8, 3)).astype("float32")
+    factors = [(1.3, 0.7), (0.6, 1.4), (1.2, 0.8)]
+    # Angle, side, two flips (below one half turns around), two shifts, then the colours.
+    drawn = iter([(0, 0), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0), *factors])
+    monkeypatch.setattr(keras.random, "uniform", lambda shape, low, high, seed: ops.convert_to_tensor(next(drawn), "float32"))
+    views = ops.convert_to_numpy(models.RandomView(seed=0)(images))
+    for index, (image, view) in enumerate(zip(images, views, strict=True)):
+        expected = colours_by_formula(image, *(pair[index] for pair in factors))
+        np.testing.assert_allclose(view, expected, atol=0.05)
+
+
 def test_crops_lie_inside_the_image() -> None:
     """A left-to-right ramp: with a crop of half the side every value must occur in the original, and the range is halved."""
     ramp = np.tile(np.arange(64, dtype="float32")[None, None, :, None], (8, 64, 1, 3))

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from melanoma import models
 from melanoma.training import probes
@@ -30,6 +33,14 @@ def test_folded_weights_work_on_raw_features(features: tuple[np.ndarray, np.ndar
     weights, bias = probes.fit_logistic(x, y)
     assert np.mean((x @ weights + bias > 0) == y) > 0.7
     assert np.mean(x @ weights + bias) == pytest.approx(0, abs=0.5)  # balanced classes, far from the origin
+
+
+def test_folded_weights_give_scikit_learns_decision(features: tuple[np.ndarray, np.ndarray]) -> None:
+    """The same regression in a pipeline that standardises: its decision function on raw features, value by value."""
+    x, y = features
+    weights, bias = probes.fit_logistic(x, y)
+    peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500, C=0.01)).fit(x, y)
+    assert x @ weights + bias == pytest.approx(peer.decision_function(x), abs=1e-3)
 
 
 def test_a_binary_logit_as_softmax_has_the_same_probability_and_a_score_a_class(tiny: None) -> None:
