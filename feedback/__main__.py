@@ -78,8 +78,9 @@ COMMANDS = {
     ),
     "explain": Command(
         ExplainOptions,
-        "common.explanation.sheet:explain_command",
-        "Sheet of explanations of a finished run: images as rows, methods as columns, with how faithful each map is.",
+        "feedback.training.explain:run_explain",
+        "Sheet of explanations of a finished run: images as rows, methods as columns, with how faithful each map is. Without --layer: of "
+        "the layer the run was tuned on.",
     ),
     "report": Command(
         ReportOptions, "feedback.reporting:report_command", "Make a run's report and figures again from its predictions.csv."

@@ -68,7 +68,7 @@ class Simulation:
     explanation_loss: str = "binary"
     threshold: float = 0.5  # section 3.4
     soft: bool = True
-    """Soft threshold in the loss (facts, row 5); False: the map itself."""
+    """Soft threshold in the loss (facts, row 5); False: the map itself (`--loss-threshold`)."""
     epochs: int = 40  # sections 5.3, 5.8; 20 on reduced data (5.7) and on each slice (5.4)
     batch_size: int = 1  # section 3.7
     learning_rate: float = 1e-4
@@ -163,6 +163,8 @@ class SimulateOptions(TrainOptions):
     """Jaccard loss of binary masks, its graded form, or the squared distance of pixels."""
     threshold: float | None = None
     """Share of a map's maximum from which a pixel is inside the region (thesis: 0.5)."""
+    loss_threshold: Literal["soft", "none"] | None = None
+    """In the loss the map is cut softly at --threshold (default), or taken as it is."""
     learning_rate: float | None = None
     """Learning rate for one image; a batch of N takes N times as much. Small networks with batch normalisation want about 0.003."""
     clip_norm: float | None = None
@@ -303,6 +305,8 @@ def simulation_settings(options: SimulateOptions) -> Simulation:
     given = _given(options, Simulation)
     weights = options.explanation_weight
     given["explanation_weight"] = weights[0] if weights else WEIGHTS[options.objective]
+    if options.loss_threshold is not None:
+        given["soft"] = options.loss_threshold == "soft"
     if given.get("feedback_form") == "graded" and "explanation_loss" not in given:
         given["explanation_loss"] = "graded"
     return replace(settings, **given)

@@ -1,7 +1,6 @@
 """The thesis's figures from finished runs: curves over epochs and slices, maps before and after, masks, samples, class distributions."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -172,8 +171,3 @@ def divergence(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axis.grid(True)
     axes[0, 0].legend()
     return figure
-
-
-def save_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Save figures under their names."""
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]

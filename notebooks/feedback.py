@@ -14,8 +14,8 @@
 # # Feedback: curves and maps before and after tuning
 #
 # Draws figures 5.4 to 5.15 of the thesis and the before/after maps from finished runs. `FEEDBACK_RUNS` is a folder that holds runs of
-# `python -m feedback simulate` and `slices` (also inside `tables`); without any, the notebook makes two small ones on the drawn sample,
-# which are synthetic and show only that it works.
+# `python -m feedback simulate` and `slices` (also inside `tables`), or what is published of them, such as `results/feedback`; without any,
+# the notebook makes two small ones there on the drawn sample, which are synthetic and show only that it works.
 
 # %%
 import os
@@ -30,7 +30,6 @@ from common.cli import prepare_environment  # noqa: E402
 prepare_environment()
 
 # %%
-import pandas as pd
 from IPython.display import Image, Markdown, display
 
 from feedback import figures, finished, reporting
@@ -39,7 +38,7 @@ from feedback.training.simulate import run_simulate
 
 if not finished.simulations(RUNS):
     for objective in ("explanation", "combined"):
-        run_simulate(SimulateOptions(objective=objective, epochs=2, limit=60))
+        run_simulate(SimulateOptions(objective=objective, epochs=2, limit=60, run_dir=RUNS / "notebook" / objective))
 
 # %% [markdown]
 # ## What was run
@@ -54,17 +53,16 @@ display(table)
 
 # %%
 for balance, part in table.groupby("balance", sort=False):
-    histories = {row.objective: pd.read_csv(Path(row.run) / "history.csv") for row in part.drop_duplicates("objective").itertuples()}
-    display(Markdown(f"### {reporting.balance_title(balance)}"))
-    display(figures.learning_curves(histories, synthetic=bool(part["synthetic"].any())))
+    display(Markdown(f"### {reporting.balance_title(balance)} (mean over the seeds {', '.join(map(str, sorted(set(part['seed']))))})"))
+    display(figures.learning_curves(finished.histories(part), synthetic=bool(part["synthetic"].any())))
 
 # %% [markdown]
 # ## Slices (figures 5.14 and 5.15)
 
 # %%
-slices = finished.slices(RUNS)
+slices, synthetic = finished.slices(RUNS)
 if slices:
-    display(figures.slice_curves(slices))
+    display(figures.slice_curves(slices, synthetic=synthetic))
 else:
     display(Markdown("No run of `slices` here."))
 

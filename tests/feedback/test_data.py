@@ -170,6 +170,19 @@ def test_empty_masks_everywhere(tiny):
         data.feedback_masks(isic2018(tiny), 8, tiny / "cache")
 
 
+def test_graded_lesions_are_the_depth_inside(tiny):
+    """Against the definition: the distance to the nearest pixel outside, the image's frame being outside, divided by its largest value."""
+    whole = np.full((12, 16), 255, "uint8")
+    _write(tiny / "lesion_masks" / "ISIC_0000001_segmentation.png", whole)  # reaches the frame everywhere
+    found = isic2018(tiny)
+    union = data.feedback_masks(found, 12, tiny / "cache") > 0
+    graded = data.feedback_masks(found, 12, tiny / "cache", "graded")
+    for mask, grades in zip(union, graded, strict=True):
+        outside = np.argwhere(~np.pad(mask, 1)) - 1
+        depth = np.array([[np.hypot(*(outside - (r, c)).T).min() if mask[r, c] else 0.0 for c in range(12)] for r in range(12)])
+        np.testing.assert_array_equal(grades, np.round(255 * depth / depth.max()).astype("uint8"))
+
+
 def test_no_masks_at_all(tiny):
     for path in (tiny / "lesion_masks").iterdir():
         path.unlink()

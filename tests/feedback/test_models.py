@@ -219,6 +219,19 @@ def test_fused_maps_learn_too(classifier, lesions):
     assert np.all(np.isfinite(np.asarray(logs, "float32")))
 
 
+def test_a_fused_map_is_the_mean_of_the_layers_maps(classifier, lesions):
+    """Against NumPy: each layer's map by itself, 0..1, enlarged to the larger one, averaged, and divided by its maximum again."""
+    images, layers = lesions[0][:5].astype("float32"), map_layers(classifier, stages=2)
+    assert layers == ("conv2", "normal")
+    singles = [ops.convert_to_numpy(SelfExplaining(classifier, layers=(name,)).explain(images)[1]) for name in layers]
+    large = ops.convert_to_numpy(ops.image.resize(singles[0][..., None], (8, 8), interpolation="bilinear"))[..., 0]
+    mean = (large + singles[1]) / 2
+    fused = ops.convert_to_numpy(SelfExplaining(classifier, layers=layers).explain(images)[1])
+    peaks = mean.max(axis=(1, 2), keepdims=True)
+    assert (peaks > 0).any()
+    np.testing.assert_allclose(fused, mean / np.where(peaks > 0, peaks, 1), atol=1e-5)
+
+
 def test_bad_weight_is_named(classifier):
     with pytest.raises(ValueError, match="explanation_weight 2"):
         SelfExplaining(classifier, explanation_weight=2)

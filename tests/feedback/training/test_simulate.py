@@ -12,16 +12,18 @@ import pytest
 
 from common.cli import main
 from common.errors import UsageError
-from feedback import reporting
+from common.explanation.options import ExplainOptions
+from feedback import config, reporting
 from feedback.__main__ import COMMANDS
 from feedback.config import ClippingOptions, SimulateOptions, Simulation, SlicesOptions, ThresholdsOptions
-from feedback.training import simulate, slices
+from feedback.training import base, explain, simulate, slices
 from feedback.training.clipping import run_clipping
 from feedback.training.online import LossNotFinite
 from feedback.training.search import run_search
 from feedback.training.simulate import run_simulate
 from feedback.training.slices import run_slices
 from feedback.training.thresholds import run_thresholds
+from tests.feedback.conftest import small_classifier
 
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "jaccard.csv", "metrics.json", "report.md",
          "model_card.md", "figures/curves.png", "figures/before_after.png", "figures/jaccard.png")  # fmt: skip
@@ -93,6 +95,17 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_bas
     def killed(*_):
         raise KeyboardInterrupt
 
+    class Killed(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations > 20:  # in the second of two epochs of 17 steps
+                killed()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(simulate, "tensorboard", lambda *_: [Killed()])
+        with pytest.raises(KeyboardInterrupt):
+            run_simulate(options)
+    assert (tmp_path / "again" / "checkpoints" / "tuning" / "state.npz").is_file() and not (tmp_path / "again" / "model.keras").exists()
+    _release()
     with monkeypatch.context() as patched:
         patched.setattr(simulate, "outcome_of", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -147,6 +160,42 @@ def test_search_over_lambda_chooses_on_validation(sample_cache, small_base, tmp_
     np.testing.assert_allclose(table["score"], (table["validation_accuracy"] + table["validation_jaccard"]) / 2)
     assert metrics["chosen"] == table.loc[table["score"].idxmax(), "lambda"]
     assert "Chosen on validation" in (folder / "report.md").read_text() and (folder / "figures" / "search.png").is_file()
+
+
+def test_explain_shows_the_layer_that_was_tuned(run, sample_cache):
+    assert main("feedback", COMMANDS, ["explain", str(run), "--methods", "gradcam"]) == 0
+    text = (run / "explanations" / "faithfulness.md").read_text()
+    assert (run / "explanations" / "sheet.png").is_file() and "conv2" in text
+
+
+def test_explain_asks_for_the_runs_layer(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(explain, "explain_command", asked.append)
+    explain.run_explain(ExplainOptions(run=run))
+    explain.run_explain(ExplainOptions(run=run, layer="conv1"))
+    assert [options.layer for options in asked] == ["conv2", "conv1"]
+
+
+def test_predict(run, tmp_path):
+    image = next(iter(sorted(Path(json.loads((run / "local.json").read_text())["data_dir"]).rglob("*.jpg"))))
+    assert main("feedback", COMMANDS, ["predict", str(run), str(image), "--output", str(tmp_path / "out.csv")]) == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert len(table) == 1 and {"MEL", "NV", "SCC"} <= {column.removeprefix("prob_") for column in table.columns}
+
+
+def test_simulate_without_a_base_trains_the_samples(sample_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the base goes where it goes by default
+    monkeypatch.setattr(base, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
+    monkeypatch.setitem(config.SAMPLE_BASE, "epochs", 1)
+    words = ["simulate", "--image-size", "24", "--layer", "conv2", "--epochs", "1", "--limit", "24", "--batch-size", "16"]
+    assert main("feedback", COMMANDS, [*words, "--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    (trained,) = (tmp_path / "runs" / "feedback" / "baseline").iterdir()
+    assert settings["base"] == trained.name and settings["image_size"] == 24 and (tmp_path / "run" / "report.md").is_file()
+    seen = json.loads((tmp_path / "run" / "metrics.json").read_text())["seen_by_base"]
+    assert (
+        set(seen) == {"train", "validation", "test"} and "no printed number stands beside" in (tmp_path / "run" / "report.md").read_text()
+    )
 
 
 def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):

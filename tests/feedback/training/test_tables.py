@@ -5,9 +5,30 @@ import json
 import pandas as pd
 import pytest
 
+from common.cli import main
+from common.evaluation.grid import GridOutcome
+from feedback.__main__ import COMMANDS
 from feedback.config import AuditOptions, TablesOptions
+from feedback.training import tables
 from feedback.training.audit import run_audit
 from feedback.training.tables import run_tables
+
+
+def test_one_table_in_this_process(sample_cache, small_base, tmp_path, monkeypatch):
+    def here(cells):
+        for cell in cells:
+            assert main("feedback", COMMANDS, cell.command()[3:]) == 0
+        return GridOutcome(len(cells), 0, len(cells))
+
+    monkeypatch.setattr(tables, "run_grid", here)
+    words = ["tables", "--base", str(small_base), "--layer", "conv2", "--epochs", "1", "--batch-size", "16", "--limit", "24",
+             "--objectives", "explanation", "--balances", "reduced", "--cache-dir", str(sample_cache),
+             "--run-dir", str(tmp_path / "run")]  # fmt: skip
+    assert main("feedback", COMMANDS, words) == 0
+    text = (tmp_path / "run" / "report.md").read_text()
+    for said in ("1 of 1 runs", "## The untuned model", "## Table 5.2", "## Time", "no printed number stands beside"):
+        assert said in text
+    assert pd.read_csv(tmp_path / "run" / "cells.csv")["jaccard"].notna().all()
 
 
 @pytest.mark.slow
