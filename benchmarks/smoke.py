@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 TINY = "--limit 60 --epochs 1"
+MELANOMA = f"{TINY} --image-size 64 --indicators globules streaks"
 # {runs} is a temporary folder; a command may use the run folders of the ones above it.
 COMMANDS = (
     "cervical audit --run-dir {runs}/cervical-audit",
@@ -36,8 +37,17 @@ COMMANDS = (
     "lmf predict {runs}/lmf {runs}/lmf/explanations --output {runs}/lmf.csv",
     "lmf report {runs}/lmf",
     "melanoma audit",
-    f"melanoma pretrain {TINY}",
-    f"melanoma train {TINY} --indicators globules streaks",
+    f"melanoma pretrain {MELANOMA} --run-dir {{runs}}/melanoma/pretrain-seed0",
+    f"melanoma train {MELANOMA} --reading corrected --no-simclr --run-dir {{runs}}/melanoma-train",
+    f"melanoma ablation {MELANOMA} --run-dir {{runs}}/melanoma",
+    f"melanoma repeats {MELANOMA} --rows 2 --run-dir {{runs}}/melanoma",
+    f"melanoma multitask {MELANOMA} --rows two six --run-dir {{runs}}/melanoma",
+    f"melanoma thresholds {MELANOMA} --run-dir {{runs}}/melanoma",
+    f"melanoma baselines {MELANOMA} --lime-samples 20 --lime-images 1 --run-dir {{runs}}/melanoma",
+    "melanoma tables {runs}/melanoma",
+    "melanoma explain {runs}/melanoma/bio_u_net-seed0 --methods gradcam layercam",
+    "melanoma predict {runs}/melanoma/bio_u_net-seed0 {runs}/melanoma/bio_u_net-seed0/figures/thresholds.png",
+    "melanoma report {runs}/melanoma/bio_u_net-seed0",
     f"feedback baseline {TINY} --run-dir {{runs}}/base",
     f"feedback simulate {TINY} --base {{runs}}/base --run-dir {{runs}}/simulate",
     f"feedback slices {TINY} --slices 2 --base {{runs}}/base --run-dir {{runs}}/slices",
