@@ -188,6 +188,49 @@ def test_audit_goes_on_over_broken_images_and_masks(isic: Path, tmp_path: Path) 
     assert "| globules | 19 | 21 | 0 |" in (tmp_path / "run" / "indicators.md").read_text()
 
 
+def test_thresholds_and_pretrain_find_their_runs_done(runs: Path, common: list[object]) -> None:
+    """Under --run-dir a cell is called by its settings, so Table 6 is made of the ablation's run."""
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*-seed0/finished.json")}
+    assert run("thresholds", *common, "--run-dir", runs) == 0
+    assert run("pretrain", *common, "--run-dir", runs / "pretrain-seed0") == 0
+    assert {path: path.stat().st_mtime_ns for path in runs.glob("*-seed0/finished.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "folder", "stages", "said"),
+    [
+        (("repeats", "--rows", "2"), "bio_u_net-repeats2-seed0", {"globules", "streaks"}, "2 segmentation updates an iteration"),
+        (("multitask", "--rows", "five"), "bio_u_net-five-seed0", {"all"}, "five tasks"),
+        (("multitask", "--rows", "six"), "bio_u_net-six-seed0", {"all"}, "six tasks"),
+    ],
+)
+def test_rows_of_tables_4_and_5(runs: Path, common: list[object], words: tuple[str, ...], folder: str, stages: set[str], said: str) -> None:
+    assert run(*words, *common, "--run-dir", runs) == 0
+    history = pd.read_csv(runs / folder / "history.csv")
+    assert set(history["stage"]) == {f"{stage}-{name}" for stage in ("classifier", "segmentation") for name in stages} | {"head"}
+    outputs = json.loads((runs / folder / "metrics.json").read_text())["outputs"]
+    assert "all" not in outputs or outputs["all"] == ["globules", "streaks", "melanoma"][: 3 if "six" in words else 2]
+    assert said in (runs / folder / "report.md").read_text().splitlines()[0]
+    (tables,) = (runs / "tables").iterdir()
+    assert said.split(" segm")[0].replace("updates", "repeats") in (tables / f"table_{4 if words[0] == 'repeats' else 5}.md").read_text()
+
+
+def test_the_corrected_reading_splits_by_lesion_and_draws_where_there_is_something(
+    tiny: None, common: list[object], tmp_path: Path
+) -> None:
+    words = ("--reading", "corrected", "--no-simclr", "--indicators", "globules", "--run-dir", tmp_path / "run")
+    assert run("train", *common, *words) == 0
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "whole lesions, 80/10/10" in report
+    assert "f_Res + f_Seg" in report.splitlines()[0]
+    assert {"classifier-globules", "segmentation-globules", "head"} == set(pd.read_csv(tmp_path / "run" / "history.csv")["stage"])
+
+
+def test_explain_draws_a_finished_run(runs: Path, tmp_path: Path) -> None:
+    assert run("explain", runs / "bio_u_net-seed0", "--methods", "gradcam", "--output", tmp_path / "why") == 0
+    assert list((tmp_path / "why").rglob("*.png"))
+
+
 @pytest.mark.slow
 def test_the_real_network_learns_the_sample_whole(sample_cache: Path, tmp_path: Path) -> None:
     """All five indicators, five encoders, traced steps: the default command at a smaller size."""
