@@ -1,6 +1,7 @@
 """The built networks in numbers: operations for Table 7, sizes for fig. 6."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import keras
 
@@ -8,8 +9,6 @@ from melanoma import models
 from melanoma.flops import BILLION, flops
 
 INDICATORS = 5
-
-
 PAPER = {"backbone": "resnet50", "image_size": 512, "normalise": "image", "projection": 128}  # A.2, A.3
 
 
@@ -20,15 +19,31 @@ def build(settings: dict) -> dict[str, keras.Model]:
     normalise = models.normalisation(settings["normalise"], name)
     return {
         "simclr": models.build_simclr(encoder, normalise, settings["projection"], 0),
-        "classifier": models.build_classifier(encoder, normalise, 2),
+        "classifier": models.build_classifier(encoder, normalise, 1),
         "segmentation": models.build_segmenter(encoder, name),
         "encoder": encoder,
     }
 
 
+@cache
+def _measured(*values: object) -> tuple[dict, list]:
+    """(rows of Table 7, boxes of fig. 6) of one kind of network, by the values of `PAPER`'s keys; a ResNet50's take seconds to build."""
+    settings = dict(zip(PAPER, values, strict=True))
+    built = build(settings)
+    return _counted(built), _sizes(built, settings)
+
+
 def counted(settings: dict) -> dict[str, tuple[str, float]]:
     """Row title -> (key of Table 7, billions). The training rows are three forward passes (backward is about two)."""
-    built = build(settings)
+    return _measured(*(settings[key] for key in PAPER))[0]
+
+
+def sizes(settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Fig. 6: one line a subnetwork, boxes of (name, height x width x channels)."""
+    return _measured(*(settings[key] for key in PAPER))[1]
+
+
+def _counted(built: dict[str, keras.Model]) -> dict[str, tuple[str, float]]:
     forward = {name: flops(model) / BILLION for name, model in built.items()}
     # Both views pass the encoder as one batch, which the graph counts once.
     rows = {
@@ -44,9 +59,7 @@ def counted(settings: dict) -> dict[str, tuple[str, float]]:
     return rows
 
 
-def sizes(settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
-    """Fig. 6: one line a subnetwork, boxes of (name, height x width x channels)."""
-    built = build(settings)
+def _sizes(built: dict[str, keras.Model], settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
     encoder, segmenter = built["encoder"], built["segmentation"]
 
     def shape(tensor) -> str:
@@ -62,7 +75,7 @@ def sizes(settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
     adapted = [(title, shape(segmenter.get_layer(name).output)) for title, name in (("12 heatmaps", "heatmaps"), ("adapter", "adapter"))]
     return [
         ("Subnetwork 1, SimCLR", views),
-        ("Subnetwork 2, classifier", [("image", image), *stages, ("pool", pooled), ("indicator, melanoma", "2")]),
+        ("Subnetwork 2, classifier", [("image", image), *stages, ("pool", pooled), ("indicator", "1")]),
         ("Heatmaps (Grad-CAM)", heatmaps),
         ("Subnetwork 3, U-Net", [*adapted, *stages, *ups, ("mask", shape(segmenter.output))]),
         ("Subnetwork 4, classifier", [("image", image), (f"{INDICATORS} encoders", f"{INDICATORS} x {pooled}"), ("softmax", "2")]),

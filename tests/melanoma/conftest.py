@@ -68,7 +68,9 @@ def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
     """`mobilenetv2_035` is the tiny network in this module, and TensorFlow runs its steps without tracing them, which takes longer than
     the few steps themselves. The slow tests run the real network, traced."""
     from melanoma import models
+    from melanoma.experiments import networks
 
+    networks._measured.cache_clear()  # the tiny network bears real ones' names
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "build_backbone", tiny_backbone)
         patch.setattr(models, "feature_taps", lambda name: tuple(tuple(f"s{stage}b{block}" for block in range(3)) for stage in range(4)))
@@ -82,6 +84,7 @@ def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
             tf.config.run_functions_eagerly(False)
         else:
             yield
+    networks._measured.cache_clear()
 
 
 @pytest.fixture(scope="session")
