@@ -7,7 +7,7 @@ import numpy as np
 
 from common.errors import UsageError
 from common.explanation import gradcam as g
-from common.explanation.graph import Linear, output_activation
+from common.explanation.graph import Linear, flatten, output_activation
 from common.explanation.prepared import prepared
 
 
@@ -32,6 +32,8 @@ def reference_maps(method: str, model: keras.Model, images: np.ndarray, class_we
     except ImportError as error:
         raise UsageError(f"--engine tf-keras-vis: the package cannot be imported ({error}); install requirements.txt") from None
 
+    if any(getattr(layer, "compute_dtype", "") == "bfloat16" for layer in flatten(model)[0].layers):
+        raise UsageError("--engine tf-keras-vis knows no bfloat16, in which this model computes; use --engine own")
     if method in ("scorecam", "faster-scorecam") and output_activation(model) == "sigmoid":
         # It puts a softmax on whatever it gets, so with one output every channel would weigh the same.
         raise UsageError(f"--engine tf-keras-vis: its {method} takes no model that ends in a sigmoid; use --engine own")

@@ -64,7 +64,8 @@ def choose(table: pd.DataFrame, classes: Sequence[str], seed: int) -> pd.DataFra
     return table.loc[[*picked, *errors[: min(len(classes), MOST_ROWS)]]].reset_index(drop=True)
 
 
-def _data_dir(folder: RunFolder, given: Path | None) -> Path:
+def data_dir_of(folder: RunFolder, given: Path | None) -> Path:
+    """Where a run's images lie: `given` (--data-dir), else what its local.json says. UsageError when neither is a folder."""
     path = given or (Path(folder.read_json("local.json")["data_dir"]) if folder.has("local.json") else None)
     if path is None:
         raise UsageError(f"{folder.path}: the run does not say where its images lie (no local.json): give --data-dir")
@@ -89,7 +90,7 @@ def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOpti
     rows = balanced(table, count, options.seed) if count else choose(table, classes, options.seed)
     if not len(rows):
         raise UsageError(f"{folder.path / 'predictions.csv'} holds no image with a label of the run's classes")
-    data_dir = _data_dir(folder, options.data_dir)
+    data_dir = data_dir_of(folder, options.data_dir)
     masks = _mask_files(folder)
     size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
     names = list(rows["image"])

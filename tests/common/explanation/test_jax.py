@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-CHOSEN = "fit or compiled or second_order and conv3"
+CHOSEN = "fit or compiled or second_order and conv3 or by_hand or no_gradient or images_size and layercam or algorithm_1"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed (requirements-jax.txt)")
-def test_gradients_on_jax():
-    files = ["tests/common/explanation/test_gradcam.py"]
+def test_gradients_and_maps_on_jax():
+    files = [f"tests/common/explanation/test_{name}.py" for name in ("gradcam", "cams", "scorecam")]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *files, "-k", CHOSEN]
     result = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]
