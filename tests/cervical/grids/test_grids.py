@@ -206,6 +206,7 @@ def test_default_depths_hold_the_papers():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_grid_runs_its_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
@@ -214,6 +215,7 @@ def test_a_grid_runs_its_cells(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_losses_and_depths_are_really_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))

@@ -59,6 +59,7 @@ def test_a_killed_run_equals_an_unbroken_one(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_every_stage_can_be_killed(tmp_path):
     """One run, killed in turn after the encoder's last epoch (statistics not yet recomputed), in the classifier and in the control."""
     cache = tmp_path / "cache"
