@@ -217,5 +217,7 @@ def frozen_encoders(settings: Settings, values: list[list[np.ndarray]]) -> list[
         encoder = models.build_encoder(settings.backbone, settings.image_size)
         assign(encoder.variables, weights)
         encoder.name, encoder.trainable = f"encoder_{index}", False
+        for layer in encoder.layers if len(values) > 1 else ():
+            layer.name = f"{encoder.name}_{layer.name}"  # `explain` lays the encoders out in one graph, where a name may occur once
         encoders.append(encoder)
     return encoders

@@ -5,13 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keras import ops
 
 from common.data.pipeline import Batches
+from common.explanation.graph import flatten
 from common.runs import Run
+from melanoma import models
 from melanoma.config import DESCRIBED
 from melanoma.training import pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+
+
+def test_layers_of_several_encoders_have_names_of_their_own(tiny: None) -> None:
+    """`explain` lays them out in one graph; one encoder keeps its names, by which the heatmaps' layers are found."""
+    settings = replace(DESCRIBED, backbone="mobilenetv2_035", image_size=64)
+    values = [ops.convert_to_numpy(v) for v in models.build_encoder(settings.backbone, 64).variables]
+    final = models.build_final(pipeline.frozen_encoders(settings, [values, values]), models.normalisation("image", settings.backbone))
+    flat, _ = flatten(final)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(flat(images)), ops.convert_to_numpy(final(images)), atol=1e-5)
+    (alone,) = pipeline.frozen_encoders(settings, [values])
+    assert alone.get_layer(models.heatmap_layers(settings.backbone)[-1]).name == "s3b2"
 
 
 def test_the_folded_head_decides_on_raw_features_as_the_trained_one_on_standardised(tmp_path: Path, monkeypatch, tiny: None) -> None:
