@@ -79,8 +79,8 @@ def test_groups_and_outputs_follow_table_5() -> None:
     assert heatmaps.groups_of(s) == [(name,) for name in INDICATORS]
     assert heatmaps.groups_of(replace(s, tasks="six")) == [INDICATORS]
     assert heatmaps.groups_of(replace(s, segmentation=False)) == [()]
-    one, five, six = (replace(s, tasks=tasks) for tasks in ("one", "five", "six"))
-    assert heatmaps.outputs_of(("streaks",), s, INDICATORS) == ("streaks", "melanoma")
+    one, two, five, six = (replace(s, tasks=tasks) for tasks in ("one", "two", "five", "six"))
+    assert heatmaps.outputs_of(("streaks",), two, INDICATORS) == ("streaks", "melanoma")
     assert heatmaps.outputs_of(("streaks",), one, INDICATORS) == ("streaks",)
     assert heatmaps.outputs_of(INDICATORS, five, INDICATORS) == INDICATORS
     assert heatmaps.outputs_of(INDICATORS, six, INDICATORS) == (*INDICATORS, "melanoma")
