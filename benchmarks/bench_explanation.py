@@ -219,15 +219,18 @@ def training_step(layer: str, target: float, frozen: bool = True) -> dict[str, A
 
         def call(self, inputs, training=False):
             activations = self.body(inputs, training=training)
-            return {"activations": activations, "logits": self.head(activations, training=training)}
+            # With batch normalisation at rest the map's own pass through the head gives the logits too: no second one.
+            logits = None if self.with_map and frozen else self.head(activations, training=training)
+            return {"activations": activations, "logits": logits}
 
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
             labels = ops.one_hot(y, CLASSES)
-            loss = ops.mean(keras.losses.categorical_crossentropy(labels, y_pred["logits"], from_logits=True))
-            if not self.with_map:
-                return loss
-            gradients = gradcam.class_gradients(self.head, y_pred["activations"], labels)
-            return loss + ops.mean(gradcam.map_from_gradients(y_pred["activations"], gradients))
+            logits, extra = y_pred["logits"], 0.0
+            if self.with_map:
+                gradients, own = gradcam.class_gradients(self.head, y_pred["activations"], labels, return_logits=True)
+                extra = ops.mean(gradcam.map_from_gradients(y_pred["activations"], gradients))
+                logits = own if logits is None else logits
+            return ops.mean(keras.losses.categorical_crossentropy(labels, logits, from_logits=True)) + extra
 
     images = np.repeat(picture(96), 16, axis=0)
     labels = np.arange(16) % CLASSES
