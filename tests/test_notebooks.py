@@ -39,7 +39,20 @@ def test_notebook_runs_on_the_samples(script: Path, tmp_path: Path) -> None:
     # The LMF notebook would draw the committed results, whose models are not here; in an empty folder it makes small runs of its own.
     (tmp_path / "runs").mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LMF_RUNS": str(tmp_path / "runs")}
-    words = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--execute", "--run-path", str(ROOT), "--output", str(target), str(script)]
+    words = [
+        sys.executable,
+        "-m",
+        "jupytext",
+        "--quiet",
+        "--to",
+        "ipynb",
+        "--execute",
+        "--run-path",
+        str(ROOT),
+        "--output",
+        str(target),
+        str(script),
+    ]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert jupytext.read(target).cells
