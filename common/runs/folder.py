@@ -25,7 +25,10 @@ _FINISHED = "finished.json"
 _DIGEST = "weights_sha256"
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
-_PATH_OPTIONS = ("--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output")
+_PATH_OPTIONS = (
+    "--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output", "--unlabelled-dir",
+    "--pretrained", "--network", "--boxes",
+)  # fmt: skip
 
 
 def is_finished(path: Path) -> bool:
@@ -263,4 +266,5 @@ def _shortened(before: str, word: str) -> str:
     option, equals, value = word.partition("=")
     if equals and option in _PATH_OPTIONS:
         return f"{option}={Path(value).name}"
-    return Path(word).name if before in _PATH_OPTIONS or Path(word).is_absolute() else word
+    elsewhere = Path(word).is_absolute() or word.startswith("..")
+    return Path(word).name if before in _PATH_OPTIONS or elsewhere else word

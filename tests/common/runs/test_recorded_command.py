@@ -12,6 +12,8 @@ from common.runs import folder
         ("train --run-dir=/home/somebody/run", "train --run-dir=run"),
         ("train --weights imagenet --cache-dir ../cache", "train --weights imagenet --cache-dir cache"),
         ("report /home/somebody/run", "report run"),
+        ("train --unlabelled-dir=data/lesions", "train --unlabelled-dir=lesions"),
+        ("explain run --beside ../shared/a ../shared/b", "explain run --beside a b"),
     ],
 )
 def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch, typed, recorded):
