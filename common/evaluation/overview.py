@@ -47,7 +47,8 @@ def _line(folder: Path, results: Path) -> str:
     name = f"{config.get('study', '')} {config.get('experiment', 'run')}: {Path(*inner.parts[1:]) if len(inner.parts) > 1 else inner}"
     synthetic = " (synthetic)" if metrics.get("synthetic") else ""
     data = f"{config.get('dataset', '')}{synthetic}, {config.get('split') or settings.get('split', '')}"
-    link = (Path(results.name) / inner / "report.md").as_posix()
+    page = inner / "report.md" if (folder / "report.md").is_file() else inner  # a part of a table has no report of its own
+    link = (Path(results.name) / page).as_posix()
     low_high = metrics.get("accuracy_interval") or []
     accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
     printed = report.get("printed", {}).get("accuracy")

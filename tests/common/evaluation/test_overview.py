@@ -14,6 +14,7 @@ def publish(folder: Path, accuracy: float, synthetic: bool = False) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "settings": {"loss": "npairs"}}))
     metrics = {"accuracy": accuracy, "accuracy_interval": [0.9, 0.95], "macro_f1": 0.91, "n": 812, "synthetic": synthetic}
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "report.md").write_text("# A run\n")
     (folder / "report.json").write_text(json.dumps({"printed": {"accuracy": {"value": 0.9729, "source": "Table III"}}}))
 
 
@@ -26,6 +27,8 @@ def test_a_line_a_run_with_measured_and_printed(tmp_path: Path) -> None:
         "| 0.936 (0.900 to 0.950) | 0.910 | 0.973 |"
     )
     assert "synthetic" in lines[0] and "results/a/report.md" in lines[0]
+    (tmp_path / "results" / "b" / "report.md").unlink()
+    assert "](results/b) |" in overview(tmp_path / "results")
 
 
 def test_only_what_is_between_the_markers_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
