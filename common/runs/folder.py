@@ -26,8 +26,8 @@ _DIGEST = "weights_sha256"
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
 _PATH_OPTIONS = (
-    "--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output", "--unlabelled-dir",
-    "--pretrained", "--network", "--boxes",
+    "--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output",
+    "--unlabelled-dir", "--pretrained", "--network", "--boxes",
 )  # fmt: skip
 
 
