@@ -1,6 +1,7 @@
-"""`python -m common.evaluation.overview RESULTS README.md`: one line a published run, written between the README's two markers.
+"""`python -m common.evaluation.overview RESULTS README.md`: one line a published run, in RESULTS/README.md, and the main ones in README.md.
 
 Nothing is typed by hand: the measured numbers come from metrics.json, the printed ones from report.json, the rest from config.json.
+The README shows what lies directly in RESULTS/<study>/; runs further down (the cells of a grid, controls) are for RESULTS/README.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from common.errors import UsageError
 from common.runs.files import atomic, read_json
 
+MAIN_DEPTH = 2  # <study>/<run>
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEADING = (
     "| study: command | data, split | network | n | accuracy (95 % interval) | macro F1 | printed accuracy |\n"
@@ -19,14 +21,18 @@ HEADING = (
 )
 
 
-def overview(results: Path) -> str:
-    """Markdown table of every run folder below `results` that has config.json and metrics.json, sorted by its path."""
-    lines = [_line(path.parent, results) for path in sorted(results.rglob("metrics.json")) if (path.parent / "config.json").is_file()]
-    return HEADING + "".join(lines) if lines else "No runs are published yet.\n"
+def overview(results: Path, base: str = "", depth: int | None = None) -> str:
+    """Markdown table of every run folder below `results` that has config.json and metrics.json, sorted by its path.
+
+    base: what the links begin with, with its slash. depth: leave out folders more than so many below `results`.
+    """
+    folders = [path.parent for path in sorted(results.rglob("metrics.json")) if (path.parent / "config.json").is_file()]
+    kept = [folder for folder in folders if depth is None or len(folder.relative_to(results).parts) <= depth]
+    return HEADING + "".join(_line(folder, results, base) for folder in kept) if kept else "No runs are published yet.\n"
 
 
 def write_overview(results: Path, readme: Path) -> None:
-    """Put the table between the markers of `readme`.
+    """Write the whole table to README.md of `results`, and the main runs between the markers of `readme`.
 
     Raises:
         UsageError: the markers are missing.
@@ -35,11 +41,14 @@ def write_overview(results: Path, readme: Path) -> None:
     if BEGIN not in text or END not in text:
         raise UsageError(f"{readme}: expected the lines {BEGIN} and {END}")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
+    table = overview(results, f"{results.name}/", depth=MAIN_DEPTH)
     with atomic(readme) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{overview(results)}{END}{after}", encoding="utf-8")
+        temporary.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+    with atomic(results / "README.md") as temporary:
+        temporary.write_text(f"# Every published run\n\nWritten by `make readme` from the files beside it.\n\n{overview(results)}", encoding="utf-8")
 
 
-def _line(folder: Path, results: Path) -> str:
+def _line(folder: Path, results: Path, base: str) -> str:
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
     report = read_json(folder / "report.json") if (folder / "report.json").is_file() else {}
     settings = config.get("settings", {})
@@ -48,7 +57,7 @@ def _line(folder: Path, results: Path) -> str:
     synthetic = " (synthetic)" if metrics.get("synthetic") else ""
     data = f"{config.get('dataset', '')}{synthetic}, {config.get('split') or settings.get('split', '')}"
     page = inner / "report.md" if (folder / "report.md").is_file() else inner  # a part of a table has no report of its own
-    link = (Path(results.name) / page).as_posix()
+    link = base + page.as_posix()
     low_high = metrics.get("accuracy_interval") or []
     accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
     printed = report.get("printed", {}).get("accuracy")

@@ -21,14 +21,14 @@ def publish(folder: Path, accuracy: float, synthetic: bool = False) -> None:
 def test_a_line_a_run_with_measured_and_printed(tmp_path: Path) -> None:
     publish(tmp_path / "results" / "b", 0.936)
     publish(tmp_path / "results" / "a", 0.5, synthetic=True)
-    lines = overview(tmp_path / "results").splitlines()[2:]
+    lines = overview(tmp_path / "results", "results/").splitlines()[2:]
     assert lines[1] == (
         "| [cervical contrastive: b](results/b/report.md) | sipakmed, paper, seed 3 | vgg16 | 812 "
         "| 0.936 (0.900 to 0.950) | 0.910 | 0.973 |"
     )
     assert "synthetic" in lines[0] and "results/a/report.md" in lines[0]
     (tmp_path / "results" / "b" / "report.md").unlink()
-    assert "](results/b) |" in overview(tmp_path / "results")
+    assert "](b) |" in overview(tmp_path / "results")
 
 
 def test_only_what_is_between_the_markers_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,3 +43,14 @@ def test_only_what_is_between_the_markers_changes(tmp_path: Path, capsys: pytest
     readme.write_text("no markers")
     assert main([str(tmp_path / "results"), str(readme)]) == 2
     assert BEGIN in capsys.readouterr().err
+
+
+def test_cells_of_a_grid_are_listed_beside_the_results_only(tmp_path: Path) -> None:
+    publish(tmp_path / "results" / "lmf" / "tables", 0.5)
+    publish(tmp_path / "results" / "lmf" / "tables" / "cells" / "one", 0.25)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    assert main([str(tmp_path / "results"), str(readme)]) == 0
+    assert "](results/lmf/tables/report.md)" in readme.read_text() and "cells" not in readme.read_text()
+    whole = (tmp_path / "results" / "README.md").read_text()
+    assert "](lmf/tables/report.md)" in whole and "](lmf/tables/cells/one/report.md)" in whole
