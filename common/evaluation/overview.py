@@ -45,7 +45,8 @@ def write_overview(results: Path, readme: Path) -> None:
     with atomic(readme) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
     with atomic(results / "README.md") as temporary:
-        temporary.write_text(f"# Every published run\n\nWritten by `make readme` from the files beside it.\n\n{overview(results)}", encoding="utf-8")
+        heading = "# Every published run\n\nWritten by `make readme` from the files beside it.\n\n"
+        temporary.write_text(heading + overview(results), encoding="utf-8")
 
 
 def _line(folder: Path, results: Path, base: str) -> str:
