@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.evaluation.plots import COLOURS, bars, curves, panels, save, styled
 
@@ -131,6 +132,7 @@ def slice_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
         for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
             axis.plot(table["slice"], table[column], marker="o", markersize=3, color=colour, label=name)
         axis.set(xlabel="slice (−1: before tuning)", title=title)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(True)
     axes[0, 0].legend()
     return figure
