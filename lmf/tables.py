@@ -117,7 +117,7 @@ def comparisons(found: Sequence[Pair]) -> str:
     if any(pair.found.groups for pair in found):
         lines.append(
             "\nWhere test images share a lesion or patient the intervals resample lesions or patients; McNemar's p takes images as "
-            "independent, so there it is too small.\n"
+            "independent, so there it may be too small.\n"
         )
     return markdown(header, rows, left=4) + "\n" + "".join(lines)
 

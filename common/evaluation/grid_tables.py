@@ -293,7 +293,7 @@ def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
     note = (
         "\nDifferences are method minus baseline. Intervals and the plain p hold for one comparison each; among many, some exclude zero by "
         "chance, which p (Holm) allows for. Where test images share a slide, lesion or patient the intervals resample these groups; "
-        "McNemar's p takes images as independent, so there it is too small.\n"
+        "McNemar's p takes images as independent, so there it may be too small.\n"
     )
     return markdown((*pair_by, "method", "against", "images", "resampled", *scores), rows, left=len(pair_by) + 2) + note
 

@@ -165,11 +165,11 @@ def _explanation(metrics: Mapping[str, Any]) -> str:
     if groups:
         text = (
             f"\nIntervals: 95 % percentile bootstrap of one trained model, resampling the {groups} {noun} of the {metrics['n']} test "
-            "images, since images of one are alike. They do not contain the spread between seeds or between splits. A class's precision "
-            "and recall have Wilson's intervals, which take images as independent and so are too narrow here.\n"
+            "images, since images of one may be alike. They do not contain the spread between seeds or between splits. A class's precision "
+            "and recall have Wilson's intervals, which take images as independent and so may be too narrow here.\n"
         )
         if groups <= FEW_GROUPS:
-            text += f"\nSo few {noun} show little of how they differ: the true intervals are wider.\n"
+            text += f"\nSo few {noun} show little of how they differ: the true intervals are probably wider.\n"
     else:
         text = (
             f"\nIntervals: 95 % percentile bootstrap of one trained model, resampling the {metrics['n']} test images as independent of "
@@ -236,9 +236,8 @@ def comparison_text(found: Comparison, noun: str = "groups") -> str:
     table = markdown(("", found.first, found.second, "difference", "95 % interval (paired bootstrap)"), rows)
     test = found.test
     if found.groups:
-        resampled = (
-            f"The intervals resample the {found.groups} {noun} of the images; McNemar's p takes images as independent and is too small."
-        )
+        resampled = f"The intervals resample the {found.groups} {noun} of the images; McNemar's p takes images as independent"
+        resampled += ", so it may be too small."
     else:
         resampled = "The intervals resample images and McNemar's p counts them, both as independent of each other."
     return (
