@@ -272,9 +272,9 @@ def _same_but_for_the_map(plain, mapped, images, labels) -> None:
     updates, losses = [], []
     for trainer in (plain, mapped):
         trainer.set_weights(start)
-        before = [np.asarray(variable) for variable in trainer.trainable_variables]
+        before = [np.array(variable) for variable in trainer.trainable_variables]
         losses.append(float(trainer.train_on_batch(images, labels)))
-        after = [np.asarray(variable) for variable in trainer.trainable_variables]
+        after = [np.array(variable) for variable in trainer.trainable_variables]
         updates.append(np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)]))
     _same("training step, loss less its explanation term", losses[1] - extra, losses[0], 1e-4)
     change = np.linalg.norm(updates[1] - updates[0]) / np.linalg.norm(updates[0])
