@@ -254,9 +254,9 @@ def table_7(target: Path, settings: dict) -> Path:
             rows.append(Row(f"{kind['backbone']} at {kind['image_size']} px · {name}", value, printed=beside))
     note = (
         "Billion operations, two a multiply-add, for one image. The printed 43.2 is one forward pass of ResNet50 at 512 px and 129.5 "
-        "three times that, forward and backward (DEVIATIONS, FLOPs). The printed 469.3 of the U-Net is 156.4 forward, of which 43.2 would be "
-        "the encoder's: a decoder of 113 against our 31, whose widths the paper does not state (with twice our 256 to 16 channels the U-Net "
-        "is 128.9 forward, with four times 322.7). Counted, not measured: no seed.\n"
+        "three times that, forward and backward (DEVIATIONS, FLOPs). The printed 469.3 of the U-Net is 156.4 forward, of which 43.2 would "
+        "be the encoder's: a decoder of 113 against our 31, whose widths the paper does not state (with twice our 256 to 16 channels the "
+        "U-Net is 128.9 forward, with four times 322.7). Counted, not measured: no seed.\n"
     )
     save(figures.diagram(sizes(settings), f"Bio-U-Net on {settings['backbone']} at {settings['image_size']} px"), target / "figure_6.png")
     return write_tables(target, "table_7", "Table 7: floating-point operations", rows, note)
