@@ -81,16 +81,19 @@ def open_summary(command: str, wanted: Sequence[TrainLossOptions], run_dir: Path
 
 
 def write_tables(run: Run, cells: pd.DataFrame) -> None:
-    """cells.csv, report.md and the figures of `tables`, from the finished cells."""
+    """cells.csv, comparisons.csv, report.md and the figures of `tables`, from the finished cells."""
     run.write_csv("cells.csv", cells)
     done = cells[cells["n"] > 0]
     found = tables.pairs(cells)
+    if found:
+        run.write_csv("comparisons.csv", tables.comparisons_table(found))
     backbones = list(dict.fromkeys(done["backbone"]))
     parts = [f"# LMF: {len(done)} of {len(cells)} runs\n"]
     if bool(done["synthetic"].any()):
         parts.append(SYNTHETIC)
     parts.append(setting_sentence(run, done))
-    parts.append("## Does LMF win?\n\n" + tables.comparisons(found))
+    heading = "Does LMF win?" if (done["loss"] == "lmf").any() else "Losses against each other"
+    parts.append(f"## {heading}\n\n{tables.comparisons(found)}")
     parts.append("## Ranks over data sets\n\n" + tables.ranking(done))
     parts.append("## Table 1: split\n\n" + tables.splits(done))
     for backbone in backbones:
