@@ -189,6 +189,27 @@ def sweeps(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return found
 
 
+def published_sweeps(folder: Path, runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Fig. 4's tables among the summaries of `lmf sweep` below `folder`: (title, sweep.csv) of each whose runs are not among `runs`.
+
+    A summary may be published without its runs. Scores tell whether they are there too: their folders' names may have changed.
+    """
+    known = {_score(row) for row in runs.to_dict("records")}
+    found = []
+    for path in sorted(folder.rglob("sweep.csv")):
+        table, config = RunFolder(path.parent).read_table(path.name), RunFolder(path.parent).read_json("config.json")
+        if len(table) and any(_score(row) not in known for row in table.to_dict("records")):
+            settings = {**dict.fromkeys(TRAINED_ALIKE), **config["settings"]}
+            # A summary knows its weights through its runs only.
+            named = [f"{name.replace('_', ' ')} {settings[name]}" for name in TRAINED_ALIKE if settings[name] is not None]
+            found.append((", ".join([figures.title_of(settings["dataset"]), *named, f"({path.parent.name})"]), table))
+    return found
+
+
+def _score(row: dict) -> tuple[float, ...]:
+    return (*(float(row[name]) for name in ("alpha", "beta", "seed")), round(float(row["macro_f1"]), 6))
+
+
 def side_by_side(runs: pd.DataFrame) -> list[tuple[str, list[Path]]]:
     """Fig. 3's groups among finished runs: (title, run folders) of each backbone, seed and way of training, on every data set that has
     at least two losses whose models, and the place of whose images, are here; the first run of a loss counts.

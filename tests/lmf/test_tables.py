@@ -170,6 +170,14 @@ def test_the_sweep_chooses_on_validation(tmp_path, monkeypatch):
     table = pd.read_csv(tmp_path / "sweep" / "sweep.csv")
     assert len(table) == 6 and (table["setting"] == "beta").sum() == 3
     assert (tmp_path / "sweep" / "figures" / "fig4.png").is_file()
+    # Published without its runs the summary alone gives fig. 4; where they are there too it is not drawn twice.
+    settings = {"dataset": "ham10000", "split": "paper", "reading": "described", "image_size": 64, "epochs": 3}
+    RunFolder(tmp_path / "sweep").write_json("config.json", {"settings": settings})
+    runs = collect(rows, grids.COLLECTED)
+    ((title, again),) = grids.published_sweeps(tmp_path, runs.assign(macro_f1=0.1))
+    assert title == "HAM-10K, split paper, reading described, image size 64, epochs 3, (sweep)"
+    pd.testing.assert_frame_equal(again, table)
+    assert grids.published_sweeps(tmp_path, runs) == []
 
 
 def test_printed_means_need_every_backbone():
