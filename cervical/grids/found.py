@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cervical.config import FREEZE
 from cervical.grids.losses import CONTROL
 from cervical.grids.tables import PAIR_BY, Drawn, draw_tables
 from common.errors import UsageError
@@ -26,8 +27,8 @@ TRAINED_ALIKE = ("dataset", "split", "image_size", "copies", "views", "limit")
 def finished_runs(folder: Path) -> list[GridCell]:
     """Every run of the three methods and of their control below `folder`, in the order fine-tuning, control, class costs, contrastive.
 
-    Labels: `method`, `backbone`, `reading`, `seed`, `loss`, `depth` (frozen layers) and those of `TRAINED_ALIKE`. A run with another
-    loss or other costs than the documents' is a method of its own, as in `contrastive-supcon`.
+    Labels: `method`, `backbone`, `reading`, `seed`, `loss`, `depth` (frozen layers), `weights` and those of `TRAINED_ALIKE`. A run with
+    another loss or other costs than the documents' is a method of its own, as in `contrastive-supcon`.
 
     Raises:
         UsageError: there is none.
@@ -54,7 +55,7 @@ def labels_of(config: dict[str, Any]) -> dict[str, Any]:
         method = f"contrastive-{loss}"
     elif experiment == "cost-sensitive" and settings["costs"] != "printed":
         method = f"cost-sensitive-{Path(settings['costs']).stem}"
-    own = {"method": method, "loss": loss, "depth": settings.get("freeze")}
+    own = {"method": method, "loss": loss, "depth": settings.get("freeze"), "weights": settings.get("weights")}
     shared = {name: settings.get(name) for name in ("backbone", "reading", "seed", *TRAINED_ALIKE)}
     return {**own, **shared, "views": bool(settings.get("views"))}
 
@@ -73,17 +74,24 @@ def tables_of(found: Sequence[GridCell]) -> list[tuple[str, Drawn]]:
 def told_apart(cells: Sequence[GridCell]) -> list[GridCell]:
     """The cells; those that share method, network, reading and seed get the frozen layers, or else their folder, into the method's name.
 
-    Of several controls (one for each loss) that share all that, the first stays.
+    What freezes as the tables do (the paper's layers, none of a network from scratch) keeps its name, and its printed number. Of several
+    controls (one for each loss) that share all that, the first stays.
     """
     controls: dict[Any, GridCell] = {}
     for cell in cells:
         if cell.experiment == "contrastive-control":
             controls.setdefault(_place(cell), cell)
     kept = [cell for cell in cells if cell.experiment != "contrastive-control" or controls[_place(cell)] is cell]
-    for name in (lambda cell: f"{cell.labels['depth']} frozen", lambda cell: cell.run_dir.name):
-        times = Counter(_place(cell) for cell in kept)
-        kept = [_renamed(cell, name(cell)) if times[_place(cell)] > 1 else cell for cell in kept]
-    return kept
+    times = Counter(_place(cell) for cell in kept)
+    kept = [_renamed(cell, f"{cell.labels['depth']} frozen") if times[_place(cell)] > 1 and not _usual(cell) else cell for cell in kept]
+    times = Counter(_place(cell) for cell in kept)
+    return [_renamed(cell, cell.run_dir.name) if times[_place(cell)] > 1 else cell for cell in kept]
+
+
+def _usual(cell: GridCell) -> bool:
+    """Whether as many layers are frozen as without `--freeze`; methods that freeze nothing have no other way."""
+    labels = cell.labels
+    return labels["depth"] in (None, 0 if labels["weights"] == "none" else FREEZE.get(labels["backbone"]))
 
 
 def _place(cell: GridCell) -> tuple[Any, ...]:
