@@ -81,16 +81,19 @@ def open_summary(command: str, wanted: Sequence[TrainLossOptions], run_dir: Path
 
 
 def write_tables(run: Run, cells: pd.DataFrame) -> None:
-    """cells.csv, report.md and the figures of `tables`, from the finished cells."""
+    """cells.csv, comparisons.csv, report.md and the figures of `tables`, from the finished cells."""
     run.write_csv("cells.csv", cells)
     done = cells[cells["n"] > 0]
     found = tables.pairs(cells)
+    if found:
+        run.write_csv("comparisons.csv", tables.comparisons_table(found))
     backbones = list(dict.fromkeys(done["backbone"]))
     parts = [f"# LMF: {len(done)} of {len(cells)} runs\n"]
     if bool(done["synthetic"].any()):
         parts.append(SYNTHETIC)
     parts.append(setting_sentence(run, done))
-    parts.append("## Does LMF win?\n\n" + tables.comparisons(found))
+    heading = "Does LMF win?" if (done["loss"] == "lmf").any() else "Losses against each other"
+    parts.append(f"## {heading}\n\n{tables.comparisons(found)}")
     parts.append("## Ranks over data sets\n\n" + tables.ranking(done))
     parts.append("## Table 1: split\n\n" + tables.splits(done))
     for backbone in backbones:
@@ -184,6 +187,27 @@ def sweeps(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         if len(table):
             found.append((f"{figures.title_of(str(key[0]))}, {key[1]}, {alike(key[2:])}", table))
     return found
+
+
+def published_sweeps(folder: Path, runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Fig. 4's tables among the summaries of `lmf sweep` below `folder`: (title, sweep.csv) of each whose runs are not among `runs`.
+
+    A summary may be published without its runs. Scores tell whether they are there too: their folders' names may have changed.
+    """
+    known = {_score(row) for row in runs.to_dict("records")}
+    found = []
+    for path in sorted(folder.rglob("sweep.csv")):
+        table, config = RunFolder(path.parent).read_table(path.name), RunFolder(path.parent).read_json("config.json")
+        if len(table) and any(_score(row) not in known for row in table.to_dict("records")):
+            settings = {**dict.fromkeys(TRAINED_ALIKE), **config["settings"]}
+            # A summary knows its weights through its runs only.
+            named = [f"{name.replace('_', ' ')} {settings[name]}" for name in TRAINED_ALIKE if settings[name] is not None]
+            found.append((", ".join([figures.title_of(settings["dataset"]), *named, f"({path.parent.name})"]), table))
+    return found
+
+
+def _score(row: dict) -> tuple[float, ...]:
+    return (*(float(row[name]) for name in ("alpha", "beta", "seed")), round(float(row["macro_f1"]), 6))
 
 
 def side_by_side(runs: pd.DataFrame) -> list[tuple[str, list[Path]]]:

@@ -51,7 +51,7 @@ class TablesOptions(GridOptions):
     datasets: tuple[SampleName, ...] = ("ham10000", "odir5k", "isic2019", "covid_radiography")
     """Data sets."""
     losses: tuple[LossName, ...] = ("cce", "focal", "ldam", "bwcce", "lmf")
-    """Losses; the first four are compared with lmf where it is among them."""
+    """Losses; every two of them are compared on the same test images."""
     alpha: float | None = None
     """Weight of LDAM in LMF, for every cell. Default: Table 6's, elsewhere 1."""
     beta: float | None = None

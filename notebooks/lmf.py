@@ -28,7 +28,8 @@ RUNS = next((place for place in PLACES if any(place.rglob("predictions.csv"))), 
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)  # for the processes of the grids
 os.environ.setdefault("REPLICATION_CACHE", str(ROOT / ".cache"))
-os.chdir(RUNS if os.environ.get("LMF_RUNS") else ROOT)
+MISSING = not any(RUNS.rglob("predictions.csv"))
+os.chdir(RUNS if os.environ.get("LMF_RUNS") and MISSING else ROOT)  # small runs go below the folder that was given, and nothing else does
 
 from common.cli import prepare_environment
 
@@ -50,9 +51,10 @@ def show(figure) -> None:
     display(Image(buffer.getvalue()))
 
 
-if not any(RUNS.rglob("predictions.csv")):
+SWEEP = {"grid": (0.5, 1.0), "settings": ("equal", "beta"), "image_size": 32, "epochs": 1}
+if MISSING:
     grids.tables_command(TablesOptions(datasets=("ham10000", "covid_radiography"), losses=("cce", "lmf"), image_size=32, epochs=1))
-    grids.sweep_command(SweepOptions(grid=(0.5, 1.0), settings=("equal", "beta"), image_size=32, epochs=1))
+    grids.sweep_command(SweepOptions(**SWEEP))
 
 # %% [markdown]
 # ## What was run
@@ -100,12 +102,15 @@ if not grids.side_by_side(cells):
 # %% [markdown]
 # ## Fig. 4: alpha and beta
 #
-# One figure for each data set, network and way of training in which alpha or beta was varied (`lmf sweep`).
+# One figure for each data set, network and way of training in which alpha or beta was varied (`lmf sweep`): from the runs, or from the
+# sweep.csv of a sweep that was published without them. Where there is no sweep, a small one on the drawn sample shows what it looks like.
 
 # %%
-swept = grids.sweeps(found)
+swept = grids.sweeps(found) + grids.published_sweeps(RUNS, found)
+if not swept:
+    sweep = ROOT / "runs" / "lmf" / "sweep" / "notebook"
+    grids.sweep_command(SweepOptions(**SWEEP, run_dir=sweep))
+    swept = grids.published_sweeps(sweep, found)
 for title, table in swept:
     display(Markdown(f"### {title}"))
     show(figures.alpha_beta_means(table, synthetic=bool(table["synthetic"].any())))
-if not swept:
-    print(f"no sweep of alpha or beta below {RUNS}: `lmf sweep` makes one")

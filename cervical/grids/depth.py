@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cervical.config import FREEZE, FreezeDepthOptions
 from cervical.data import load
@@ -64,6 +65,20 @@ def write_depths(run: Run, cells: list[GridCell]) -> None:
     synthetic = bool(table["synthetic"].any())
     parts = ["# Cervical cells: how many layers to freeze\n", SYNTHETIC if synthetic else ""]
     scratch = all(read_json(each.run_dir / "config.json")["weights"] == "none" for each in finished(cells))
+    for backbone, figure, text in draw_depths(table):
+        plots.save(figure, run.path / "figures" / f"depth_{backbone}.png")
+        parts += [text, f"![depth](figures/depth_{backbone}.png)\n"]
+    parts.append(f"Means over {table['seed'].nunique()} seed(s); the band is the 95 % interval of the test accuracy.\n")
+    if scratch:
+        parts.append(
+            "The networks started from random weights, so freezing keeps random layers: this shows the command, not the paper's question.\n"
+        )
+    run.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def draw_depths(table: pd.DataFrame) -> list[tuple[str, Figure, str]]:
+    """(network, accuracy against frozen layers, the same as markdown with the best depth) from cells collected with `COLLECTED`."""
+    drawn = []
     for backbone, part in table[table["n"] > 0].groupby("backbone", sort=False):
         done = part.groupby("depth")[list(SHOWN)].mean().reset_index()  # over the seeds
         lines = {
@@ -72,21 +87,16 @@ def write_depths(run: Run, cells: list[GridCell]) -> None:
         }
         bands = {"test": (done["accuracy_low"].to_numpy(), done["accuracy_high"].to_numpy())}
         title = BACKBONES[str(backbone)].title
+        synthetic = bool(part["synthetic"].any())
         figure = plots.curves(lines, "frozen layers", "accuracy", f"{title}: how much to freeze", bands, synthetic=synthetic)
-        plots.save(figure, run.path / "figures" / f"depth_{backbone}.png")
         rows = [
             [int(row["depth"]), int(row["trainable_parameters"]), number(row["validation_accuracy"]), number(row["accuracy"])]
             for row in done.to_dict("records")
         ]
         header = ("frozen layers", "trainable parameters", "validation accuracy", "test accuracy")
-        parts.append(f"## {title}\n\n{markdown(header, rows)}\n{_verdict(done, FREEZE.get(str(backbone)))}")
-        parts.append(f"![depth](figures/depth_{backbone}.png)\n")
-    parts.append(f"Means over {table['seed'].nunique()} seed(s); the band is the 95 % interval of the test accuracy.\n")
-    if scratch:
-        parts.append(
-            "The networks started from random weights, so freezing keeps random layers: this shows the command, not the paper's question.\n"
-        )
-    run.write_text("report.md", "\n".join(part for part in parts if part))
+        text = f"## {title}\n\n{markdown(header, rows)}\n{_verdict(done, FREEZE.get(str(backbone)))}"
+        drawn.append((str(backbone), figure, text))
+    return drawn
 
 
 def _verdict(done: pd.DataFrame, paper: int | None) -> str:

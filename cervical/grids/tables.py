@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -85,17 +86,36 @@ def with_controls(cells: Sequence[GridCell]) -> list[GridCell]:
     return found
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Tables and figures of some runs: markdown sections in order, the rows behind two of them, and figures by name."""
+
+    sections: list[str]
+    classes: pd.DataFrame
+    comparisons: pd.DataFrame
+    figures: dict[str, Figure]
+
+
 def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
     """cells.csv, per_class.csv, comparisons.csv, figures and report.md, from the finished cells."""
     everything = with_controls(cells)
-    table = collect(everything)
-    run.write_csv("cells.csv", table)
+    run.write_csv("cells.csv", collect(everything))
     done = finished(everything)
-    synthetic = dataset.synthetic
-    parts = [f"# Cervical cells: {len(finished(cells))} of {len(cells)} runs\n", SYNTHETIC if synthetic else "", _where(done)]
+    drawn = draw_tables(everything, done, compared(done), dataset.synthetic, dataset)
+    run.write_csv("per_class.csv", drawn.classes)
+    run.write_csv("comparisons.csv", drawn.comparisons)
+    names = [plots.save(figure, run.path / "figures" / f"{name}.png").name for name, figure in drawn.figures.items()]
+    title = f"# Cervical cells: {len(finished(cells))} of {len(cells)} runs\n"
+    figures = "## Figures 6.1, 6.2, 6.4\n\n" + "".join(f"![{name}](figures/{name})\n\n" for name in names)
+    run.write_text("report.md", "\n".join([title, *drawn.sections, figures]))
+
+
+def draw_tables(
+    everything: Sequence[GridCell], done: Sequence[GridCell], pairs: Sequence[Compared], synthetic: bool, dataset: Dataset | None = None
+) -> Drawn:
+    """Every table of the runs `done` among `everything`, whose holes show. Tables 4.1 and 4.2 count `dataset` and are left out without."""
     classes = pd.concat([class_table(each) for each in done], ignore_index=True)
-    run.write_csv("per_class.csv", classes)
-    names = []
+    parts, figures = [SYNTHETIC if synthetic else "", _where(done)], {}
     for method in dict.fromkeys(each.labels["method"] for each in everything):
         group = [each for each in everything if each.labels["method"] == method]
         rows = method_rows(method, group)
@@ -103,16 +123,15 @@ def write_tables(run: Run, cells: Sequence[GridCell], dataset: Dataset) -> None:
         parts.append(_class_markdown(classes[classes["method"] == method]))
         figure = plots_of(method, rows, group, synthetic)
         if figure is not None:
-            names.append(plots.save(figure, run.path / "figures" / f"accuracy_{method}.png").name)
-    frame = comparisons_frame(compared(done), PAIR_BY)
-    run.write_csv("comparisons.csv", frame)
+            figures[f"accuracy_{method}"] = figure
+    frame = comparisons_frame(pairs, PAIR_BY)
     parts.append("## Methods against each other, on the same test images\n\n" + comparisons_text(frame, PAIR_BY))
     parts.append(_over_seeds(done))
     parts.append("## Table IV / 7.1: previous works\n\n" + _previous(done, synthetic))
-    parts.append("## Tables 4.1 and 4.2: images\n\n" + _images(done, dataset))
+    if dataset is not None:
+        parts.append("## Tables 4.1 and 4.2: images\n\n" + _images(done, dataset))
     parts.append("## Table 6.1: settings\n\n" + _settings(done))
-    parts.append("## Figures 6.1, 6.2, 6.4\n\n" + "".join(f"![{name}](figures/{name})\n\n" for name in names))
-    run.write_text("report.md", "\n".join(part for part in parts if part))
+    return Drawn([part for part in parts if part], classes, frame, figures)
 
 
 def compared(done: Sequence[GridCell]) -> list[Compared]:
@@ -267,7 +286,7 @@ def _settings(done: Sequence[GridCell]) -> str:
 
 def _loss(method: str, each: GridCell, settings: Mapping[str, Any]) -> str:
     """The loss a run was trained with, in words; a contrastive run has one for each of its stages."""
-    if method == "cost-sensitive":
+    if method.startswith("cost-sensitive"):
         costs = read_json(each.run_dir / "metrics.json").get("costs") or [0.0]
         return (
             "log loss plus expected cost" if isinstance(costs[0], list) else f"weighted log loss (costs {settings.get('costs', MISSING)})"

@@ -6,6 +6,7 @@ import pytest
 
 from common.evaluation.folder import RunFolder
 from common.evaluation.grid import GridCell, collect
+from common.evaluation.metrics import holm
 from common.evaluation.outcome import write_metrics, write_predictions
 from lmf import figures, grids, tables
 from lmf.options import SweepOptions
@@ -76,7 +77,7 @@ def test_classwise_scores_have_the_training_counts(cells):
 
 
 def test_better_is_only_said_when_the_interval_excludes_zero(cells):
-    said = tables.conclusions(tables.pairs(cells))
+    said = tables.conclusions([pair for pair in tables.pairs(cells) if pair.loss == "lmf"])
     assert len(said) == 3
     assert "LMF is better than CCE in macro F1" in said[0] and said[0].startswith("HAM-10K")
     assert "No difference in macro F1 is shown between LMF and CCE" in said[2] and said[2].startswith("ODIR-5K")
@@ -84,8 +85,31 @@ def test_better_is_only_said_when_the_interval_excludes_zero(cells):
 
 def test_comparison_table_counts_mcnemar(cells):
     text = tables.comparisons(tables.pairs(cells))
-    assert "| HAM-10K | resnet50 | 0 | LMF - CCE |" in text
+    assert "| HAM-10K | resnet50 | 0 | LMF - CCE |" in text and "corrected for all 4 pairs" in text
     assert tables.comparisons([]).startswith("Nothing to compare")
+
+
+def test_every_two_losses_are_compared_and_holm_counts_them_all(cells):
+    found = tables.pairs(cells)
+    pairs = [(pair.dataset, pair.loss, pair.other) for pair in found]
+    assert pairs == [("ham10000", "focal", "cce"), ("ham10000", "lmf", "cce"), ("ham10000", "lmf", "focal"), ("odir5k", "lmf", "cce")]
+    plain = [pair.found.test.p_value for pair in found]
+    assert [pair.p_holm for pair in found] == pytest.approx(holm(plain)) and plain[2] < found[2].p_holm
+    table = tables.comparisons_table(found)
+    assert list(table["method"]) == ["Focal", "LMF", "LMF", "LMF"] and list(table["baseline"]) == ["CCE", "CCE", "Focal", "CCE"]
+    assert table["mcnemar_p_holm"].to_numpy() == pytest.approx(holm(plain))
+    gap = found[1].found.macro_f1.value  # LMF - CCE: the row of CCE shows it with the other sign, bold
+    line = next(line for line in tables.comparisons(found).splitlines() if line.startswith("| CCE |"))
+    assert line.split(" | ")[3].startswith(f"**{-gap:+.4f}**")
+
+
+def test_losses_are_compared_without_lmf_among_them(cells, tmp_path):
+    others = cells[cells["loss"] != "lmf"]
+    grids.write_tables(FakeRun(tmp_path), others)
+    text = (tmp_path / "report.md").read_text()
+    assert "## Losses against each other" in text and "Does LMF win?" not in text
+    (row,) = pd.read_csv(tmp_path / "comparisons.csv").to_dict("records")
+    assert (row["baseline"], row["method"], row["dataset"], row["mcnemar_p"]) == ("CCE", "Focal", "ham10000", row["mcnemar_p_holm"])
 
 
 def test_several_seeds_need_all_intervals_on_one_side(cells, tmp_path):
@@ -96,6 +120,7 @@ def test_several_seeds_need_all_intervals_on_one_side(cells, tmp_path):
             rows.append(cell(tmp_path / f"{loss}{seed}", loss=loss, seed=seed))
     said = tables.conclusions(tables.pairs(collect(rows, grids.COLLECTED)))
     assert len(said) == 1
+    assert "interval above zero in 1" in said[0] and "**" not in tables.every_pair(tables.pairs(collect(rows, grids.COLLECTED)))
     assert "no difference in macro F1 between LMF and CCE is shown by all seeds" in said[0]
     assert "interval above zero in 1, below zero in 0" in said[0]
 
@@ -145,6 +170,14 @@ def test_the_sweep_chooses_on_validation(tmp_path, monkeypatch):
     table = pd.read_csv(tmp_path / "sweep" / "sweep.csv")
     assert len(table) == 6 and (table["setting"] == "beta").sum() == 3
     assert (tmp_path / "sweep" / "figures" / "fig4.png").is_file()
+    # Published without its runs the summary alone gives fig. 4; where they are there too it is not drawn twice.
+    settings = {"dataset": "ham10000", "split": "paper", "reading": "described", "image_size": 64, "epochs": 3}
+    RunFolder(tmp_path / "sweep").write_json("config.json", {"settings": settings})
+    runs = collect(rows, grids.COLLECTED)
+    ((title, again),) = grids.published_sweeps(tmp_path, runs.assign(macro_f1=0.1))
+    assert title == "HAM-10K, split paper, reading described, image size 64, epochs 3, (sweep)"
+    pd.testing.assert_frame_equal(again, table)
+    assert grids.published_sweeps(tmp_path, runs) == []
 
 
 def test_printed_means_need_every_backbone():

@@ -1,7 +1,7 @@
 """Grid commands find the runs that single commands have made, train nothing twice, and write every table.
 
 The runs are made up: predictions drawn by a program in complete run folders. That single commands use the same folders is tested in
-tests/cervical/training/test_runs.py.
+tests/cervical/training/test_runs.py; cells are really trained in tests/cervical/grids/test_commands.py.
 """
 
 import json
@@ -211,28 +211,3 @@ def test_the_coded_reading_compares_the_broken_losses(sample_cache):
 def test_default_depths_hold_the_papers():
     depths = default_depths("mobilenetv2_035", 32)
     assert depths[0] == 0 and 100 in depths and len(depths) == 6
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_grid_runs_its_cells(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    options = TablesOptions(limit=25, image_size=32, copies=0, epochs=1, cache_dir=tmp_path / "cache")
-    assert "3 of 3 runs" in (run_tables(options) / "report.md").read_text()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_losses_and_depths_are_really_trained(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    tiny = {"limit": 25, "image_size": 32, "copies": 0, "epochs": 1, "cache_dir": tmp_path / "cache"}
-    folder = run_compare_losses(CompareLossesOptions(**tiny, reading="corrected", losses=("npairs", "supcon")))
-    cells = pd.read_csv(folder / "cells.csv")
-    assert cells["loss"].tolist() == ["npairs", "supcon", "control (cross-entropy)"] and (cells["n"] > 0).all()
-    assert len(list((tmp_path / "runs" / "cervical" / "contrastive").glob("*/control"))) == 1
-    folder = run_freeze_depth(FreezeDepthOptions(**tiny, depths=(0, 100)))
-    cells = pd.read_csv(folder / "cells.csv")
-    assert cells["depth"].tolist() == [0, 100]
-    assert cells["trainable_parameters"][0] > cells["trainable_parameters"][1]
