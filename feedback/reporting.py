@@ -7,7 +7,7 @@ from typing import Any
 from common.evaluation.report import Printed, write_model_card, write_report
 from common.evaluation.tables import interval_text, markdown, number
 from common.runs import Run, atomic, read_json
-from feedback import paper
+from feedback import faithfulness, paper
 from feedback.config import CASE_TITLES, WEIGHTS, BaseSettings, Simulation
 from feedback.isic import CLASSES
 
@@ -122,13 +122,27 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
         shown = [[line[c] if c in ("slice", "images") else number(line[c]) for c in columns] for line in metrics["slices"]]
         text += "\nTest set after each slice:\n\n" + markdown([c.replace("_", " ") for c in columns], shown)
     if "faithfulness" in metrics:
-        rows = [
-            [name.replace("_", " map, "), *(number(metrics["faithfulness"][when][name]) for when in ("before", "after"))]
-            for name in ("deletion", "insertion", "random_deletion", "random_insertion", "pointing")
-        ]  # fmt: skip
-        text += f"\nFaithfulness of the maps, {metrics['faithfulness']['after']['images']} test images (areas under RISE's curves; "
-        text += "low deletion and high insertion are better):\n\n" + markdown(("", "before", "after"), rows)
+        text += "\n" + faithfulness_section(metrics["faithfulness"])
     return text
+
+
+def faithfulness_section(found: Mapping[str, Any]) -> str:
+    """metrics.json's `faithfulness` as a table. Runs made before every image's areas were kept have means only, and no interval."""
+    change, rows = found.get("change", {}), []
+    sides = {when: faithfulness.means(found[when]) for when in ("before", "after")}
+    for name, title in faithfulness.ROWS.items():
+        if any(name not in side for side in sides.values()):
+            continue
+        cells = []
+        for when, side in sides.items():
+            interval = found[when].get(f"{name}_interval")
+            cells.append(number(side[name]) + (f" {interval_text(interval)}" if interval else ""))
+        gap = change.get(name, {"value": sides["after"][name] - sides["before"][name], "interval": None})
+        rows.append([title, *cells, number(gap["value"], sign=True), interval_text(gap["interval"])])
+    text = f"Faithfulness of the maps, {found['after']['images']} test images. {faithfulness.READING}"
+    if not change:
+        text += f"This run {faithfulness.MEANS_ONLY}.\n"
+    return text + "\n" + markdown(("", "before", "after", "change", "95 % interval (paired bootstrap)"), rows)
 
 
 def leakage_notes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:

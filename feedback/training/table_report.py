@@ -13,7 +13,7 @@ from common.evaluation.plots import save
 from common.evaluation.report import SYNTHETIC, find_metric
 from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, read_json
-from feedback import figures, paper, reporting
+from feedback import faithfulness, figures, paper, reporting
 from feedback.config import WEIGHTS
 
 METRICS = ("accuracy", "jaccard", "jaccard_deviation", "after.average_sensitivity", "after.accuracy_among_present", "minutes_per_epoch")
@@ -37,11 +37,13 @@ def write_tables(run: Run, cells: Sequence[GridCell], base: Path) -> None:
         group = [cell for cell in done if cell.labels["balance"] == balance]
         if balance == "slices":
             parts.append("## Table 5.4: slices of up-sampled data\n\n" + slices_table(group, synthetic))
+            parts.append(faithfulness_table(group))
             save(figures.slice_curves(_mean_slices(group), synthetic=synthetic), run.path / "figures" / "slices.png")
             continue
         parts.append(f"## {paper.table_title(balance)}: {reporting.balance_title(balance)}\n\n" + balance_table(group, balance, synthetic))
         parts.append("Change of the test images by the tuning (paired bootstrap over images, all seeds):\n\n" + change_table(group))
         parts.append(gradients_table(group))
+        parts.append(faithfulness_table(group))
         histories = {method(cell): pd.read_csv(cell.run_dir / "history.csv") for cell in reversed(group)}
         drawn = figures.learning_curves(dict(reversed(histories.items())), synthetic=synthetic)
         save(drawn, run.path / "figures" / f"curves_{balance}.png")
@@ -168,6 +170,61 @@ def gradients_table(cells: Sequence[GridCell]) -> str:
         "Channel weights of the map in the loss, constant (the thesis) against differentiated, after tuning (paired bootstrap over "
         "images):\n\n" + markdown(header, lines, left=2)
     )
+
+
+def faithfulness_table(cells: Sequence[GridCell]) -> str:
+    """Deletion and insertion before and after tuning, beside a random map; "" where no run measured them (--faithfulness).
+
+    Over all seeds' images where the runs kept every image's areas; a run of before that has means only, which count where its objective
+    has no other run, and then there is no interval.
+    """
+    lines, left_out = [], 0
+    for name in dict.fromkeys(map(method, cells)):
+        group = [cell for cell in cells if method(cell) == name]
+        measured = [cell for cell in group if "faithfulness" in read_json(cell.run_dir / "metrics.json")]
+        kept = [cell for cell in measured if (cell.run_dir / faithfulness.FILE).is_file()]
+        left_out += len(measured) - len(kept)
+        lines += _area_lines(name, kept) if kept else _mean_lines(name, measured)
+    if not lines:
+        return ""
+    text = f"Faithfulness of the maps. {faithfulness.READING}"
+    if left_out:
+        text += f"{left_out} of these runs {faithfulness.MEANS_ONLY}; beside a seed that has one they do not count.\n"
+    header = ("objective", "", "before", "after", "change", "95 % interval (paired bootstrap)", "images")
+    return text + "\n" + markdown(header, lines, left=2)
+
+
+def _area_lines(name: str, cells: Sequence[GridCell]) -> list[list[Any]]:
+    """Lines of the faithfulness table from every image's areas; an image in several seeds' test sets is one draw."""
+    tables = [pd.read_csv(cell.run_dir / faithfulness.FILE, dtype={"image": str}) for cell in cells]
+    table = faithfulness.with_differences(pd.concat(tables, ignore_index=True))
+    lines = []
+    for row, title in faithfulness.ROWS.items():
+        table[row] = table[f"{row}_after"] - table[f"{row}_before"]
+        if not (line := _change(name, row, table)):
+            continue
+        sides = []
+        for when in ("before", "after"):
+            column = f"{row}_{when}"
+            # Only here does the interval of one side say something: whether the map beats the random one at all.
+            interval = f" {interval_text(_interval(table, column))}" if row.endswith("_minus_random") else ""
+            sides.append(number(float(table[column].mean())) + interval)
+        lines.append([name, title, *sides, *line[2:]])
+    return lines
+
+
+def _mean_lines(name: str, cells: Sequence[GridCell]) -> list[list[Any]]:
+    """Lines of the faithfulness table from metrics.json's means, over seeds."""
+    found = [read_json(cell.run_dir / "metrics.json")["faithfulness"] for cell in cells]
+    lines = []
+    for row, title in faithfulness.ROWS.items():
+        values = [[faithfulness.means(one[when]).get(row) for when in ("before", "after")] for one in found]
+        if not values or any(value is None for pair in values for value in pair):
+            continue
+        before, after = np.mean(np.asarray(values, float), axis=0)
+        images = sum(one["after"]["images"] for one in found)
+        lines.append([name, title, number(before), number(after), number(after - before, sign=True), interval_text(None), images])
+    return lines
 
 
 def slices_table(cells: Sequence[GridCell], synthetic: bool) -> str:

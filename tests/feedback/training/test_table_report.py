@@ -9,6 +9,7 @@ import pytest
 
 from common.evaluation.grid import GridCell
 from common.runs import Run
+from feedback import reporting
 from feedback.config import TablesOptions
 from feedback.training import table_report
 from feedback.training.tables import cells_of
@@ -109,6 +110,49 @@ def test_constant_and_differentiated_weights_are_compared_on_the_same_images(cel
     assert "| combined | accuracy | 0.8750 | 0.7500 | -0.1250 |" in table
     assert "| combined | average Jaccard index | 0.3500 | 0.4000 | +0.0500 |" in table
     assert table_report.gradients_table(cells[:2]) == ""
+
+
+def _with_areas(cell: GridCell, per_image: bool, before: float, after: float) -> None:
+    """Measured on two images; the random map has deletion 0.5 before and 0.99 after, insertion 0.5."""
+    path = cell.run_dir / "metrics.json"
+    areas = {"deletion": before, "insertion": 0.6, "random_deletion": 0.5, "random_insertion": 0.5, "pointing": 0.5}
+    sides = {"before": areas, "after": {**areas, "deletion": after, "random_deletion": 0.99}}
+    means = {when: {"images": 2, **values} for when, values in sides.items()}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"faithfulness": means}))
+    if per_image:
+        columns = {f"{name}_{when}": value for when, values in sides.items() for name, value in values.items()}
+        table = pd.DataFrame({"image": IMAGES[int(cell.labels["seed"])][:2]}).assign(**columns)
+        table["deletion_after"] += [-0.1, 0.1]
+        table.to_csv(cell.run_dir / "faithfulness.csv", index=False)
+
+
+def test_faithfulness_before_and_after_with_paired_intervals_and_the_random_map(cells):
+    assert table_report.faithfulness_table(cells) == ""
+    for cell, after in zip(cells[:2], (0.8, 0.9), strict=True):
+        _with_areas(cell, True, 0.4, after)
+    table = table_report.faithfulness_table(cells)
+    lines = {line.split(" | ")[1]: line.split(" | ")[2:] for line in table.splitlines() if line.startswith("| combined |")}
+    # Deletion 0.4 on all four images before; 0.7, 0.9, 0.8, 1.0 after. b is in both seeds.
+    assert lines["deletion, map"][:3] == ["0.4000", "0.8500", "+0.4500"]
+    low, high = json.loads(lines["deletion, map"][3])
+    assert 0.3 <= low < 0.45 < high <= 0.6
+    before, after, change, *_ = lines["deletion, map − random"]
+    assert before == "-0.1000 [-0.1000, -0.1000]" and after.startswith("-0.1400 [") and change == "-0.0400"
+    (stays,) = [cells for title, cells in lines.items() if title.startswith("images whose answer stays")]
+    assert stays[:3] == ["0.0000", "1.0000", "+1.0000"] and stays[-1].startswith("4 ")
+
+
+def test_runs_that_kept_the_means_of_faithfulness_only(cells):
+    _with_areas(cells[0], False, 0.4, 0.8)
+    alone = table_report.faithfulness_table(cells)
+    assert "| combined | deletion, map − random | -0.1000 | -0.1900 | -0.0900 | – | 2 |" in alone
+    assert "1 of these runs kept the means only" in alone
+    # Beside a seed whose images are known, the means do not count.
+    _with_areas(cells[1], True, 0.4, 0.9)
+    table = table_report.faithfulness_table(cells)
+    assert "| combined | deletion, map | 0.4000 | 0.9000 | +0.5000 | [0.4000, 0.6000] | 2 |" in table and "1 of these runs" in table
+    section = reporting.faithfulness_section(json.loads((cells[0].run_dir / "metrics.json").read_text())["faithfulness"])
+    assert "means only" in section and "| deletion, map − random | -0.1000 | -0.1900 | -0.0900 | – |" in section
 
 
 def test_slices_have_seeds_deviation_and_interval(cells):
