@@ -1,11 +1,11 @@
 """report.md of a base classifier and of a simulation: measured beside printed, leakage, and what needs no network at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.evaluation.report import Printed, write_model_card, write_report
-from common.evaluation.tables import interval_text, markdown, number
+from common.evaluation.report import find_metric, write_model_card, write_report
+from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, atomic, read_json
 from feedback import faithfulness, paper
 from feedback.config import CASE_TITLES, WEIGHTS, BaseSettings, Simulation
@@ -13,37 +13,66 @@ from feedback.isic import CLASSES
 
 
 def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) -> None:
-    """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set."""
+    """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set; without them where the data are others."""
     metrics = read_json(run.path / "metrics.json")
-    printed, limit = {}, run.config["settings"].get("limit")
-    if classes == CLASSES and limit is None:
-        present = [name for name in classes if metrics["per_class"][name]["support"]]
-        for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
-            values = paper.skin_care(measure)
-            for name in present:
-                printed[f"one_vs_rest.{name}.{measure}"] = Printed(values[name], "thesis, Table 4.1")
-        whole = paper.base_on_isic2019()
-        printed["accuracy"] = Printed(whole["accuracy"], "thesis, Table 5.3, row 1")
-        printed["sensitivity.average"] = Printed(whole["average_sensitivity"], "thesis, Table 5.3, row 1")
+    limit = run.config["settings"].get("limit")
     notes = [
         *limit_notes(limit),
         "The thesis trained on ISIC 2019 with ImageNet weights; it does not state optimiser, learning rate, batch size and dropout rate.",
         f"{100 * metrics['shared_lesions']['test']:.1f} % of the test images show a lesion that is also in the training set "
         "(of the lesions that are known).",
     ]
+    if paper.differences(run.config, "base") is None and limit is None:
+        notes.insert(0, f"No printed number stands beside these: the thesis's are of ISIC 2019, these of {run.config['dataset']}.")
     empty = [name for name in classes if not metrics["per_class"][name]["support"]]
     if empty:
         notes.append(f"No image of {', '.join(empty)}: weight 0 in the loss, left out of the averages.")
     if settings.class_weights == "printed":
         notes.append("**Class weights as printed in Table 3.1: they are the class frequencies, so frequent classes were weighted up.**")
     title = f"Base classifier ({settings.backbone}) on {run.config['dataset']}"
-    write_report(run, title, printed, notes)
+    write_report(run, title, base_printed(run.config, metrics, classes), notes)
+    if section := skin_care_section(run.config, metrics):
+        insert_section(run.path / "report.md", section)
     write_model_card(
         run,
         title,
         intended="Starting point for tuning from feedback.",
-        limits=[note for note in notes if not note.startswith("The thesis")],
+        limits=[note for note in notes if not note.startswith(("The thesis", "No printed"))],
     )
+
+
+def base_printed(config: Mapping[str, Any], metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Printed]:
+    """Table 4.1 and Table 5.3's first row under the names of metrics.json: beside a base of all of ISIC 2019's eight classes only."""
+    differs = paper.differences(config, "base")
+    if differs is None or tuple(classes) != CLASSES:
+        return {}
+    printed = {}
+    for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
+        for name, value in paper.skin_care(measure).items():
+            if metrics["per_class"][name]["support"]:
+                printed[f"one_vs_rest.{name}.{measure}"] = Printed(value, "thesis, Table 4.1", differs)
+    whole, source = paper.base_on_isic2019(), "thesis, Table 5.3, row 1"
+    printed["accuracy"] = Printed(whole["accuracy"], source, differs)
+    printed["sensitivity.average"] = Printed(whole["average_sensitivity"], f"{source}, over eight classes", differs)
+    return printed
+
+
+def skin_care_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Table 3.1 beside ours, one class against the rest; "" where the data are others (`base_printed`).
+
+    A table of its own: Table 4.1 prints the same measures of the same network, made to explain itself.
+    """
+    differs = paper.differences(config, "base")
+    if differs is None or tuple(metrics["per_class"]) != CLASSES:
+        return ""
+    rows = []
+    for measure in ("accuracy", "sensitivity"):
+        for name, value in paper.skin_care(f"test_{measure}_per_class").items():
+            if metrics["per_class"][name]["support"]:
+                _, ours, interval = find_metric(metrics, f"one_vs_rest.{name}.{measure}")
+                beside = Printed(value, "thesis, Table 3.1", differs)
+                rows.append(Row(f"{name}: {measure}", ours, interval, beside, synthetic=bool(metrics.get("synthetic"))))
+    return "## Table 3.1: one class against the rest\n\n" + comparison_table(rows)
 
 
 def simulation_report(run: Run, settings: Simulation) -> None:
@@ -51,7 +80,9 @@ def simulation_report(run: Run, settings: Simulation) -> None:
     metrics = read_json(run.path / "metrics.json")
     limit = run.config["settings"].get("limit")
     source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
-    printed = {name: Printed(value, source) for name, value in printed_cells(settings, metrics, limit).items()}
+    differs = paper.differences(run.config, "simulation")
+    cells = {} if differs is None else printed_cells(settings, metrics, limit)
+    printed = {name: Printed(value, source, differs or "") for name, value in cells.items()}
     how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
     title = f"Tuning from feedback{how}: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
     notes = [*leakage_notes(run.config, metrics), *limit_notes(limit), *method_notes(settings, metrics)]
@@ -114,8 +145,8 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
         f"{interval_text(ellipse['interval'])}; of the whole image: {number(whole['mean'])}. "
         f"{after['unmarked']} of {after['images']} test images have no mask and do not count.\n\n"
         f"The untuned model on the whole simulation set ({all_images['images']} images): accuracy {number(all_images['accuracy'])}, "
-        f"average Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])} "
-        "(thesis: 0.73, 0.10).\n"
+        f"average Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])}"
+        f"{' (thesis, VGG16, base of ISIC 2019, attribute masks: 0.73, 0.10)' if metrics.get('dataset') == 'isic2018' else ''}.\n"
     )
     if metrics.get("slices"):
         columns = ("slice", "images", "accuracy", "average_sensitivity", "jaccard", "jaccard_deviation", "validation_jaccard", "minutes")
@@ -199,6 +230,9 @@ def report_command(options: Any) -> None:
 
     common_report(options)
     metrics = read_json(options.run / "metrics.json")
+    config = read_json(options.run / "config.json")
+    if config.get("experiment") == "baseline" and (section := skin_care_section(config, metrics)):
+        insert_section(options.run / "report.md", section)
     if "before" in metrics and "change" in metrics:
         insert_section(options.run / "report.md", simulation_section(metrics))
 

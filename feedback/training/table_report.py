@@ -87,13 +87,15 @@ def base_table(cell: GridCell, base: Path, synthetic: bool) -> str:
     if path.is_file():
         metrics, printed, source = read_json(path), paper.base_on_isic2019(), "thesis, Table 5.3, row 1"
         config = read_json(base / "config.json")
+        differs = paper.differences(config, "base")
+        over = sum(name != "average" for name in metrics.get("sensitivity", ()))
         for title, name, key in (
-            ("accuracy", "accuracy", "accuracy"), ("average sensitivity", "sensitivity.average", "average_sensitivity"),
+            ("accuracy", "accuracy", "accuracy"), (_average(over), "sensitivity.average", "average_sensitivity"),
             *((f"sensitivity {one}", f"sensitivity.{one}", f"sensitivity_{one}") for one in paper.SENSITIVITY_ORDER),
         ):  # fmt: skip
             known, value, interval = find_metric(metrics, name)
             if known:
-                beside = _beside(config["settings"].get("limit"), printed, key, source)
+                beside = _beside(differs, printed, key, f"{source}, over 8 classes" if key == "average_sensitivity" else source)
                 rows.append(Row(f"{config['dataset']} test: {title}", value, interval, beside, synthetic=synthetic))
     whole, printed = read_json(cell.run_dir / "metrics.json")["baseline_whole_set"], paper.simulation_row("upsampled", None)
     values = {
@@ -102,9 +104,13 @@ def base_table(cell: GridCell, base: Path, synthetic: bool) -> str:
         "average_sensitivity": (whole["average_sensitivity"], None),
     } | {f"sensitivity_{name}": (value, None) for name, value in whole["sensitivity"].items()}
     for name, (value, interval) in values.items():
-        beside = _beside(_limit(cell), printed, name, "thesis, Table 5.3, row 2")
-        rows.append(Row(f"whole simulation set: {_title(name)}", value, interval, beside, synthetic=synthetic))
-    return comparison_table(rows)
+        source = "thesis, Table 5.3, row 2" + (", over 3 classes" if name == "average_sensitivity" else "")
+        title = _average(len(whole["sensitivity"])) if name == "average_sensitivity" else _title(name)
+        beside = _beside(_differences(cell, tuned=False), printed, name, source)
+        rows.append(Row(f"whole simulation set: {title}", value, interval, beside, synthetic=synthetic))
+    # Facts, section 4.2, row 18.
+    note = "An average sensitivity is over the classes that occur: more of them in the base's own test set than in the simulation set.\n"
+    return comparison_table(rows) + "\n" + note
 
 
 def balance_table(cells: Sequence[GridCell], balance: str, synthetic: bool) -> str:
@@ -130,7 +136,7 @@ def balance_table(cells: Sequence[GridCell], balance: str, synthetic: bool) -> s
             if not known:
                 continue
             mean, deviation = mean_and_deviation(known)
-            beside = _beside(_limit(group[0]), printed, name, source)
+            beside = _beside(_differences(group[0], tuned=objective is not None), printed, name, source)
             rows.append(Row(f"{name_of_group}: {_title(name)}", mean, intervals.get(name), beside, deviation, len(known), synthetic))
     ellipse = read_json(cells[0].run_dir / "metrics.json")["ellipse"]
     text = f"A centred ellipse of each mask's own area reaches {number(ellipse['mean'])} {interval_text(ellipse['interval'])}.\n"
@@ -244,7 +250,7 @@ def slices_table(cells: Sequence[GridCell], synthetic: bool) -> str:
                 values = [value for value in values if not np.isnan(value)]
                 mean, deviation = mean_and_deviation(values) if values else (None, None)
                 interval = intervals.get(column) if label == "last" else _own_interval(tables, column)
-                beside = _beside(_limit(group[0]), printed[number_printed], column, f"thesis, Table 5.4, slice {number_printed}")
+                beside = _beside(_differences(group[0]), printed[number_printed], column, f"thesis, Table 5.4, slice {number_printed}")
                 title = f"{name}, {label} slice: {_title(column)}"
                 rows.append(Row(title, mean, interval, beside, deviation, len(values), synthetic))
     return comparison_table(rows)
@@ -331,9 +337,18 @@ def _limit(cell: GridCell) -> int | None:
     return read_json(cell.run_dir / "config.json")["settings"].get("limit")
 
 
-def _beside(limit: int | None, printed: Mapping[str, float], name: str, source: str) -> Printed | None:
-    """The printed cell; none beside a run on a part of the images."""
-    return Printed(printed[name], source) if limit is None and name in printed else None
+def _differences(cell: GridCell, tuned: bool = True) -> str | None:
+    """In what the thesis's run differs from a cell; None where the data, the method or the number of images are others."""
+    return paper.differences(read_json(cell.run_dir / "config.json"), "simulation", tuned)
+
+
+def _beside(differs: str | None, printed: Mapping[str, float], name: str, source: str) -> Printed | None:
+    """The printed cell, and in what its run `differs`; none beside other data, another method or a part of the images (None)."""
+    return Printed(printed[name], source, differs) if differs is not None and name in printed else None
+
+
+def _average(classes: int) -> str:
+    return "average sensitivity" + (f" over {classes} classes" if classes else "")
 
 
 def _title(name: str) -> str:

@@ -31,8 +31,8 @@ def _cell(folder: Path, balance: str, objective: str, kind: str, seed: int, righ
     path = folder / f"{balance}-{objective}-{kind}-seed{seed}"
     path.mkdir(parents=True)
     settings = {
-        "dataset": "isic2018", "backbone": "small", "image_size": 24, "base_dataset": "ham10000", "split": "paper", "reading": "described",
-        "layer": "conv2", "gradients": kind, "batch_size": 8, "masks": ["mask_lesion"],
+        "dataset": "isic2018", "backbone": "vgg16", "image_size": 24, "base_dataset": "isic2019", "split": "paper", "reading": "described",
+        "layer": "conv2", "gradients": kind, "batch_size": 8, "masks": ["mask_streaks"],
     }  # fmt: skip
     (path / "config.json").write_text(json.dumps({"dataset": "isic2018", "settings": settings}))
     before = [True, True, False, False]
@@ -85,7 +85,22 @@ def test_a_balance_table_holds_means_over_seeds_with_intervals_beside_the_printe
     assert _line(table, "combined, differentiated: accuracy")[1] == "0.7500 ± 0.3536"
     # The untuned row: Jaccard index 0.1 for every image, so its interval has no width.
     assert _line(table, "untuned: average Jaccard index")[1:5] == ["0.1000 ± 0.0000", "0.1000", "+0.0000", "[0.1000, 0.1000]"]
+    # The thesis has no such objective: its weights are constants.
+    assert _line(table, "combined, differentiated: accuracy")[2] == "–"
     assert "A centred ellipse of each mask's own area reaches 0.5000 [0.4000, 0.6000]" in table
+
+
+def test_a_run_unlike_the_thesiss_names_the_difference_and_takes_none(cells):
+    def changed(**values):
+        path = cells[0].run_dir / "config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"settings": config["settings"] | values, "dataset": values.get("dataset", "isic2018")}))
+        return _line(table_report.balance_table(cells[:1], "none", synthetic=False), "combined: accuracy")
+
+    line = changed(backbone="mobilenetv2_035", base_dataset="ham10000", masks=["mask_lesion"])
+    assert line[2:4] == ["0.7000", "not comparable"] and line[5] == "–"
+    assert line[-1] == "thesis, Table 5.1 (VGG16; base of ISIC 2019; attribute masks)"
+    assert changed(dataset="ham10000")[2] == "–" and changed(limit=100)[2] == "–" and changed(feedback="wrong")[2] == "–"
 
 
 def test_a_change_table_holds_after_minus_before(cells):
@@ -167,13 +182,20 @@ def test_slices_have_seeds_deviation_and_interval(cells):
 def test_the_baseline_rows(cells, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
-    (base / "config.json").write_text(json.dumps({"dataset": "isic2019", "settings": {}}))
-    (base / "metrics.json").write_text(
-        json.dumps({"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}, "sensitivity": {"average": 0.4}})
-    )
+    sensitivity = {"MEL": 0.3, "NV": 0.5, "BKL": 0.4, "average": 0.4}
+    scores = {"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}, "sensitivity": sensitivity}
+    (base / "config.json").write_text(json.dumps({"dataset": "isic2019", "settings": {"backbone": "vgg16"}}))
+    (base / "metrics.json").write_text(json.dumps(scores))
     table = table_report.base_table(cells[0], base, synthetic=False)
     assert _line(table, "isic2019 test: accuracy")[1:5] == ["0.6000", "0.7100", "-0.1100", "[0.5000, 0.7000]"]
-    assert _line(table, "isic2019 test: average sensitivity")[1:3] == ["0.4000", "0.7100"]
+    # Facts, section 4.2, row 18: the two averages are over other classes.
+    line = _line(table, "isic2019 test: average sensitivity over 3 classes")
+    assert line[1:3] == ["0.4000", "0.7100"] and line[-1] == "thesis, Table 5.3, row 1, over 8 classes"
+    line = _line(table, "whole simulation set: average sensitivity over 2 classes")
+    assert line[-1] == "thesis, Table 5.3, row 2, over 3 classes"
+    (base / "config.json").write_text(json.dumps({"dataset": "ham10000", "settings": {"backbone": "vgg16"}}))
+    other = table_report.base_table(cells[0], base, synthetic=False)
+    assert _line(other, "ham10000 test: accuracy")[2:4] == ["–", "–"]
     assert _line(table, "whole simulation set: accuracy")[1:3] == ["0.5000", "0.7300"]
     assert _line(table, "whole simulation set: average Jaccard index")[1:3] == ["0.1000", "0.1000"]
 
