@@ -116,6 +116,27 @@ def test_a_finished_run_is_left_alone(run, sample_cache, small_base):
         run_simulate(_options(sample_cache, small_base, run, balance="upsampled", faithfulness=2, epochs=3))
 
 
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--fuse-stages", "2"], {"fuse_stages": 2}),
+        (["--feedback-form", "graded"], {"feedback_form": "graded", "explanation_loss": "graded"}),
+        (["--explanation-loss", "distance"], {"explanation_loss": "distance"}),
+    ],
+    ids=["fused", "graded", "distance"],
+)
+def test_the_theses_future_work_runs(words, kept, sample_cache, small_base, tmp_path, monkeypatch):
+    """From the options to the report; its figures are the same as any other run's, and drawn above."""
+    monkeypatch.setattr(simulate.figures, "simulation_figures", lambda *_: None)
+    small = ["--epochs", "1", "--batch-size", "16", "--limit", "24", "--layer", "conv2", "--base", str(small_base)]
+    places = ["--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]
+    assert main("feedback", COMMANDS, ["simulate", *words, *small, *places]) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert kept.items() <= settings.items()
+    history, metrics = pd.read_csv(tmp_path / "run" / "history.csv"), json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert np.isfinite(history["explanation"]).all() and 0 <= metrics["jaccard"] <= 1
+
+
 def test_thresholds(run, sample_cache):
     run_thresholds(ThresholdsOptions(run=run, cache_dir=sample_cache))
     table = pd.read_csv(run / "thresholds.csv")
@@ -240,7 +261,7 @@ def test_simulate_without_a_base_trains_the_samples(sample_cache, tmp_path, monk
 
 
 def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
-    """The runs themselves are stood in for: that a loss breaks off and how is tested below, that clipping is set in test_online.py."""
+    """What is made of the runs, which are stood in for; the next test trains them."""
 
     def runs(options):
         options.run_dir.mkdir(parents=True)
@@ -265,6 +286,17 @@ def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
     for other in ({"layer": "conv1"}, {"gradients": "differentiated"}, {"explanation_weight": (0.2,)}):
         with pytest.raises(UsageError, match="other settings"):
             run_clipping(_options(sample_cache, small_base, folder, ClippingOptions, **chosen, **other))
+
+
+def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache, small_base, tmp_path):
+    """A step of 80 times the gradient: as it is, it throws the weights far away; of a norm of 0.01 at most, it moves them by 0.8."""
+    chosen = {"rates": (10.0,), "clip_norm": 0.01, "epochs": 2, "batch_size": 8, "limit": 24}
+    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
+    clipped, free = pd.read_csv(folder / "clipping.csv").to_dict("records")
+    assert (clipped["clip_norm"], free["clip_norm"]) == (0.01, 0.0)
+    assert clipped["outcome"] != "not finite" and clipped["highest_loss"] < 5
+    assert free["outcome"] == "not finite" or free["highest_loss"] > 20 * clipped["highest_loss"]
+    assert (folder / "figures" / "divergence.png").is_file()
 
 
 def test_a_loss_that_breaks_in_a_later_epoch_leaves_a_usable_model(sample_cache, small_base, tmp_path, monkeypatch, capsys):
