@@ -36,9 +36,9 @@ def test_script_is_a_notebook_whose_imports_exist(script: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_notebook_runs_on_the_samples(script: Path, tmp_path: Path) -> None:
     target = tmp_path / f"{script.stem}.ipynb"
-    # The LMF notebook would draw the committed results, whose models are not here; in an empty folder it makes small runs of its own.
+    # These notebooks would draw the committed results, whose models are not here; in an empty folder they make small runs of their own.
     (tmp_path / "runs").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LMF_RUNS": str(tmp_path / "runs")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **dict.fromkeys(("LMF_RUNS", "FEEDBACK_RUNS"), str(tmp_path / "runs"))}
     words = [
         sys.executable,
         "-m",

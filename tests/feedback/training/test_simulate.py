@@ -119,15 +119,14 @@ def test_a_finished_run_is_left_alone(run, sample_cache, small_base):
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
-        (["--fuse-stages", "2"], {"fuse_stages": 2}),
-        (["--feedback-form", "graded"], {"feedback_form": "graded", "explanation_loss": "graded"}),
-        (["--explanation-loss", "distance"], {"explanation_loss": "distance"}),
+        (["--fuse-stages", "2", "--feedback-form", "graded"], {"fuse_stages": 2, "feedback_form": "graded", "explanation_loss": "graded"}),
+        (["--explanation-loss", "distance"], {"fuse_stages": 1, "explanation_loss": "distance"}),
     ],
-    ids=["fused", "graded", "distance"],
+    ids=["fused and graded", "distance"],
 )
 def test_the_theses_future_work_runs(words, kept, sample_cache, small_base, tmp_path, monkeypatch):
-    """From the options to the report; its figures are the same as any other run's, and drawn above."""
-    monkeypatch.setattr(simulate.figures, "simulation_figures", lambda *_: None)
+    """From the options to the report."""
+    _no_figures(monkeypatch)
     small = ["--epochs", "1", "--batch-size", "16", "--limit", "24", "--layer", "conv2", "--base", str(small_base)]
     places = ["--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]
     assert main("feedback", COMMANDS, ["simulate", *words, *small, *places]) == 0
@@ -176,6 +175,12 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_bas
     # The untuned scores come from before the interruption, not from the tuned weights that were restored.
     for name in ("jaccard.csv", "faithfulness.csv"):
         assert (again / name).read_bytes() == (run / name).read_bytes()
+
+
+def _no_figures(monkeypatch) -> None:
+    """Without a run's figures, which are half of its time and drawn in the tests above."""
+    monkeypatch.setattr(simulate.figures, "simulation_figures", lambda *_: None)
+    monkeypatch.setattr("common.evaluation.plots.standard_figures", lambda *_: [])
 
 
 def _release() -> None:
@@ -288,8 +293,9 @@ def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
             run_clipping(_options(sample_cache, small_base, folder, ClippingOptions, **chosen, **other))
 
 
-def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache, small_base, tmp_path):
+def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache, small_base, tmp_path, monkeypatch):
     """A step of 80 times the gradient: as it is, it throws the weights far away; of a norm of 0.01 at most, it moves them by 0.8."""
+    _no_figures(monkeypatch)
     chosen = {"rates": (10.0,), "clip_norm": 0.01, "epochs": 2, "batch_size": 8, "limit": 24}
     folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
     clipped, free = pd.read_csv(folder / "clipping.csv").to_dict("records")
