@@ -1,7 +1,7 @@
 """Explanations against their peers: Score-CAM and twelve Grad-CAM maps (tf-keras-vis), LIME (lime), Grad-CAM inside a training step.
 
-Every comparison with a package first checks that both sides give the same numbers, then times them in interleaved pairs. A training
-step with the map in its loss computes another loss than the plain step, so there is nothing to be equal; the tests check its gradients.
+Every comparison first checks that both sides give the same numbers, then times them in interleaved pairs. A training step with the map
+in its loss computes another loss than the plain step: there the logits and the classification part must be equal, and the updates not.
 Weights are random: time does not depend on them. Memory is measured in processes of their own, as the growth of the resident set; extra
 memory is the median of three such processes a side, in turn.
 """
@@ -224,13 +224,18 @@ def training_step(layer: str, target: float, frozen: bool = True) -> dict[str, A
             return {"activations": activations, "logits": logits}
 
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            _, classification, extra = self.parts(y, y_pred)
+            return classification + extra
+
+        def parts(self, y, y_pred):
+            """Logits, classification loss and explanation term."""
             labels = ops.one_hot(y, CLASSES)
             logits, extra = y_pred["logits"], 0.0
             if self.with_map:
                 gradients, own = gradcam.class_gradients(self.head, y_pred["activations"], labels, return_logits=True)
                 extra = ops.mean(gradcam.map_from_gradients(y_pred["activations"], gradients))
                 logits = own if logits is None else logits
-            return ops.mean(keras.losses.categorical_crossentropy(labels, logits, from_logits=True)) + extra
+            return logits, ops.mean(keras.losses.categorical_crossentropy(labels, logits, from_logits=True)), extra
 
     images = np.repeat(picture(96), 16, axis=0)
     labels = np.arange(16) % CLASSES
@@ -239,6 +244,7 @@ def training_step(layer: str, target: float, frozen: bool = True) -> dict[str, A
         trainer = Trainer(with_map)
         trainer.compile(optimizer=keras.optimizers.SGD(1e-4), jit_compile=keras.backend.backend() == "jax")
         trainers.append(trainer)
+    _same_but_for_the_map(*trainers, images, labels)
     times = interleaved(*(lambda t=t: t.train_on_batch(images, labels) for t in reversed(trainers)), PAIRS, warmup=2)
     return row(
         f"training step, Grad-CAM at {layer}, BN {'frozen' if frozen else 'trained'}: times the plain step",
@@ -247,6 +253,33 @@ def training_step(layer: str, target: float, frozen: bool = True) -> dict[str, A
         at_most=True,
         detail=f"{times.ours:.3f} s against {times.peer:.3f} s, MobileNetV2, 16 images at 96 px",
     )
+
+
+def _same_but_for_the_map(plain, mapped, images, labels) -> None:
+    """Raises AssertionError unless both trainers classify alike from the same weights, and the map changes a step.
+
+    Logits and classification loss to 1e-5; the explanation term is finite, above 0, and the one that `train_on_batch` adds; and its
+    gradient makes the step another one by at least 1 % of the plain step's length.
+    """
+    import numpy as np
+
+    start = plain.get_weights()
+    mapped.set_weights(start)
+    logits, classification, _ = (np.asarray(part) for part in plain.parts(labels, plain(images, training=True)))
+    own_logits, own_classification, extra = (np.asarray(part) for part in mapped.parts(labels, mapped(images, training=True)))
+    _same("training step, logits", own_logits, logits, 1e-5 * np.abs(logits).max())
+    _same("training step, classification loss", own_classification, classification, 1e-5)
+    updates, losses = [], []
+    for trainer in (plain, mapped):
+        trainer.set_weights(start)
+        before = [np.array(variable) for variable in trainer.trainable_variables]
+        losses.append(float(trainer.train_on_batch(images, labels)))
+        after = [np.array(variable) for variable in trainer.trainable_variables]
+        updates.append(np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)]))
+    _same("training step, loss less its explanation term", losses[1] - extra, losses[0], 1e-4)
+    change = np.linalg.norm(updates[1] - updates[0]) / np.linalg.norm(updates[0])
+    if not (extra > 0 and np.isfinite(change) and change > 0.01):
+        raise AssertionError(f"training step: explanation term {extra:.3g} changes the update by {change:.3g}, expected over 0.01")
 
 
 def memory_growth() -> dict[str, Any]:
@@ -342,7 +375,7 @@ def _same(what: str, ours, theirs, tolerance: float) -> None:
 
     difference = float(np.abs(np.asarray(ours, "float64") - np.asarray(theirs, "float64")).max())
     if not difference < tolerance:
-        raise AssertionError(f"{what}: ours and the package's differ by {difference:.3g}, more than {tolerance:g}")
+        raise AssertionError(f"{what}: ours and the peer's differ by {difference:.3g}, more than {tolerance:g}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from common.evaluation.report import find_metric, write_model_card, write_report
 from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, atomic, read_json
+from common.runs.files import write_json
 from feedback import faithfulness, paper
 from feedback.config import CASE_TITLES, WEIGHTS, BaseSettings, Simulation
 from feedback.isic import CLASSES
@@ -79,16 +80,23 @@ def simulation_report(run: Run, settings: Simulation) -> None:
     """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, the ellipse, the printed numbers."""
     metrics = read_json(run.path / "metrics.json")
     limit = run.config["settings"].get("limit")
-    source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
-    differs = paper.differences(run.config, "simulation")
-    cells = {} if differs is None else printed_cells(settings, metrics, limit)
-    printed = {name: Printed(value, source, differs or "") for name, value in cells.items()}
+    printed = simulation_printed(run.config, settings, metrics)
     how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
     title = f"Tuning from feedback{how}: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
     notes = [*leakage_notes(run.config, metrics), *limit_notes(limit), *method_notes(settings, metrics)]
     write_report(run, title, printed, notes)
     insert_section(run.path / "report.md", simulation_section(metrics))
     write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:3])
+
+
+def simulation_printed(config: Mapping[str, Any], settings: Simulation, metrics: Mapping[str, Any]) -> dict[str, Printed]:
+    """The printed cell of a run on the thesis's images and with its method (`paper.differences`); empty for any other."""
+    differs = paper.differences(config, "simulation")
+    if differs is None:
+        return {}
+    source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
+    cells = printed_cells(settings, metrics, config["settings"].get("limit"))
+    return {name: Printed(value, source, differs) for name, value in cells.items()}
 
 
 def printed_cells(settings: Simulation, metrics: Mapping[str, Any], limit: int | None = None) -> dict[str, float]:
@@ -225,16 +233,32 @@ def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def report_command(options: Any) -> None:
-    """`report RUN`: the common report again, with this study's own section under its first table."""
+    """`report RUN`: the common report again, with this study's own section under its first table.
+
+    Which printed numbers belong beside the run is decided anew: report.json may come from a time when the rule was another.
+    """
     from common.evaluation.report import report_command as common_report
 
+    config, metrics = read_json(options.run / "config.json"), read_json(options.run / "metrics.json")
+    path = options.run / "report.json"
+    if path.is_file() and config.get("experiment") in ("baseline", "simulate", "slices"):
+        printed = _printed_anew(config, metrics)
+        kept = {name: {key: value for key, value in vars(item).items() if value != ""} for name, item in printed.items()}
+        write_json(path, read_json(path) | {"printed": kept})
     common_report(options)
     metrics = read_json(options.run / "metrics.json")
-    config = read_json(options.run / "config.json")
     if config.get("experiment") == "baseline" and (section := skin_care_section(config, metrics)):
         insert_section(options.run / "report.md", section)
     if "before" in metrics and "change" in metrics:
         insert_section(options.run / "report.md", simulation_section(metrics))
+
+
+def _printed_anew(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Printed]:
+    if config["experiment"] == "baseline":
+        return base_printed(config, metrics, tuple(config["classes"]))
+    stored = config["settings"]
+    settings = Simulation(**{name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored})
+    return simulation_printed(config, settings, metrics)
 
 
 def insert_section(path: Path, section: str) -> None:

@@ -22,6 +22,8 @@ from keras import ops
 READINGS = ("described", "coded")
 CODED_SCALE = 30.0
 TINY = 1e-12
+# Taken from the plain cross-entropy, LDAM multiplies that one's float32 rounding by e^margin: harmless up to here, not at 30 * 0.5.
+LARGEST_SHARED_MARGIN = 1.0
 
 
 def inverse_weights(class_counts: Sequence[int]) -> np.ndarray:
@@ -53,19 +55,31 @@ def ldam_values(logits, labels, class_margins, scale: float = 1.0):
     return cross_entropies(shifted if scale == 1 else scale * shifted, labels)
 
 
-def focal_values(logits, labels, gamma: float):
-    """Eq. 6 for each sample, `(batch,)`: (1 - p_y)^gamma * -log p_y.
+def shared_ldam_values(cross_entropy, against, sample_margins):
+    """Eq. 5 at scale 1 for each sample from its cross-entropy (eq. 1), 1 - p_y and its class's margin, all `(batch,)`.
 
-    1 - p_y is taken from the cross-entropy as -expm1(-ce), without cancellation near p_y = 1, and kept above `TINY`: for gamma < 1 the
-    slope of the power is infinite at 0, and infinity times zero would be NaN.
+    With u = e^{z_y - Delta} eq. 5 is -log p + log(p + (1 - p) e^Delta) = ce + log1p((1 - p) (e^Delta - 1)): only positive terms, so
+    nothing cancels. For margins up to `LARGEST_SHARED_MARGIN`; `ldam_values` takes any.
     """
-    values = cross_entropies(logits, labels)
-    return ops.power(ops.maximum(-ops.expm1(-values), TINY), gamma) * values
+    return cross_entropy + ops.log1p(against * ops.expm1(sample_margins))
 
 
-def balanced_focal_values(logits, labels, gamma: float, class_margins):
-    """Eq. 7 for each sample, `(batch,)`: alpha_y * (1 - p_y)^gamma * -log p_y, the balance alpha being the margins of eq. 4 `(K,)`."""
-    return focal_values(logits, labels, gamma) * ops.take(ops.convert_to_tensor(class_margins, "float32"), labels, axis=0)
+def focal_values(cross_entropy, against, gamma: float):
+    """Eq. 6 for each sample from its cross-entropy and 1 - p_y, all `(batch,)`: (1 - p_y)^gamma * -log p_y."""
+    return ops.power(against, gamma) * cross_entropy
+
+
+def probability_against(cross_entropy):
+    """1 - p_y of each sample, `(batch,)`: -expm1(-ce), without cancellation near p_y = 1.
+
+    Kept above `TINY`: for gamma < 1 the slope of the focal loss's power is infinite at 0, and infinity times zero would be NaN.
+    """
+    return ops.maximum(-ops.expm1(-cross_entropy), TINY)
+
+
+def of_class(per_class, labels):
+    """Each sample's entry of an array `(K,)`: `(batch,)` float32."""
+    return ops.take(ops.convert_to_tensor(per_class, "float32"), labels, axis=0)
 
 
 class ImbalanceLoss(keras.losses.Loss, abc.ABC):
@@ -93,14 +107,14 @@ class ImbalanceLoss(keras.losses.Loss, abc.ABC):
 
     def weighted(self, values, labels, class_weights):
         """Each sample's value times its class weight; in the coded reading scaled so that the plain mean is sum(w v) / sum(w)."""
-        weights = ops.take(ops.convert_to_tensor(class_weights, "float32"), labels, axis=0)
+        weights = of_class(class_weights, labels)
         return values * (weights / ops.mean(weights) if self.coded else weights)
 
     def call(self, y_true, y_pred):
         # float32 whatever comes in: with scale 30 a float16 logit of 2200 would already overflow.
         logits = ops.cast(y_pred, "float32")
         labels = self._checked_labels(y_true, logits)
-        known = ops.clip(labels, 0, logits.shape[-1] - 1)
+        known = ops.mod(labels, logits.shape[-1])
         return ops.where(ops.equal(known, labels), self.values(logits, known), float("nan"))
 
     def _checked_labels(self, y_true, logits):
@@ -172,9 +186,9 @@ class FocalLoss(ImbalanceLoss):
         self.class_margins = None if class_counts is None else margins(class_counts, max_margin)
 
     def values(self, logits, labels):
-        if self.class_margins is None:
-            return focal_values(logits, labels, self.gamma)
-        return balanced_focal_values(logits, labels, self.gamma, self.class_margins)
+        cross_entropy = cross_entropies(logits, labels)
+        values = focal_values(cross_entropy, probability_against(cross_entropy), self.gamma)
+        return values if self.class_margins is None else values * of_class(self.class_margins, labels)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "gamma": self.gamma, "max_margin": self.max_margin}
@@ -211,8 +225,14 @@ class LMFLoss(LDAMLoss):
         self.alpha, self.beta, self.gamma = at_least_zero("alpha", alpha), at_least_zero("beta", beta), at_least_zero("gamma", gamma)
 
     def values(self, logits, labels):
-        focal = balanced_focal_values(logits, labels, self.gamma, self.class_margins)
-        return self.alpha * super().values(logits, labels) + self.beta * focal
+        # Cross-entropy is by far the dearest operation, and both parts are functions of the same one unless LDAM's logits are scaled.
+        cross_entropy, sample_margins = cross_entropies(logits, labels), of_class(self.class_margins, labels)
+        against = probability_against(cross_entropy)
+        if self.scale == 1 and not self.coded and self.max_margin <= LARGEST_SHARED_MARGIN:
+            ldam = shared_ldam_values(cross_entropy, against, sample_margins)
+        else:
+            ldam = super().values(logits, labels)
+        return self.alpha * ldam + self.beta * sample_margins * focal_values(cross_entropy, against, self.gamma)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}

@@ -114,6 +114,11 @@ def comparisons(found: Sequence[Pair]) -> str:
         rows.append([*where, *values])
     header = ("data set", "backbone", "seed", "pair", "macro F1", "95 % interval", "accuracy", "95 % interval", "McNemar p")
     lines = [f"- {sentence}\n" for sentence in conclusions(found)]
+    if any(pair.found.groups for pair in found):
+        lines.append(
+            "\nWhere test images share a lesion or patient the intervals resample lesions or patients; McNemar's p takes images as "
+            "independent, so there it may be too small.\n"
+        )
     return markdown(header, rows, left=4) + "\n" + "".join(lines)
 
 

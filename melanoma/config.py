@@ -106,7 +106,8 @@ class MelanomaOptions(TrainOptions):
     """Indicators to learn, of those whose masks are there (globules milia_like_cyst negative_network pigment_network streaks, or
     lesion). Default: all that are there."""
     missing_mask: Literal["error", "empty"] = "error"
-    """What an image without one of the mask files means: an error that lists them, or an empty mask."""
+    """What an image without one of the mask files means: an error that lists them, or an empty mask. Images may be of any sizes, mixed:
+    each is resized with its masks. A mask that is not binary, or not of its image's size, is an error with either value."""
     normalise: Literal["image", "weights"] | None = None
     """`image`: each image to zero mean and unit variance (A.3), then to the weights' range. `weights`: the weights' fixed constants."""
     learning_rate: float | None = None

@@ -3,7 +3,9 @@
 Dataset A is ISIC 2018 Task 2 as distributed: images `ISIC_x.jpg`, masks `ISIC_x_attribute_<indicator>.png`, in any folders below
 the data folder; images below a folder called `…Validation…` are the official validation set. Folders `images/` and `lesion_masks/`
 (`ISIC_x_segmentation.png`) give the single indicator `lesion`. Task 2 has no diagnoses: they come from the ISIC 2019 ground truth
-(DEVIATIONS, FLOPs). Dataset B is any folder of images, minus what also is in Dataset A.
+(DEVIATIONS, "Further deviations"). Images may be of any sizes, mixed: each is resized to the network's square together with its masks. A
+mask of another size than its image is refused, since nothing says which part of the image it belongs to. Dataset B is any folder of images,
+minus what also is in Dataset A.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Intervals of the diagnosis over test images, for one run or for several seeds together (percentile bootstrap)."""
+"""Intervals of the diagnosis and of differences of two rows' diagnoses, for one run or several seeds together (percentile bootstrap)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from common.evaluation.metrics import auc, percentile_interval
-from common.evaluation.statistics import resample_indices
+from common.evaluation.statistics import Difference, resample_indices
 from melanoma.config import CLASSES
 
 RESAMPLES = 1000
@@ -57,3 +57,28 @@ def interval(runs: Sequence[Diagnosis], statistic: Callable[[np.ndarray], float 
         if len(defined) == len(runs):
             draws.append(np.mean(defined))
     return (list(percentile_interval(np.array(draws))) if 2 * len(draws) >= RESAMPLES else None), len(images)
+
+
+def difference(
+    pairs: Sequence[tuple[Diagnosis, Diagnosis]], statistic: Callable[[np.ndarray], float | None], seed: int = 0
+) -> tuple[Difference | None, int]:
+    """(Mean over the pairs of statistic(second) - statistic(first) with its 95 % interval, number of different images).
+
+    pairs: the two runs of one seed each. Of a pair those images count that both have, and a resample draws the same ones for both, so what
+    makes an image hard cancels, as it does not between two intervals of `interval`. None where a statistic or the interval is undefined.
+    """
+    joined = []
+    for one, two in pairs:
+        images = sorted(set(one.images) & set(two.images))
+        sides = [run.rows[pd.Series(range(len(run.images)), index=run.images)[images].to_numpy()] for run in (one, two)]
+        joined.append(Diagnosis(images, np.concatenate(sides, axis=1)))
+
+    def gap(rows: np.ndarray) -> float | None:
+        first, second = statistic(rows[:, :3]), statistic(rows[:, 3:])
+        return None if first is None or second is None else second - first
+
+    values = [gap(pair.rows) for pair in joined]
+    if not values or None in values:
+        return None, len({image for pair in joined for image in pair.images})
+    between, count = interval(joined, gap, seed)
+    return (None if between is None else Difference(float(np.mean(values)), *between)), count

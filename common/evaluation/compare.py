@@ -7,14 +7,18 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
-from common.evaluation.metrics import class_indices, macro_f1
-from common.evaluation.outcome import read_predictions
-from common.evaluation.statistics import RESAMPLES, Difference, McNemar, mcnemar, paired_bootstrap
+from common.evaluation.metrics import averages, class_indices, confusions_by_group, macro_f1, resampled_confusions
+from common.evaluation.outcome import common_groups, read_predictions
+from common.evaluation.statistics import RESAMPLES, Difference, McNemar, group_numbers, mcnemar, paired_bootstrap, percentile_interval
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`second` against `first` on the same `n` images; differences are second − first with 95 % paired bootstrap intervals."""
+    """`second` against `first` on the same `n` images; differences are second − first with 95 % paired bootstrap intervals.
+
+    groups: number of slides, lesions or patients that the intervals resample, None where they resample images. `test` always counts
+    images as independent.
+    """
 
     first: str
     second: str
@@ -24,6 +28,7 @@ class Comparison:
     accuracy: Difference
     macro_f1: Difference
     test: McNemar
+    groups: int | None = None
 
     def verdict(self) -> str:
         """One sentence. "Better" is said only when the interval excludes zero."""
@@ -47,9 +52,11 @@ def compare_predictions(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Comparison:
-    """Compare two predictions tables (`image`, `label`, `predicted`), joined on `image`.
+    """Compare two predictions tables (`image`, `label`, `predicted`, perhaps `group`), joined on `image`.
 
-    Raises UsageError unless both hold the same images with the same labels: scores on different test images cannot be paired.
+    Intervals resample whole groups where images share them, the same groups for both (`statistics.bootstrap_interval`).
+    Raises UsageError unless both hold the same images with the same labels and, where both name any, the same groups: scores on
+    different test images cannot be paired.
     """
     joined = first[["image", "label", "predicted"]].merge(
         second[["image", "label", "predicted"]], on="image", how="outer", suffixes=("_1", "_2"), indicator=True, validate="one_to_one"
@@ -59,6 +66,10 @@ def compare_predictions(
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {alone} test images occur in only one of them")
     if (joined["label_1"] != joined["label_2"]).any():
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: their labels differ")
+    try:
+        groups = common_groups((first, second))
+    except UsageError as error:
+        raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {error}") from None
     truth = class_indices(joined["label_1"], classes)
     called = [class_indices(joined[f"predicted_{index}"], classes) for index in (1, 2)]
     rows = [np.stack([truth, each], axis=1) for each in called]
@@ -67,16 +78,35 @@ def compare_predictions(
         return macro_f1(pairs[:, 0], pairs[:, 1], len(classes))
 
     right = [each == truth for each in called]
+    numbers = group_numbers(None if groups is None else joined["image"].map(groups))
+    if numbers is None:
+        accuracy = paired_bootstrap(right[0], right[1], seed=seed, resamples=resamples)
+        f1 = paired_bootstrap(rows[0], rows[1], score, seed=seed, resamples=resamples)
+    else:
+        by_group = [confusions_by_group(truth, each, numbers, len(classes)) for each in called]
+        accuracy, f1 = _differences(by_group[0], by_group[1], seed, resamples)
     return Comparison(
         first=names[0],
         second=names[1],
         n=len(truth),
         accuracies=(float(right[0].mean()), float(right[1].mean())),
         macro_f1s=(score(rows[0]), score(rows[1])),
-        accuracy=paired_bootstrap(right[0], right[1], seed=seed, resamples=resamples),
-        macro_f1=paired_bootstrap(rows[0], rows[1], score, seed=seed, resamples=resamples),
+        accuracy=accuracy,
+        macro_f1=f1,
         test=mcnemar(truth, called[0], called[1]),
+        groups=None if numbers is None else int(numbers.max()) + 1,
     )
+
+
+def _differences(first: np.ndarray, second: np.ndarray, seed: int, resamples: int) -> tuple[Difference, Difference]:
+    """Differences of accuracy and macro F1 from confusion matrices by group `(G, K, K)`, the same groups drawn for both."""
+    values = [averages(each.sum(axis=0)) for each in (first, second)]
+    draws = [averages(resampled_confusions(each, resamples, seed)) for each in (first, second)]
+    accuracy, f1 = (
+        Difference(values[1][name] - values[0][name], *percentile_interval(draws[1][name] - draws[0][name]))
+        for name in ("accuracy", "macro_f1")
+    )
+    return accuracy, f1
 
 
 def compare_runs(first: Any, second: Any, names: tuple[str, str], seed: int = 0) -> Comparison:

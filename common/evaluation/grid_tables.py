@@ -11,10 +11,18 @@ from common.errors import UsageError
 from common.evaluation.compare import Comparison, compare_runs, verdict
 from common.evaluation.folder import RunFolder
 from common.evaluation.grid import GridCell
-from common.evaluation.metrics import class_indices, class_scores, confusion
-from common.evaluation.outcome import read_predictions
+from common.evaluation.metrics import class_indices, class_scores, confusion, confusions_by_group, resampled_confusions
+from common.evaluation.outcome import GROUP, common_groups, read_predictions
 from common.evaluation.report import find_metric
-from common.evaluation.statistics import Difference, holm, mean_and_deviation, paired_bootstrap, percentile_interval, resample_indices
+from common.evaluation.statistics import (
+    Difference,
+    group_numbers,
+    holm,
+    mean_and_deviation,
+    paired_bootstrap,
+    percentile_interval,
+    resample_indices,
+)
 from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
 
 Key = tuple[Any, ...]
@@ -41,8 +49,9 @@ def seed_rows(
     """One row a group of cells: mean and deviation of `metric` over its seeds, an interval, and the printed number of `printed[key]`.
 
     The interval of several seeds is a bootstrap over test images that all of them share (each resample scores every seed's model on the
-    same images and takes the mean); of one seed the one in metrics.json. Without shared images, or for a metric that the confusion
-    matrix does not give, there is none. A group without any finished cell has `measured` None.
+    same images and takes the mean), or over their slides, lesions or patients where images share those; of one seed the one in
+    metrics.json. Without shared images, or for a metric that the confusion matrix does not give, there is none. A group without any
+    finished cell has `measured` None.
     """
     rows = []
     for key, group in grouped(cells, by).items():
@@ -64,7 +73,10 @@ def seed_rows(
 
 
 def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 1000, seed: int = 0) -> list[float] | None:
-    """95 % bootstrap interval of a metric's mean over models that share their test images; None when they do not, or for other metrics."""
+    """95 % bootstrap interval of a metric's mean over models that share their test images; None when they do not, or for other metrics.
+
+    Whole slides, lesions or patients are resampled where test images share them, the same for all models.
+    """
     tables = [read_predictions(cell.run_dir) for cell in cells]
     classes = tables[0][1]
     merged = _aligned([table for table, _ in tables])
@@ -75,33 +87,46 @@ def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 100
     if score is None:
         return None
     called = [class_indices(merged[f"predicted_{index}"], classes) for index in range(len(tables))]
+    numbers = group_numbers(merged.get(GROUP))
+    if numbers is not None:
+        by_group = [confusions_by_group(truth, each, numbers, len(classes)) for each in called]
+        return list(percentile_interval(np.mean([score(resampled_confusions(each, resamples, seed)) for each in by_group], axis=0)))
     draws = []
     for chosen in resample_indices(len(truth), resamples, seed):
         draws.append(np.mean([score(confusion(truth[chosen], each[chosen], len(classes))) for each in called]))
     return list(percentile_interval(np.array(draws)))
 
 
-def _score(metric: str, classes: Sequence[str]) -> Callable[[np.ndarray], float] | None:
-    """The metric as a function of a confusion matrix; None when it is no such function."""
+def _score(metric: str, classes: Sequence[str]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The metric as a function of confusion matrices `(…, K, K)` that gives `(…)`; None when it is no such function."""
     if metric == "accuracy":
-        return lambda matrix: np.trace(matrix) / matrix.sum()
+        return lambda matrix: np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum(axis=(-2, -1))
     if metric.startswith("macro_") and metric.removeprefix("macro_") in SCORES:
-        return lambda matrix: class_scores(matrix)[metric.removeprefix("macro_")][matrix.sum(axis=1) > 0].mean()
+        return lambda matrix: _mean_where(class_scores(matrix)[metric.removeprefix("macro_")], matrix.sum(axis=-1) > 0)
     owner, _, score = metric.removeprefix("per_class.").rpartition(".")
     if metric.startswith("per_class.") and owner in classes and score in SCORES:
-        return lambda matrix: class_scores(matrix)[score][classes.index(owner)]
+        return lambda matrix: class_scores(matrix)[score][..., classes.index(owner)]
     return None
 
 
+def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Mean of `(…, K)` values over the classes that are there, `(…)`."""
+    return (values * there).sum(axis=-1) / there.sum(axis=-1)
+
+
 def _aligned(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    """image, label, predicted_0, predicted_1, … when all tables hold the same images with the same labels; else None."""
+    """image, label, predicted_0, predicted_1, … and perhaps `group`, when all tables hold the same images, labels and groups; else None."""
     base = tables[0][["image", "label"]].sort_values("image", ignore_index=True)
     for index, table in enumerate(tables):
         rows = table.sort_values("image", ignore_index=True)
         if not rows[["image", "label"]].equals(base[["image", "label"]]):
             return None
         base[f"predicted_{index}"] = rows["predicted"]
-    return base
+    try:
+        groups = common_groups(tables)
+    except UsageError:
+        return None
+    return base if groups is None else base.assign(**{GROUP: base["image"].map(groups)})
 
 
 def compare_methods(cells: Sequence[GridCell], method: str, baseline: Any, pair_by: Sequence[str] = ("seed",)) -> list[Compared]:
@@ -126,8 +151,15 @@ def compare_methods(cells: Sequence[GridCell], method: str, baseline: Any, pair_
 def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0) -> Difference | None:
     """Accuracy of the seeds of `second` minus that of the seeds of `first`, bootstrapped over the test images that all of them share.
 
-    An image's value is the share of seeds that get it right. None when nothing is finished or the test images differ.
+    An image's value is the share of seeds that get it right. Whole groups are resampled where images share them. None when nothing is
+    finished or the test images differ.
     """
+    found = _pooled(first, second, seed)
+    return None if found is None else found[0]
+
+
+def _pooled(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0) -> tuple[Difference, int | None] | None:
+    """`pooled_difference`, and the number of groups that it resamples (None: images)."""
     cells = [*first, *second]
     if not first or not second or not all((cell.run_dir / "predictions.csv").is_file() for cell in cells):
         return None
@@ -135,17 +167,24 @@ def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], see
     if merged is None:
         return None
     right = np.stack([merged[f"predicted_{index}"] == merged["label"] for index in range(len(cells))], axis=1).astype(np.float64)
-    return paired_bootstrap(right[:, : len(first)].mean(axis=1), right[:, len(first) :].mean(axis=1), seed=seed)
+    one, two = right[:, : len(first)].mean(axis=1), right[:, len(first) :].mean(axis=1)
+    groups = merged.get(GROUP)
+    numbers = group_numbers(groups)
+    return paired_bootstrap(one, two, groups=groups, seed=seed), None if numbers is None else int(numbers.max()) + 1
 
 
 class MeanDifference(NamedTuple):
-    """`method` against `baseline`: difference of the accuracies' means over `seeds` seeds, bootstrapped over the shared test images."""
+    """`method` against `baseline`: difference of the accuracies' means over `seeds` seeds, bootstrapped over the shared test images.
+
+    groups: how many slides, lesions or patients were resampled; None where images were.
+    """
 
     key: Key
     method: Any
     baseline: Any
     seeds: int
     difference: Difference
+    groups: int | None = None
 
 
 def compare_means(cells: Sequence[GridCell], method: str, baseline: Any, by: Sequence[str]) -> list[MeanDifference]:
@@ -162,10 +201,15 @@ def compare_means(cells: Sequence[GridCell], method: str, baseline: Any, by: Seq
         base = done.pop(baseline, {})
         for name, runs in done.items():
             seeds = [seed for seed in base if seed in runs]
-            difference = pooled_difference([base[seed] for seed in seeds], [runs[seed] for seed in seeds]) if len(seeds) > 1 else None
-            if difference is not None:
-                found.append(MeanDifference(key, name, baseline, len(seeds), difference))
+            pooled = _pooled([base[seed] for seed in seeds], [runs[seed] for seed in seeds]) if len(seeds) > 1 else None
+            if pooled is not None:
+                found.append(MeanDifference(key, name, baseline, len(seeds), *pooled))
     return found
+
+
+def resampled(groups: int | None) -> str:
+    """What an interval resamples, for a table's cell."""
+    return "images" if groups is None or pd.isna(groups) else f"{int(groups)} groups"
 
 
 def means_text(found: Sequence[MeanDifference], by: Sequence[str]) -> str:
@@ -176,14 +220,18 @@ def means_text(found: Sequence[MeanDifference], by: Sequence[str]) -> str:
             item.method,
             item.baseline,
             item.seeds,
+            resampled(item.groups),
             number(item.difference.value, sign=True),
             f"[{item.difference.low:+.4f}, {item.difference.high:+.4f}]",
             ("better" if item.difference.value > 0 else "worse") if item.difference.excludes_zero else "no difference shown",
         ]
         for item in found
     ]
-    note = "\nMean accuracy of the method's seeds minus that of the baseline's; the interval resamples test images, not seeds.\n"
-    return markdown((*by, "method", "against", "seeds", "accuracy", "95 % interval", "accuracy says"), rows, left=len(by) + 2) + note
+    note = "\nMean accuracy of the method's seeds minus that of the baseline's; the interval resamples what it says, not seeds.\n"
+    return (
+        markdown((*by, "method", "against", "seeds", "resampled", "accuracy", "95 % interval", "accuracy says"), rows, left=len(by) + 2)
+        + note
+    )
 
 
 def comparisons_frame(found: Sequence[Compared], pair_by: Sequence[str]) -> pd.DataFrame:
@@ -196,6 +244,7 @@ def comparisons_frame(found: Sequence[Compared], pair_by: Sequence[str]) -> pd.D
                 "baseline": item.first,
                 "method": name,
                 "n": item.n,
+                "groups": item.groups,
                 "baseline_accuracy": item.accuracies[0],
                 "method_accuracy": item.accuracies[1],
                 "difference": item.accuracy.value,
@@ -230,6 +279,7 @@ def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
                 line["method"],
                 line["baseline"],
                 line["n"],
+                resampled(line["groups"]),
                 number(line["difference"], sign=True),
                 f"[{line['low']:+.4f}, {line['high']:+.4f}]",
                 number(line["macro_f1_difference"], sign=True),
@@ -242,10 +292,10 @@ def comparisons_text(frame: pd.DataFrame, pair_by: Sequence[str]) -> str:
     scores = ("accuracy", "95 % interval", "macro F1", "95 % interval", "McNemar p", "p (Holm)", "accuracy says")
     note = (
         "\nDifferences are method minus baseline. Intervals and the plain p hold for one comparison each; among many, some exclude zero by "
-        "chance, which p (Holm) allows for. Images of one slide, lesion or patient count as independent, so where a group has "
-        "several test images the intervals are somewhat too narrow and p too small.\n"
+        "chance, which p (Holm) allows for. Where test images share a slide, lesion or patient the intervals resample these groups; "
+        "McNemar's p takes images as independent, so there it may be too small.\n"
     )
-    return markdown((*pair_by, "method", "against", "images", *scores), rows, left=len(pair_by) + 2) + note
+    return markdown((*pair_by, "method", "against", "images", "resampled", *scores), rows, left=len(pair_by) + 2) + note
 
 
 def rows_frame(rows: Sequence[Row]) -> pd.DataFrame:

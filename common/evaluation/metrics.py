@@ -14,6 +14,8 @@ from common.evaluation.statistics import (
     average_deviation,
     average_ranks,
     bootstrap_interval,
+    group_counts,
+    group_numbers,
     holm,
     mcnemar,
     mean_and_deviation,
@@ -25,9 +27,9 @@ from common.evaluation.statistics import (
 
 __all__ = [
     "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_ranks", "bootstrap_interval", "calibration_bins",
-    "class_scores", "classification_metrics", "confusion", "continuous_dice", "expected_calibration_error", "expected_cost", "holm",
-    "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation", "one_vs_rest", "paired_bootstrap",
-    "wilson_interval",
+    "class_scores", "classification_metrics", "confusion", "confusions_by_group", "continuous_dice", "expected_calibration_error",
+    "expected_cost", "holm", "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation", "one_vs_rest", "paired_bootstrap",
+    "resampled_confusions", "wilson_interval",
 ]  # fmt: skip
 
 
@@ -50,6 +52,22 @@ def class_indices(values: Sequence | np.ndarray, classes: Sequence[str]) -> np.n
 def confusion(labels: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
     """`(count, count)` int64 from class numbers `(n,)`: rows the truth, columns the prediction."""
     return np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
+
+
+def confusions_by_group(labels: np.ndarray, predicted: np.ndarray, numbers: np.ndarray, count: int) -> np.ndarray:
+    """`(G, count, count)` int64: the confusion matrix of each group's images; numbers `(n,)` from `statistics.group_numbers`."""
+    groups = int(numbers.max()) + 1
+    cells = (numbers * count + labels) * count + predicted
+    return np.bincount(cells, minlength=groups * count * count).reshape(groups, count, count)
+
+
+def resampled_confusions(by_group: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """`(resamples, K, K)` float64 whole counts: confusion matrices of groups drawn with replacement, from each group's own `(G, K, K)`.
+
+    The same G, number and seed draw the same groups, which makes a comparison of two methods a paired one.
+    """
+    draws = group_counts(len(by_group), resamples, seed) @ by_group.reshape(len(by_group), -1)
+    return draws.reshape(resamples, *by_group.shape[1:])
 
 
 def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
@@ -123,6 +141,7 @@ def classification_metrics(
     classes: Sequence[str],
     seed: int = 0,
     resamples: int = RESAMPLES,
+    groups: Sequence | None = None,
 ) -> dict:
     """Every score of a K-class classifier on n images, as a dict that JSON can hold.
 
@@ -130,7 +149,10 @@ def classification_metrics(
     Averages run over the classes that occur in `labels` or are predicted, as scikit-learn's; an empty denominator counts 0. `intervals`
     holds 95 % percentile bootstrap intervals over the images: resampling images and counting is the same as drawing the confusion
     matrix from a multinomial, which is what is done. A class's precision and recall are shares of few images and have Wilson intervals
-    (None without any image), its F1 a bootstrap. Without probabilities there is no `ece`, `auc` or `calibration`.
+    (None without any image), its F1 a bootstrap. groups: `(n,)` names of slides, lesions or patients; where test images share them the
+    bootstraps draw whole groups, as `statistics.bootstrap_interval`, and `resampled_groups` tells how many there are (the key is absent
+    otherwise). Wilson's intervals take images as independent all the same. Without probabilities there is no `ece`, `auc` or
+    `calibration`.
     """
     if predicted is None:
         if probabilities is None:
@@ -139,12 +161,15 @@ def classification_metrics(
     truth, called, count = class_indices(labels, classes), class_indices(predicted, classes), len(classes)
     if truth.shape != called.shape or not truth.size:
         raise ValueError(f"expected as many predictions as labels, at least one, got {truth.shape} and {called.shape}")
-    matrix = confusion(truth, called, count)
+    if groups is not None and len(groups) != truth.size:
+        raise ValueError(f"expected a group for each of {truth.size} labels, got {len(groups)}")
+    matrix, numbers = confusion(truth, called, count), group_numbers(groups)
+    by_group = None if numbers is None else confusions_by_group(truth, called, numbers, count)
     scores, support = class_scores(matrix), matrix.sum(axis=1)
-    intervals = _intervals(matrix, seed, resamples)
+    intervals = _intervals(matrix, by_group, seed, resamples)
     result = {
         "n": int(truth.size),
-        **_averages(matrix),
+        **averages(matrix),
         "accuracy_interval": intervals["accuracy"],
         "macro_f1_interval": intervals["macro_f1"],
         "intervals": {name: value for name, value in intervals.items() if name != "per_class"},
@@ -162,6 +187,7 @@ def classification_metrics(
         },
         "confusion": matrix.tolist(),
         "classes": list(classes),
+        **({} if by_group is None else {"resampled_groups": len(by_group)}),
     }
     if probabilities is not None:
         probabilities = np.asarray(probabilities, dtype=np.float64)
@@ -178,7 +204,7 @@ def classification_metrics(
     return result
 
 
-def _averages(matrix: np.ndarray) -> dict:
+def averages(matrix: np.ndarray) -> dict:
     """Accuracy, macro and weighted scores from `(…, K, K)`: floats for one matrix, arrays for many."""
     scores, support = class_scores(matrix), matrix.sum(axis=-1)
     total = support.sum(axis=-1)
@@ -191,11 +217,14 @@ def _averages(matrix: np.ndarray) -> dict:
     return {name: float(value) if matrix.ndim == 2 else value for name, value in result.items()}
 
 
-def _intervals(matrix: np.ndarray, seed: int, resamples: int) -> dict:
-    """95 % intervals of every average, and a list with every class's F1 under `per_class`."""
-    total = int(matrix.sum())
-    draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
-    draws = draws.reshape(resamples, *matrix.shape)
-    intervals: dict = {name: list(percentile_interval(values)) for name, values in _averages(draws).items()}
+def _intervals(matrix: np.ndarray, by_group: np.ndarray | None, seed: int, resamples: int) -> dict:
+    """95 % intervals of every average, and a list with every class's F1 under `per_class`; by_group `(G, K, K)` or None (images)."""
+    if by_group is None:
+        total = int(matrix.sum())
+        draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
+        draws = draws.reshape(resamples, *matrix.shape)
+    else:
+        draws = resampled_confusions(by_group, resamples, seed)
+    intervals: dict = {name: list(percentile_interval(values)) for name, values in averages(draws).items()}
     intervals["per_class"] = [list(percentile_interval(column)) for column in class_scores(draws)["f1"].T]
     return intervals

@@ -28,6 +28,12 @@ SYNTHETIC = (
 )
 
 
+# What a data set's groups are, by a part of its name; of any other it is not known which of them they are.
+GROUP_NOUNS = {"sipakmed": "slides", "ham10000": "lesions", "isic": "lesions", "odir": "patients"}
+# With this many groups or fewer, intervals that resample them are still too narrow (Cameron, Gelbach & Miller 2008).
+FEW_GROUPS = 30
+
+
 def write_report(
     run: Any,
     title: str,
@@ -149,12 +155,29 @@ def _headline(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     )
 
 
+def group_noun(dataset: Any) -> str:
+    """ "slides", "lesions" or "patients", where the data set's name tells; else "groups"."""
+    return next((noun for part, noun in GROUP_NOUNS.items() if part in str(dataset).lower()), "groups")
+
+
 def _explanation(metrics: Mapping[str, Any]) -> str:
-    text = (
-        "\nIntervals: 95 % percentile bootstrap over the test images of one trained model (Wilson's for a class's precision and recall). "
-        "They do not contain the spread between seeds or between splits, and they take test images as independent: where several show one "
-        "slide, lesion or patient (on a grouped split too) the true intervals are wider.\n"
-    )
+    groups = metrics.get("resampled_groups")
+    noun = group_noun(metrics.get("dataset"))
+    if groups:
+        text = (
+            f"\nIntervals: 95 % percentile bootstrap of one trained model, resampling the {groups} {noun} of the {metrics['n']} test "
+            "images, since images of one may be alike. They do not contain the spread between seeds or between splits. A class's precision "
+            "and recall have Wilson's intervals, which take images as independent and so may be too narrow here.\n"
+        )
+        if groups <= FEW_GROUPS:
+            text += f"\nSo few {noun} show little of how they differ: the true intervals are probably wider.\n"
+    else:
+        text = (
+            f"\nIntervals: 95 % percentile bootstrap of one trained model, resampling the {metrics['n']} test images as independent of "
+            "each other (Wilson's for a class's precision and recall). They do not contain the spread between seeds or between splits. "
+            "There are no groups (slides, lesions, patients) to resample, or the data do not name them; where images share one the true "
+            "intervals are wider.\n"
+        )
     if metrics["accuracy"] in (0.0, 1.0):
         # Resampling images that are all right can only give images that are all right.
         side = "error rate" if metrics["accuracy"] == 1.0 else "accuracy"
@@ -202,20 +225,25 @@ def _control(folder: RunFolder, name: str, path: Path, method: str, metrics: Map
         found = compare_runs(path, folder, (name, method), int(metrics.get("given", {}).get("bootstrap_seed") or 0))
     except UsageError as error:
         return f"Not compared: {error}.\n"
-    return comparison_text(found)
+    return comparison_text(found, group_noun(metrics.get("dataset")))
 
 
-def comparison_text(found: Comparison) -> str:
-    """A table of both scores with their paired differences, McNemar's counts, and the verdict."""
+def comparison_text(found: Comparison, noun: str = "groups") -> str:
+    """A table of both scores with their paired differences, McNemar's counts, the verdict, and what was resampled (`noun`)."""
     rows = [
         [score, number(values[0]), number(values[1]), number(gap.value, sign=True), f"[{gap.low:+.4f}, {gap.high:+.4f}]"]
         for score, values, gap in (("accuracy", found.accuracies, found.accuracy), ("macro F1", found.macro_f1s, found.macro_f1))
     ]
     table = markdown(("", found.first, found.second, "difference", "95 % interval (paired bootstrap)"), rows)
     test = found.test
+    if found.groups:
+        resampled = f"The intervals resample the {found.groups} {noun} of the images; McNemar's p takes images as independent"
+        resampled += ", so it may be too small."
+    else:
+        resampled = "The intervals resample images and McNemar's p counts them, both as independent of each other."
     return (
         f"{table}\n{found.verdict()}\n\nMcNemar, exact, {test.n} shared test images: {test.only_second} right only with {found.second}, "
-        f"{test.only_first} right only with {found.first}, p = {test.p_value:.3g}.\n"
+        f"{test.only_first} right only with {found.first}, p = {test.p_value:.3g}. {resampled}\n"
     )
 
 

@@ -45,6 +45,27 @@ def resample_indices(n: int, resamples: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, n, size=(resamples, n), dtype=np.int32)
 
 
+def group_numbers(groups: Sequence | np.ndarray | None) -> np.ndarray | None:
+    """`(n,)` numbers 0..G−1 of the images' groups, from the groups' names `(n,)`.
+
+    None where resampling groups has no meaning, so that images are resampled: without groups, where every image is alone in its group,
+    and where all are in one (which shows nothing of how groups differ; its intervals would have no width).
+    """
+    if groups is None:
+        return None
+    names, numbers = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    return None if len(names) in (1, len(numbers)) else numbers
+
+
+def group_counts(groups: int, resamples: int, seed: int) -> np.ndarray:
+    """`(resamples, groups)` float64: how often each resample holds each group, as many drawn as there are, with replacement.
+
+    The draws are those of `resample_indices`. Sums over the drawn groups' images are then one matrix product with sums by group.
+    """
+    cells = resample_indices(groups, resamples, seed) + groups * np.arange(resamples, dtype=np.int64)[:, None]
+    return np.bincount(cells.ravel(), minlength=resamples * groups).reshape(resamples, groups).astype(np.float64)
+
+
 def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """The middle `confidence` part of `values`, as (low, high)."""
     tail = (1 - confidence) / 2
@@ -56,6 +77,7 @@ def bootstrap_interval(
     values: np.ndarray,
     statistic: Callable[[np.ndarray], float] | None = None,
     *,
+    groups: Sequence | np.ndarray | None = None,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -63,10 +85,13 @@ def bootstrap_interval(
     """Percentile bootstrap interval (Efron & Tibshirani 1993, chapter 13) of `statistic` over the rows of `values`.
 
     values: `(n,)`, or `(n, …)` with one row an image; `statistic` takes rows of that shape, None is the mean.
-    For accuracy, pass `labels == predicted`. Raises ValueError for no rows or values that are not finite.
+    For accuracy, pass `labels == predicted`. groups: `(n,)` names of slides, lesions or patients; where two images share one, whole
+    groups are drawn, as many as there are, and the statistic is that of all their images (Davison & Hinkley 1997, section 3.8; Cameron,
+    Gelbach & Miller 2008, whose simulations find it too narrow with few groups, 5 to 30). Otherwise images are, see `group_numbers`.
+    Raises ValueError for no rows, values that are not finite, or groups of another length.
     """
     rows = _rows(values, "bootstrap_interval")
-    return percentile_interval(_resampled(rows, statistic, resamples, seed), confidence)
+    return percentile_interval(_resampled(rows, statistic, resamples, seed, groups), confidence)
 
 
 def paired_bootstrap(
@@ -74,24 +99,26 @@ def paired_bootstrap(
     second: np.ndarray,
     statistic: Callable[[np.ndarray], float] | None = None,
     *,
+    groups: Sequence | np.ndarray | None = None,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
-    """statistic(second) − statistic(first) on the same images, each resample drawing the same images for both.
+    """statistic(second) − statistic(first) on the same images, each resample drawing the same images (or groups of them) for both.
 
-    first, second: `(n, …)` rows of the same images in the same order, as in `bootstrap_interval`. For accuracy: two arrays of right/wrong.
+    first, second: `(n, …)` rows of the same images in the same order; those and `groups` as in `bootstrap_interval`. For accuracy: two
+    arrays of right/wrong.
     """
     one, two = _rows(first, "paired_bootstrap"), _rows(second, "paired_bootstrap")
     if one.shape != two.shape:
         raise ValueError(f"paired_bootstrap compares the same images: got shapes {one.shape} and {two.shape}")
     if statistic is None:
         rows = two.astype(np.float64) - one
-        value, draws = float(rows.mean()), _resampled(rows, None, resamples, seed)
+        value, draws = float(rows.mean()), _resampled(rows, None, resamples, seed, groups)
     else:
         value = float(statistic(two)) - float(statistic(one))
         # The same seed draws the same images for both, which is what makes the bootstrap paired.
-        draws = _resampled(two, statistic, resamples, seed) - _resampled(one, statistic, resamples, seed)
+        draws = _resampled(two, statistic, resamples, seed, groups) - _resampled(one, statistic, resamples, seed, groups)
     return Difference(value, *percentile_interval(draws, confidence))
 
 
@@ -188,12 +215,37 @@ def _rows(values: np.ndarray, name: str) -> np.ndarray:
     return rows
 
 
-def _resampled(rows: np.ndarray, statistic: Callable[[np.ndarray], float] | None, resamples: int, seed: int) -> np.ndarray:
+def _resampled(
+    rows: np.ndarray,
+    statistic: Callable[[np.ndarray], float] | None,
+    resamples: int,
+    seed: int,
+    groups: Sequence | np.ndarray | None = None,
+) -> np.ndarray:
     """`(resamples,)` values of the statistic."""
+    if groups is not None and len(groups) != len(rows):
+        raise ValueError(f"expected a group for each of {len(rows)} rows, got {len(groups)}")
+    if statistic is None and rows.ndim != 1:
+        raise ValueError(f"a mean is taken over (n,) values, got shape {rows.shape}: pass a statistic")
+    numbers = group_numbers(groups)
+    if numbers is not None:
+        return _resampled_groups(rows, statistic, resamples, seed, numbers)
     indices = resample_indices(len(rows), resamples, seed)
     if statistic is None:
-        if rows.ndim != 1:
-            raise ValueError(f"a mean is taken over (n,) values, got shape {rows.shape}: pass a statistic")
         # Row by row: gathering (resamples, n) float64 at once would cost eight times the indices.
         return np.array([rows[chosen].mean() for chosen in indices], dtype=np.float64)
     return np.array([statistic(rows[chosen]) for chosen in indices], dtype=np.float64)
+
+
+def _resampled_groups(
+    rows: np.ndarray, statistic: Callable[[np.ndarray], float] | None, resamples: int, seed: int, numbers: np.ndarray
+) -> np.ndarray:
+    """`(resamples,)` values of the statistic over all rows of the drawn groups, which `numbers` `(n,)` 0..G−1 names."""
+    sizes = np.bincount(numbers)
+    if statistic is None:
+        counts = group_counts(len(sizes), resamples, seed)
+        # Resamples differ in their number of images: a mean is the sum over the drawn images by their number.
+        return (counts @ np.bincount(numbers, weights=rows.astype(np.float64))) / (counts @ sizes)
+    members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
+    draws = resample_indices(len(sizes), resamples, seed)
+    return np.array([statistic(rows[np.concatenate([members[group] for group in chosen])]) for chosen in draws], dtype=np.float64)

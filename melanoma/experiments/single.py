@@ -80,17 +80,21 @@ def printed_numbers(settings: dict, localisation: dict) -> dict[str, Printed]:
 
 
 def localisation_table(localisation: dict, threshold: str = "t00") -> str:
-    """Markdown: continuous Dice with interval and n, over images with the indicator and over all."""
+    """Markdown: continuous Dice with interval and n, over images with the indicator and over all.
+
+    Runs of before `dice_all_interval` was recorded have a dash for it.
+    """
     rows = [
         [
             paper.ROW_TITLES.get(method, method), paper.TITLES.get(name, name), number(entry["dice"]),
-            interval_text(entry["dice_interval"]), entry["n"], number(entry["dice_all"]), entry["n_all"],
+            interval_text(entry["dice_interval"]), entry["n"], number(entry["dice_all"]), interval_text(entry.get("dice_all_interval")),
+            entry["n_all"],
         ]
         for method, indicators in localisation.items()
         for name, thresholds in indicators.items()
         for entry in [thresholds[threshold]]
     ]  # fmt: skip
-    header = ("map", "indicator", "continuous Dice", "95 % interval", "images with it", "over all images", "images")
+    header = ("map", "indicator", "continuous Dice", "95 % interval", "images with it", "over all images", "95 % interval, all", "images")
     return markdown(header, rows, left=2) if rows else f"{MISSING}\n"
 
 
@@ -113,7 +117,8 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     ]
     notes += [
         f"{paper.ROW_TITLES.get(method, method)}, {paper.TITLES.get(name, name)}: continuous Dice {number(entry['dice'])} "
-        f"{interval_text(entry['dice_interval'])} on {entry['n']} images with it, {number(entry['dice_all'])} over all {entry['n_all']}."
+        f"{interval_text(entry['dice_interval'])} on {entry['n']} images with it, {number(entry['dice_all'])} "
+        f"{interval_text(entry.get('dice_all_interval'))} over all {entry['n_all']}."
         for method, found in localisation.items()
         for name, entry in ((name, values["t00"]) for name, values in found.items())
     ]

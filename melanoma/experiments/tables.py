@@ -19,6 +19,9 @@ from melanoma.experiments.sheets import sheets
 
 log = logging.getLogger(__name__)
 
+# The two readings of the "melanoma" columns (DEVIATIONS row 13): key in metrics.json -> title, statistic over `intervals.Diagnosis` rows.
+SCORES = {"accuracy": ("accuracy", intervals.accuracy_of), "melanoma_auc": ("AUC", intervals.auc_of)}
+
 
 def write_all(folder: Path, output: Path | None = None) -> list[Path]:
     """All tables that the runs below `folder` can fill, one folder a kind of run; returns the tables' paths."""
@@ -40,26 +43,35 @@ def write_all(folder: Path, output: Path | None = None) -> list[Path]:
 def dice_row(name: str, runs: Sequence[Found], method: str, indicator: str, printed: Printed | None, threshold: float = 0.0) -> Row:
     """Mean over seeds, deviation over seeds, and a bootstrap interval over the images (an image of several seeds counts with its mean)."""
     series = [run.dice(method, indicator, threshold) for run in runs]
-    series = [each for each in series if len(each)]
+    used, series = [run for run, each in zip(runs, series, strict=True) if len(each)], [each for each in series if len(each)]
     if not series:
         return Row(name, None, printed=printed, seeds=0)
     mean, deviation = mean_and_deviation([float(each.mean()) for each in series])
     images = pd.concat(series).groupby(level=0).mean()
     interval = list(bootstrap_interval(images.to_numpy(), seed=0, resamples=1000))
     synthetic = any(run.metrics.get("synthetic") for run in runs)
-    return Row(f"{name} (n = {len(images)})", mean, interval, printed, deviation, len(series), synthetic)
+    return Row(f"{name} ({basis(len(images), used)})", mean, interval, printed, deviation, len(used), synthetic)
 
 
 def score_row(name: str, runs: Sequence[Found], metric: str, printed: Printed | None) -> Row:
     """Accuracy or AUC of melanoma: mean and deviation over seeds, and one interval over the images of all of them."""
-    values = [run.metrics[metric] for run in runs if run.metrics.get(metric) is not None]
-    if not values:
+    used = [run for run in runs if run.metrics.get(metric) is not None]
+    if not used:
         return Row(name, None, printed=printed, seeds=0)
-    mean, deviation = mean_and_deviation(values)
-    statistic = intervals.accuracy_of if metric == "accuracy" else intervals.auc_of
-    found = [intervals.from_predictions(read_predictions(run.path)[0]) for run in runs]
-    between, count = intervals.interval(found, statistic)
-    return Row(f"{name} (n = {count})", mean, between, printed, deviation, len(values), bool(runs[0].metrics.get("synthetic")))
+    mean, deviation = mean_and_deviation([run.metrics[metric] for run in used])
+    between, count = intervals.interval([_diagnosis(run) for run in used], SCORES[metric][1])
+    synthetic = bool(used[0].metrics.get("synthetic"))
+    return Row(f"{name} ({basis(count, used)})", mean, between, printed, deviation, len(used), synthetic)
+
+
+def basis(images: int, runs: Sequence[Found]) -> str:
+    """What a number rests on: "n = 259, seeds 0 1"."""
+    seeds = sorted({run.settings["seed"] for run in runs})
+    return f"n = {images}, seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}"
+
+
+def _diagnosis(run: Found) -> intervals.Diagnosis:
+    return intervals.from_predictions(read_predictions(run.path)[0])
 
 
 def _printed(value: float | None, source: str) -> Printed | None:
@@ -75,7 +87,7 @@ def _rows(label: str, runs: Sequence[Found], number: int, row: str, method: str 
         for name in indicators_of(runs)
     ]
     printed = _printed(paper.melanoma(number, row), f"Table {number}") if number > 2 and _has_paper(runs) else None
-    for metric, title in (("accuracy", "accuracy"), ("melanoma_auc", "AUC")):
+    for metric, (title, _) in SCORES.items():
         if any(metric in run.metrics for run in runs):
             lines.append(score_row(f"{label} · melanoma, {title}", runs, metric, printed))
     return lines
@@ -99,20 +111,30 @@ def _has_paper(runs: Sequence[Found]) -> bool:
 
 
 def compare(first: tuple[str, Sequence[Found], str], second: tuple[str, Sequence[Found], str]) -> str:
-    """Paired differences second - first by indicator, on images and seeds that both have."""
+    """Paired differences second - first on images and seeds that both have: Dice by indicator, then accuracy and AUC of melanoma where
+    both rows classify. Each is (title, runs, method of localisation.csv).
+    """
     lines = []
+    seeds = [(one, two) for one in first[1] for two in second[1] if one.settings["seed"] == two.settings["seed"]]
     for name in indicators_of(first[1]):
         pairs = []
-        for one in first[1]:
-            for two in second[1]:
-                if one.settings["seed"] == two.settings["seed"]:
-                    left, right = one.dice(first[2], name), two.dice(second[2], name)
-                    shared = left.index.intersection(right.index)
-                    pairs.append(pd.DataFrame({"one": left[shared], "two": right[shared]}))
+        for one, two in seeds:
+            left, right = one.dice(first[2], name), two.dice(second[2], name)
+            shared = left.index.intersection(right.index)
+            pairs.append(pd.DataFrame({"one": left[shared], "two": right[shared]}))
         joined = pd.concat(pairs).groupby(level=0).mean() if pairs else pd.DataFrame()
         if len(joined):
             gap = paired_bootstrap(joined["one"].to_numpy(), joined["two"].to_numpy())
-            lines.append(f"- {paper.TITLES.get(name, name)}, {len(joined)} images: {verdict(gap, second[0], first[0], 'continuous Dice')}")
+            said = verdict(gap, second[0], first[0], "continuous Dice")
+            lines.append(f"- {paper.TITLES.get(name, name)} ({basis(len(joined), [one for one, _ in seeds])}): {said}")
+    # CAM methods and the plain U-Net classify nothing of their own.
+    seeds = [pair for pair in seeds if all((run.path / "predictions.csv").is_file() for run in pair)]
+    diagnoses = [(_diagnosis(one), _diagnosis(two)) for one, two in seeds]
+    for title, statistic in SCORES.values() if seeds else ():
+        found, count = intervals.difference(diagnoses, statistic)
+        if found is not None:
+            said = verdict(found, second[0], first[0], title)
+            lines.append(f"- melanoma, {title} ({basis(count, [one for one, _ in seeds])}): {said}")
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -152,6 +174,9 @@ def table_2(target: Path, runs: Sequence[Found]) -> Path | None:
             if found:
                 text += f"\n**Bio-U-Net against {paper.ROW_TITLES[method]}**\n\n"
                 text += compare((paper.ROW_TITLES[method], found, method), ("Bio-U-Net", whole, "gradcam"))
+                if method == "unet":  # a drawing against a drawing
+                    text += f"\n**{paper.ROW_TITLES['unet_mask']} against {paper.ROW_TITLES[method]}**\n\n"
+                    text += compare((paper.ROW_TITLES[method], found, method), (paper.ROW_TITLES["unet_mask"], whole, "unet_mask"))
     return write_tables(target, "table_2", "Table 2: localisation by method, continuous Dice", rows, text)
 
 
@@ -162,9 +187,12 @@ def table_3(target: Path, runs: Sequence[Found]) -> Path | None:
     for row, found in parts.items():
         if found:
             rows += _rows(paper.ROW_TITLES[row], found, 3, row)
-            if row != "f_res" and parts["f_res"]:
-                text += f"\n**{paper.ROW_TITLES[row]} against f_Res**\n\n"
-                text += compare(("f_Res", parts["f_res"], "gradcam"), (paper.ROW_TITLES[row], found, "gradcam"))
+            # Bio-U-Net against each of its parts: what f_Seg adds to SimCLR, and SimCLR to f_Seg, shows in these and not against f_Res.
+            others = [other for other in parts if parts[other] and other != row] if row == "bio_u_net" else ["f_res"]
+            for other in others if row != "f_res" else ():
+                if parts[other]:
+                    text += f"\n**{paper.ROW_TITLES[row]} against {paper.ROW_TITLES[other]}**\n\n"
+                    text += compare((paper.ROW_TITLES[other], parts[other], "gradcam"), (paper.ROW_TITLES[row], found, "gradcam"))
     for row in parts:
         # The paper does not say which order its numbers come from, so they stand beside the one of A.3 only.
         interleaved = default_rows(runs, row, order="interleaved")
@@ -226,7 +254,9 @@ def table_7(target: Path, settings: dict) -> Path:
             rows.append(Row(f"{kind['backbone']} at {kind['image_size']} px · {name}", value, printed=beside))
     note = (
         "Billion operations, two a multiply-add, for one image. The printed 43.2 is one forward pass of ResNet50 at 512 px and 129.5 "
-        "three times that, forward and backward (DEVIATIONS, FLOPs).\n"
+        "three times that, forward and backward (DEVIATIONS, FLOPs). The printed 469.3 of the U-Net is 156.4 forward, of which 43.2 would "
+        "be the encoder's: a decoder of 113 against our 31, whose widths the paper does not state (with twice our 256 to 16 channels the "
+        "U-Net is 128.9 forward, with four times 322.7). Counted, not measured: no seed.\n"
     )
     save(figures.diagram(sizes(settings), f"Bio-U-Net on {settings['backbone']} at {settings['image_size']} px"), target / "figure_6.png")
     return write_tables(target, "table_7", "Table 7: floating-point operations", rows, note)

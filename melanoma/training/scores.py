@@ -40,11 +40,16 @@ def score_maps(
 
 
 def summary(table: pd.DataFrame, seed: int, resamples: int = 1000) -> dict[str, dict]:
-    """method -> indicator -> threshold -> {dice, dice_interval, n, dice_all, n_all}; `dice` over images that have the indicator."""
+    """method -> indicator -> threshold -> {n, dice, dice_interval, n_all, dice_all, dice_all_interval}.
+
+    `dice` is over images that have the indicator (None where none has it), `dice_all` over all of them.
+    """
     result: dict[str, dict] = {}
     for (method, indicator, threshold), part in table.groupby(["method", "indicator", "threshold"], sort=False):
-        drawn = part.loc[~part["empty"].astype(bool), "dice"].to_numpy(float)
-        entry: dict[str, object] = {"n": len(drawn), "n_all": len(part), "dice_all": float(part["dice"].mean())}
+        scores = part["dice"].to_numpy(float)
+        drawn = scores[~part["empty"].to_numpy(bool)]
+        entry: dict[str, object] = {"n": len(drawn), "n_all": len(part), "dice_all": float(scores.mean())}
+        entry["dice_all_interval"] = list(bootstrap_interval(scores, seed=seed, resamples=resamples))
         if len(drawn):
             entry |= {"dice": float(drawn.mean()), "dice_interval": list(bootstrap_interval(drawn, seed=seed, resamples=resamples))}
         else:

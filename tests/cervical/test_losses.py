@@ -1,5 +1,7 @@
 """Each loss against the facts' golden numbers, a NumPy loop, another library's value, a closed form, and awkward batches."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -125,6 +127,82 @@ def test_coded_triplet_by_hand():
     assert value(losses.CodedTripletLoss(0.2), np.zeros(4), rows) == pytest.approx(1.2)
     assert value(losses.CodedTripletLoss(0.2), np.zeros(4), rows[[0, 2, 1, 3]]) == 0.0
     assert value(losses.CodedTripletLoss(0.2), np.zeros(2), rows[:2]) == pytest.approx(2 - 1 + 0.2)  # a short batch: zeros
+
+
+# --- pytorch-metric-learning -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def metric_learning():
+    """The package, with the squared distances of unit vectors that the thesis's triplet loss takes; skips where it is absent."""
+    reason = "pytorch-metric-learning is not installed (requirements-bench.txt)"
+    package = pytest.importorskip("pytorch_metric_learning", reason=reason, exc_type=ImportError)
+    for part in ("distances", "losses", "miners", "reducers"):
+        importlib.import_module(f"pytorch_metric_learning.{part}")
+    return package
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_supcon_equals_pytorch_metric_learning(metric_learning, seed, temperature):
+    """The same definition, also with an anchor that has no positive: both leave it out of the mean."""
+    import torch
+
+    labels, rows = random_batch(seed)
+    labels[0] = 9
+    expected = metric_learning.losses.SupConLoss(temperature)(torch.from_numpy(rows), torch.from_numpy(labels))
+    assert value(losses.SupConLoss(temperature), labels, rows) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_ntxent_equals_pytorch_metric_learning(metric_learning, seed, temperature):
+    """With two images a class as it stands; with more, its denominator holds the pair's own positive but not the anchor's others.
+
+    Ours holds all rows but the anchor (eq. 3.5), so there the package gets each positive pair with all other rows as "negatives".
+    """
+    import torch
+
+    labels, rows = random_batch(seed)
+    package, z = metric_learning.losses.NTXentLoss(temperature), torch.from_numpy(rows)
+    twos = np.random.default_rng(seed).permutation(np.repeat(np.arange(6), 2))
+    assert value(losses.NTXentLoss(temperature), twos, rows) == pytest.approx(float(package(z, torch.from_numpy(twos))), rel=1e-5)
+    found = []
+    for i, j in zip(*np.nonzero(labels[:, None] == labels), strict=True):
+        if i != j:
+            others = torch.tensor([k for k in range(len(labels)) if k not in (i, j)])
+            pairs = (torch.tensor([i]), torch.tensor([j]), torch.full_like(others, int(i)), others)
+            found.append(float(package(z, indices_tuple=pairs)))
+    assert value(losses.NTXentLoss(temperature), labels, rows) == pytest.approx(np.mean(found), rel=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.2, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_triplet_equals_pytorch_metric_learning(metric_learning, seed, margin):
+    """Its TripletMarginLoss averages over triplets, ours over positive pairs with one negative each.
+
+    They are the same where each anchor has a single negative. Elsewhere ours takes, of a pair's triplets, the dearest that the
+    package's miner calls semi-hard; where there is none it is 0 if a negative is farther by more than the margin, and the cheapest
+    triplet (farthest negative) if all are nearer than the positive. No miner of the package does that by itself.
+    """
+    import torch
+
+    distance = metric_learning.distances.LpDistance(normalize_embeddings=True, p=2, power=2)
+    mean, each = metric_learning.reducers.MeanReducer(), metric_learning.reducers.DoNothingReducer()
+    labels, rows = random_batch(seed)
+    z = torch.from_numpy(rows)
+    single = np.array([0] * (len(rows) - 1) + [1])
+    expected = metric_learning.losses.TripletMarginLoss(margin, distance=distance, reducer=mean)(z, torch.from_numpy(single))
+    assert value(losses.TripletLoss(margin), single, rows) == pytest.approx(float(expected), rel=1e-4)
+
+    all_triplets = metric_learning.losses.TripletMarginLoss(margin, distance=distance, reducer=each)(z, torch.from_numpy(labels))["loss"]
+    miner = metric_learning.miners.TripletMarginMiner(margin, type_of_triplets="semihard", distance=distance)
+    semihard = {tuple(map(int, triplet)) for triplet in zip(*miner(z, torch.from_numpy(labels)), strict=True)}
+    pairs: dict[tuple[int, int], list[tuple[float, bool]]] = {}
+    for a, p, n, cost in zip(*all_triplets["indices"], all_triplets["losses"], strict=True):
+        pairs.setdefault((int(a), int(p)), []).append((float(cost), (int(a), int(p), int(n)) in semihard))
+    found = [max((cost for cost, chosen in of if chosen), default=min(cost for cost, _ in of)) for of in pairs.values()]
+    assert value(losses.TripletLoss(margin), labels, rows) == pytest.approx(np.mean(found), rel=1e-4)
 
 
 # --- closed forms -----------------------------------------------------------------------------------------------------------------

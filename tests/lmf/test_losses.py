@@ -149,6 +149,51 @@ def test_class_weights():
         assert float(loss(LABELS, LOGITS)) == pytest.approx(float(Crossentropy()(LABELS, LOGITS)), rel=1e-6)
 
 
+@pytest.mark.parametrize("gap", [-200.0, -20.0, -3.0, 0.0, 3.0, 12.0, 15.0, 40.0, 200.0])
+@pytest.mark.parametrize("max_margin", [0.5, 1.0, 4.0])
+def test_lmf_and_its_gradient_against_double_precision(gap, max_margin):
+    """Up to a margin of 1 both parts come from one cross-entropy (LDAM as ce + log1p((1 - p) expm1(margin))), above it from two."""
+    logits = np.random.default_rng(1).normal(0, 1, (9, 7))
+    labels = np.arange(9) % 7
+    logits[np.arange(9), labels] = logits.max(axis=1) + gap
+    logits = logits.astype("float32").astype("float64")
+    delta = margins(HAM_COUNTS, max_margin)[labels]
+    others = np.exp(np.where(np.eye(7)[labels] == 1, -np.inf, logits) - logits[np.arange(9), labels, None]).sum(axis=1)
+    cross_entropy, ldam, against = np.log1p(others), np.log1p(np.exp(delta) * others), others / (1 + others)
+    expected = np.mean(ldam + 2 * delta * against**1.5 * cross_entropy)
+    # Slopes in log(others); the gradient of a true class's logit is minus that.
+    slope = np.exp(delta) * others / (1 + np.exp(delta) * others)
+    slope += 2 * delta * against**1.5 * (1.5 * (1 - against) * cross_entropy + against)
+    loss = LMFLoss(HAM_COUNTS, 1, 2, max_margin=max_margin)
+    # A float32 cross-entropy is a multiple of 6e-8 near 0.
+    assert float(loss(labels, logits.astype("float32"))) == pytest.approx(expected, rel=2e-6, abs=5e-7)
+    measured = gradient(loss, labels, logits.astype("float32"))
+    assert measured[np.arange(9), labels] == pytest.approx(-slope / 9, rel=5e-6, abs=1e-7)
+
+
+def test_lmf_has_second_derivatives():
+    """Nothing hides the loss from differentiation: the Hessian's rows sum to 0, as adding a constant to the logits changes nothing."""
+    loss, labels = LMFLoss(HAM_COUNTS), LABELS[:2]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        hessian = np.asarray(jax.hessian(lambda z: loss(labels, z))(ops.convert_to_tensor(LOGITS[:2])))
+    else:
+        import tensorflow as tf
+
+        z = tf.Variable(LOGITS[:2])
+        with tf.GradientTape(persistent=True) as outer:
+            with tf.GradientTape() as inner:
+                value = loss(labels, z)
+            slope = inner.gradient(value, z)
+        hessian = outer.jacobian(slope, z, experimental_use_pfor=False).numpy()
+    step = np.zeros_like(LOGITS[:2])
+    step[1, 3] = 1e-2
+    moved = (gradient(loss, labels, LOGITS[:2] + step) - gradient(loss, labels, LOGITS[:2] - step)) / 2e-2
+    assert hessian[:, :, 1, 3] == pytest.approx(moved, abs=2e-5)
+    assert hessian.sum(axis=(2, 3)) == pytest.approx(np.zeros((2, 7)), abs=1e-6)
+
+
 @pytest.mark.parametrize("reading", ["described", "coded"])
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("kind", ["right by far", "wrong by far", "one sample", "one class", "float16", "equal"])

@@ -28,7 +28,11 @@ def test_a_run_leaves_everything_behind(run):
     config = json.loads((run.path / "config.json").read_text())
     assert config["settings"]["loss"] == "lmf" and config["synthetic"] and config["dataset"] == "sample-ham10000"
     assert config["settings"]["alpha"] == 1.0 and len(config["settings"]["class_counts"]) == 7
+    manifest, table = (pd.read_csv(run.path / name) for name in ("manifest.csv", "predictions.csv"))
+    groups = table["image"].map(manifest.set_index("image")["group"])
+    assert groups.duplicated().any() and table["group"].tolist() == groups.tolist()
     metrics = json.loads((run.path / "metrics.json").read_text())
+    assert metrics["resampled_groups"] == groups.nunique()
     assert metrics["synthetic"] and 0 <= metrics["macro_f1"] <= 1 and 0 <= metrics["validation_macro_f1"] <= 1
     assert set(metrics["shared_with_training"]) == {"test", "validation"}
 

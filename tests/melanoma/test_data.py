@@ -1,6 +1,7 @@
 """Dataset A in its official layout and in others, Dataset B without the overlap, the splits, and what bad data says."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common.cli import main
 from common.errors import UsageError
 from melanoma import data
+from melanoma.__main__ import COMMANDS
 from melanoma.config import MelanomaOptions
 from melanoma.training.inputs import load_inputs
 from tests.melanoma.conftest import SIDE, write_image, write_isic, write_mask
@@ -82,6 +85,74 @@ def test_a_mask_of_another_size_than_its_image_is_named(copy: Path, tmp_path: Pa
     Image.new("L", (SIDE * 2, SIDE)).save(masks_of(copy) / "ISIC_0000003_attribute_globules.png")
     with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png is 80x40 pixels and its image 40x40"):
         data.load(options(copy, tmp_path))
+
+
+def test_images_of_mixed_sizes_are_resized_with_their_masks(copy: Path, tmp_path: Path) -> None:
+    """The same picture four times as wide and twice as high is the same row of the arrays, and so is its mask."""
+    image = copy / "ISIC2018_Task1-2_Training_Input" / "ISIC_0000004.jpg"
+    mask = masks_of(copy) / "ISIC_0000004_attribute_globules.png"
+    plain = load_inputs(options(copy, tmp_path / "a", image_size=64, weights="none"))
+    row = plain.manifest["image"].str.contains("ISIC_0000004").to_numpy().argmax()
+    expected = plain.images[row].astype(int), plain.masks("globules")[row].astype(int)
+    for path in (image, mask, masks_of(copy) / "ISIC_0000004_attribute_streaks.png"):
+        with Image.open(path) as opened:
+            grown = opened.resize((4 * SIDE, 2 * SIDE), Image.Resampling.NEAREST)
+        grown.save(path, **({"quality": 95} if path == image else {}))
+    mixed = load_inputs(options(copy, tmp_path / "b", image_size=64, weights="none"))
+    assert mixed.images.shape == (40, 64, 64, 3)
+    assert np.abs(mixed.images[row] - expected[0]).mean() < 6
+    found = mixed.masks("globules")[row].astype(int)
+    assert expected[1].sum() > 0
+    assert 2 * (found & expected[1]).sum() / (found.sum() + expected[1].sum()) > 0.85
+
+
+def missing(folder: Path) -> None:
+    for index in (3, 5):
+        (masks_of(folder) / f"ISIC_{index:07d}_attribute_streaks.png").unlink()
+
+
+def not_binary(folder: Path) -> None:
+    Image.fromarray(np.arange(SIDE * SIDE, dtype="uint8").reshape(SIDE, SIDE)).save(
+        masks_of(folder) / "ISIC_0000004_attribute_globules.png"
+    )
+
+
+def other_size(folder: Path) -> None:
+    Image.new("L", (SIDE, SIDE + 2), 255).save(masks_of(folder) / "ISIC_0000004_attribute_globules.png")
+
+
+def unreadable(folder: Path) -> None:
+    (folder / "ISIC2018_Task1-2_Training_Input" / "ISIC_0000002.jpg").write_text("no image")
+
+
+def no_labels(folder: Path) -> None:
+    (folder / "ISIC_2019_Training_GroundTruth.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "said"),
+    [
+        (missing, (), "no mask file for ISIC_0000003 (streaks), ISIC_0000005 (streaks); --missing-mask empty"),
+        (not_binary, (), "ISIC_0000004_attribute_globules.png is not a binary mask: it holds"),
+        (not_binary, ("--missing-mask", "empty"), "ISIC_0000004_attribute_globules.png is not a binary mask: it holds"),
+        (other_size, (), "ISIC_0000004_attribute_globules.png is 40x42 pixels and its image 40x40; expected the same size"),
+        (unreadable, (), "ISIC_0000002.jpg"),
+        (no_labels, (), "--labels-csv"),
+        (lambda folder: None, ("--indicators", "blue_veil"), "--indicators blue_veil: no masks of that name"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "baselines"])
+def test_bad_input_is_one_line_and_exit_code_2(
+    copy: Path, tmp_path: Path, capsys, command: str, spoil: Callable[[Path], None], words: tuple[str, ...], said: str
+) -> None:
+    spoil(copy)
+    plain = ("--no-simclr",) if command == "train" else ("--rows", "cams")
+    where = ("--dataset", "isic2018", "--data-dir", copy, "--cache-dir", tmp_path / "cache", "--run-dir", tmp_path / "run")
+    assert main("melanoma", COMMANDS, [str(word) for word in (command, *plain, *where, *words)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    assert not list(tmp_path.glob("run/**/config.json"))
 
 
 def test_an_unknown_indicator_is_named(isic: Path, tmp_path: Path) -> None:

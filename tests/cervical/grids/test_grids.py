@@ -78,6 +78,14 @@ def test_arguments_are_what_differs_from_the_defaults():
     assert arguments(ContrastiveOptions()) == () and arguments(ContrastiveOptions(control=False)) == ("--no-control",)
 
 
+def test_predictions_of_the_sample_name_their_slides(tmp_path, sample_cache):
+    make_run(tmp_path / "run", load(FinetuneOptions(cache_dir=sample_cache)), "finetune", {}, 0)
+    manifest, table = (pd.read_csv(tmp_path / "run" / name, dtype=str) for name in ("manifest.csv", "predictions.csv"))
+    groups = table["image"].map(manifest.set_index("image")["group"])
+    assert groups.duplicated().any() and table["group"].tolist() == groups.tolist()
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["resampled_groups"] == groups.nunique() > 1
+
+
 def test_only_the_first_loss_brings_a_control_in_the_corrected_reading_too(sample_cache):
     options = CompareLossesOptions(cache_dir=sample_cache, reading="corrected", losses=("npairs", "ntxent", "supcon"))
     cells = loss_cells(options, load(options))

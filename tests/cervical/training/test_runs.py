@@ -49,6 +49,8 @@ def test_run_folder_is_complete(finished, run):
     assert manifest["split"].value_counts().to_dict() == {"train": 30, "test": 10, "validation": 10}
     predictions = pd.read_csv(folder / "predictions.csv")
     assert set(predictions["image"]) == set(manifest.loc[manifest["split"] == "test", "image"])
+    # --limit leaves one test image a slide, so there is no group to name.
+    assert not manifest.loc[manifest["split"] == "test", "group"].duplicated().any() and "group" not in predictions
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
     assert {"macro_f1", "per_class", "accuracy_interval", "validation_accuracy", "leakage"} <= set(metrics) and metrics["synthetic"]

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score, recall_score
 
 from common.evaluation.grid import GridCell
 from common.evaluation.grid_tables import (
@@ -98,7 +99,7 @@ def test_means_are_compared_over_the_seeds_both_have(cells):
     (found,) = compare_means(cells[1:], "loss", "cce", [])  # cce has seeds 1 and 2, lmf 0 to 2, focal none
     assert (found.method, found.baseline, found.seeds) == ("lmf", "cce", 2)
     assert found.difference == pooled_difference(cells[1:3], cells[4:6])
-    assert "| lmf | cce | 2 |" in means_text([found], []) and "| better |" in means_text([found], [])
+    assert "| lmf | cce | 2 | images |" in means_text([found], []) and "| better |" in means_text([found], [])
     assert compare_means([cells[0], *cells[3:6]], "loss", "cce", []) == []  # one seed in common: nothing to average
 
 
@@ -109,3 +110,51 @@ def test_tables_are_written_as_markdown_and_csv(cells, tmp_path):
     frame = pd.read_csv(tmp_path / "table_2.csv")
     assert frame["ours"][1] == pytest.approx(rows[1].measured) and np.isnan(frame["ours"][2])
     assert frame["printed"][1] == 0.85
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory, make_run):
+    """Two losses with two seeds each on 150 shared test images of 30 slides."""
+    root = tmp_path_factory.mktemp("slides")
+    found = []
+    for loss, skill in (("cce", 1.0), ("lmf", 2.0)):
+        for seed in range(2):
+            path = make_run(root / f"{loss}{seed}", skill, 150, seed + int(10 * skill), per_group=5)
+            found.append(GridCell("lmf", "train", (), path, {"loss": loss, "seed": seed}))
+    return found
+
+
+def right_by_slide(cells):
+    """`(30, 5)` share of the cells that get each image of a slide right."""
+    tables = [read_predictions(cell.run_dir)[0].sort_values("group", kind="stable") for cell in cells]
+    return np.mean([table["label"] == table["predicted"] for table in tables], axis=0).reshape(30, 5)
+
+
+def test_intervals_over_seeds_resample_slides(slides):
+    draws = np.random.default_rng(0).integers(0, 30, size=(300, 30), dtype=np.int32)
+    one, two = right_by_slide(slides[:2]), right_by_slide(slides[2:])
+    expected = np.quantile([one[row].mean() for row in draws], [0.025, 0.975])
+    assert shared_interval(slides[:2], "accuracy", 300) == pytest.approx(expected)
+    draws = np.random.default_rng(0).integers(0, 30, size=(2000, 30), dtype=np.int32)
+    expected = np.quantile([two[row].mean() - one[row].mean() for row in draws], [0.025, 0.975])
+    pooled = pooled_difference(slides[:2], slides[2:])
+    assert (pooled.low, pooled.high) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "macro_recall", "per_class.Parabasal.f1"])
+def test_other_scores_over_seeds_resample_slides(slides, metric):
+    tables = [read_predictions(cell.run_dir)[0] for cell in slides[:2]]
+    names, score = sorted(set(tables[0]["group"])), metric.rpartition(".")[2].rpartition("_")[2]
+    draws = []
+    for row in np.random.default_rng(0).integers(0, 30, size=(60, 30), dtype=np.int32):
+        parts = [pd.concat([table[table["group"] == names[number]] for number in row]) for table in tables]
+        function = f1_score if score == "f1" else recall_score
+        options = {"average": "macro"} if metric.startswith("macro") else {"average": "macro", "labels": ["Parabasal"]}
+        draws.append(np.mean([function(part["label"], part["predicted"], **options) for part in parts]))
+    assert shared_interval(slides[:2], metric, 60) == pytest.approx(np.quantile(draws, [0.025, 0.975]))
+
+
+def test_tables_say_what_is_resampled(slides, cells):
+    for found, said in ((slides, "| 30 groups |"), (cells, "| images |")):
+        text = comparisons_text(comparisons_frame(compare_methods(found, "loss", "cce"), ["seed"]), ["seed"])
+        assert said in text and said in means_text(compare_means(found, "loss", "cce", []), [])

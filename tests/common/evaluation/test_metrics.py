@@ -169,3 +169,55 @@ def test_expected_cost_refuses(arguments, said):
 def test_classification_metrics_refuse(labels, predicted, probabilities, said):
     with pytest.raises(ValueError, match=said):
         classification_metrics(labels, predicted, probabilities, CLASSES)
+
+
+def test_groups_of_one_image_change_nothing(drawn):
+    labels, predicted, probabilities = drawn
+    names = [f"lesion {number}" for number in np.random.default_rng(1).permutation(200)]
+    ours = classification_metrics(labels, predicted, probabilities, CLASSES, groups=names)
+    assert ours == classification_metrics(labels, predicted, probabilities, CLASSES)
+    assert "resampled_groups" not in ours
+
+
+def test_group_intervals_equal_scikit_learn_in_a_loop_over_drawn_groups(drawn):
+    labels, predicted, probabilities = drawn
+    groups = np.random.default_rng(1).integers(0, 30, 200)
+    ours = classification_metrics(labels, predicted, probabilities, CLASSES, seed=5, resamples=80, groups=groups)
+    plain = classification_metrics(labels, predicted, probabilities, CLASSES, seed=5, resamples=80)
+    names = sorted({str(group) for group in groups})
+    found: dict[str, list[float]] = {}
+    for draw in np.random.default_rng(5).integers(0, len(names), size=(80, len(names)), dtype=np.int32):
+        chosen = np.concatenate([np.flatnonzero(groups.astype(str) == names[number]) for number in draw])
+        truth, called = labels[chosen], predicted[chosen]
+        found.setdefault("accuracy", []).append(peer.accuracy_score(truth, called))
+        for average in ("macro", "weighted"):
+            scores = peer.precision_recall_fscore_support(truth, called, average=average, zero_division=0)
+            for name, value in zip(("precision", "recall", "f1"), scores[:3], strict=True):
+                found.setdefault(f"{average}_{name}", []).append(value)
+        for name, value in zip(CLASSES, peer.f1_score(truth, called, labels=range(4), average=None, zero_division=0), strict=True):
+            found.setdefault(name, []).append(value)
+    assert ours["resampled_groups"] == len(names)
+    for name, values in found.items():
+        expected = list(np.quantile(values, [0.025, 0.975]))
+        interval = ours["per_class"][name]["intervals"]["f1"] if name in CLASSES else ours["intervals"][name]
+        assert interval == pytest.approx(expected), name
+    # Everything but the bootstraps, Wilson's intervals too, stays as it is.
+    assert ours["per_class"]["a"]["intervals"]["recall"] == plain["per_class"]["a"]["intervals"]["recall"]
+    kept = set(plain) - {"accuracy_interval", "macro_f1_interval", "intervals", "per_class"}
+    assert {name: ours[name] for name in kept} == {name: plain[name] for name in kept}
+
+
+def test_copies_of_the_images_leave_the_intervals_as_wide(drawn):
+    labels, predicted, _ = drawn
+    once = classification_metrics(labels, predicted, None, CLASSES)["intervals"]
+    labels, predicted, groups = (np.repeat(values, 9) for values in (labels, predicted, np.arange(200)))
+    grouped = classification_metrics(labels, predicted, None, CLASSES, groups=groups)["intervals"]
+    images = classification_metrics(labels, predicted, None, CLASSES)["intervals"]
+    for name in ("accuracy", "macro_f1", "weighted_f1"):
+        assert np.ptp(grouped[name]) == pytest.approx(np.ptp(once[name]), rel=0.12)
+        assert np.ptp(grouped[name]) > 2.4 * np.ptp(images[name])
+
+
+def test_a_group_is_needed_for_every_label():
+    with pytest.raises(ValueError, match="each of 2 labels, got 3"):
+        classification_metrics([0, 1], [0, 1], None, CLASSES, groups=["a", "a", "b"])

@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import UsageError
 from common.evaluation.outcome import (
+    add_groups,
     probabilities_of,
     read_predictions,
     remake_metrics,
@@ -103,3 +104,60 @@ def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
     (tmp_path / "predictions.csv").write_text(text)
     with pytest.raises(UsageError, match=said):
         write_metrics(tmp_path, seed=0)
+
+
+def test_groups_are_written_where_test_images_share_them(tmp_path):
+    write_predictions(tmp_path, ROWS.assign(group=["7", "007", "7"]), PROBABILITIES, CLASSES)
+    lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert lines[:2] == ["image,label,predicted,group,prob_NA,prob_b", "1.png,NA,NA,7,0.9,0.1"]
+    table, classes = read_predictions(tmp_path)
+    assert table["group"].tolist() == ["7", "007", "7"] and classes == CLASSES
+    # An image without a name of its group is alone in it, and groups of one image say nothing.
+    write_predictions(tmp_path, ROWS.assign(group=["", "x", ""]), PROBABILITIES, CLASSES)
+    assert "group" not in read_predictions(tmp_path)[0]
+    assert (tmp_path / "predictions.csv").read_text().startswith("image,label,predicted,prob_NA,prob_b")
+
+
+def older(run):
+    """The run as it was before predictions.csv had groups: its metrics then, and the file's text."""
+    table = pd.read_csv(run / "predictions.csv", dtype=str)
+    table.drop(columns="group").to_csv(run / "predictions.csv", index=False)
+    manifest = (run / "manifest.csv").read_bytes()
+    (run / "manifest.csv").unlink()
+    before = remake_metrics(run)
+    (run / "manifest.csv").write_bytes(manifest)
+    return before, table
+
+
+def test_an_older_run_gets_groups_and_intervals_from_its_manifest(tmp_path, make_run):
+    run = make_run(tmp_path / "run", per_group=6)
+    write_metrics(run, seed=3, extra={"minutes": 4.5})
+    new = (run / "metrics.json").read_bytes(), (run / "predictions.csv").read_bytes()
+    before, _ = older(run)
+    assert "resampled_groups" not in before and "group" not in (run / "predictions.csv").read_text().splitlines()[0]
+    after = remake_metrics(run)
+    assert after["resampled_groups"] == 20
+    assert ((run / "metrics.json").read_bytes(), (run / "predictions.csv").read_bytes()) == new
+    assert np.ptp(after["accuracy_interval"]) > 1.2 * np.ptp(before["accuracy_interval"])
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"accuracy_interval", "macro_f1_interval", "intervals", "per_class", "resampled_groups"}
+    for name, scores in after["per_class"].items():
+        assert {key: value for key, value in scores.items() if key != "intervals"} == {
+            key: value for key, value in before["per_class"][name].items() if key != "intervals"
+        }
+
+
+def test_no_digit_changes_when_groups_are_added(tmp_path, make_run):
+    run = make_run(tmp_path / "run", per_group=6)
+    _, written = older(run)
+    assert add_groups(run) and not add_groups(run)
+    assert pd.read_csv(run / "predictions.csv", dtype=str).equals(written)
+
+
+@pytest.mark.parametrize("manifest", ["image,label\nim_0.bmp,Parabasal\n", "image,label,group\nim_0.bmp,Parabasal,slide 0\n"])
+def test_a_manifest_that_does_not_tell_the_groups_is_no_help(tmp_path, make_run, manifest):
+    run = make_run(tmp_path / "run")
+    (run / "manifest.csv").write_text(manifest)
+    before = (run / "predictions.csv").read_bytes()
+    assert "resampled_groups" not in remake_metrics(run)
+    assert (run / "predictions.csv").read_bytes() == before

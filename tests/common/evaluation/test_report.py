@@ -1,6 +1,7 @@
 import json
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from common.errors import UsageError
@@ -120,3 +121,31 @@ def test_metrics_are_found_through_dots():
     assert find_metric(metrics, "accuracy") == (True, 0.5, [0.4, 0.6])
     assert find_metric(metrics, "per_class.St. 1.f1") == (True, 0.3, [0.2, 0.4])
     assert find_metric(metrics, "per_class")[0] is False
+
+
+def test_the_report_says_what_is_resampled_and_brings_older_runs_up_to_date(tmp_path, make_run):
+    run = make_run(tmp_path / "run", 4.0, per_group=3)
+    make_run(run / "control", 1.0, seed=1, per_group=3)
+    manifests = {path: path.read_bytes() for path in (run / "manifest.csv", run / "control" / "manifest.csv")}
+    for path in manifests:  # as it was before predictions.csv had groups
+        path.unlink()
+        table = pd.read_csv(path.with_name("predictions.csv"), dtype=str).drop(columns="group")
+        table.to_csv(path.with_name("predictions.csv"), index=False)
+    report_command(SimpleNamespace(run=run))
+    text = (run / "report.md").read_text()
+    assert "resampling the 120 test images as independent" in text and "slides of the images" not in text
+    for path, content in manifests.items():
+        path.write_bytes(content)
+    report_command(SimpleNamespace(run=run))
+    text = (run / "report.md").read_text()
+    assert "resampling the 40 slides of the 120 test images" in text and "So few" not in text
+    assert "The intervals resample the 40 slides of the images; McNemar's p takes images as independent" in text
+    for folder in (run, run / "control"):
+        assert json.loads((folder / "metrics.json").read_text())["resampled_groups"] == 40
+        assert "group" in pd.read_csv(folder / "predictions.csv")
+
+
+def test_few_groups_are_called_few(tmp_path, make_run):
+    run = make_run(tmp_path / "run", per_group=6, dataset="odir5k")
+    write_report(run, "Title", figures=False)
+    assert "So few patients" in (run / "report.md").read_text()

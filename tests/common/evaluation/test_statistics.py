@@ -9,6 +9,7 @@ from common.evaluation.statistics import (
     average_deviation,
     average_ranks,
     bootstrap_interval,
+    group_numbers,
     holm,
     mcnemar,
     mean_and_deviation,
@@ -166,3 +167,45 @@ def test_means_and_deviations_by_hand():
     for function in (mean_and_deviation, average_deviation):
         with pytest.raises(ValueError):
             function([])
+
+
+def test_groups_of_one_image_and_one_group_of_all_resample_images():
+    rng = np.random.default_rng(0)
+    first, second = rng.random(60) < 0.7, rng.random(60) < 0.8
+    for groups in ([f"lesion {number}" for number in rng.permutation(60)], ["the only one"] * 60):
+        assert group_numbers(groups) is None
+        assert bootstrap_interval(first, groups=groups) == bootstrap_interval(first)
+        assert paired_bootstrap(first, second, groups=groups) == paired_bootstrap(first, second)
+        assert paired_bootstrap(first, second, np.mean, groups=groups) == paired_bootstrap(first, second, np.mean)
+
+
+@pytest.mark.parametrize("statistic", [None, np.mean])
+def test_group_intervals_equal_a_loop_over_drawn_groups(statistic):
+    rng = np.random.default_rng(3)
+    groups = rng.choice(["d", "b", "c", "a", "e", "f"], 50, p=[0.4, 0.2, 0.2, 0.1, 0.05, 0.05])
+    first, second = rng.normal(size=50), rng.normal(size=50)
+    names = sorted(set(groups))
+    draws = np.random.default_rng(7).integers(0, len(names), size=(300, len(names)), dtype=np.int32)
+    means, gaps = [], []
+    for draw in draws:
+        chosen = [index for number in draw for index in range(50) if groups[index] == names[number]]
+        means.append(sum(first[chosen]) / len(chosen))
+        gaps.append(sum(second[chosen]) / len(chosen) - means[-1])
+    found = bootstrap_interval(first, statistic, groups=groups, resamples=300, seed=7)
+    assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    paired = paired_bootstrap(first, second, statistic, groups=groups, resamples=300, seed=7)
+    assert paired == pytest.approx((np.mean(second) - np.mean(first), *np.quantile(gaps, [0.025, 0.975])))
+
+
+def test_copies_of_an_image_add_no_certainty():
+    right = np.random.default_rng(0).random(100) < 0.8
+    groups, copies = np.repeat(np.arange(100), 9), np.repeat(right, 9)
+    (low, high), (few, many) = bootstrap_interval(copies, groups=groups), bootstrap_interval(copies)
+    distinct = bootstrap_interval(right, seed=1)
+    assert high - low == pytest.approx(distinct[1] - distinct[0], rel=0.1)
+    assert high - low > 2.5 * (many - few)  # sqrt(9) = 3
+
+
+def test_a_group_is_needed_for_every_row():
+    with pytest.raises(ValueError, match="each of 3 rows, got 2"):
+        bootstrap_interval(np.ones(3), groups=["a", "a"])

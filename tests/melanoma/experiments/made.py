@@ -37,13 +37,16 @@ def write_run(
         for method in methods for name in BASE.indicators for i in range(4) for t in range(10)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(path / "localisation.csv", index=False)
+    classifies = experiment in ("train", "vat")
     probabilities = np.array([0.9, 0.8, 0.3, 0.2])
     labels = ["melanoma", "other", "melanoma", "other"]
     table = pd.DataFrame({"image": [f"{i}.jpg" for i in range(4)], "label": labels})
     table["predicted"] = np.where(probabilities > 0.5, "melanoma", "other")
     table["prob_melanoma"], table["prob_other"] = probabilities, 1 - probabilities
-    table.to_csv(path / "predictions.csv", index=False)
-    metrics = {"synthetic": False, "accuracy": 0.5, "melanoma_auc": 0.75, "indicators": {"globules": {"with": 3, "without": 1}}}
+    if classifies:
+        table.to_csv(path / "predictions.csv", index=False)
+    scores = {"accuracy": 0.5, "melanoma_auc": 0.75} if classifies else {}
+    metrics = {"synthetic": False, **scores, "indicators": {"globules": {"with": 3, "without": 1}}}
     (path / "metrics.json").write_text(json.dumps(metrics))
     arrays: dict[str, np.ndarray] = {}
     for name in BASE.indicators:

@@ -31,13 +31,34 @@ def read(folder: Path, number: int) -> pd.DataFrame:
 def test_table_3_says_n_interval_and_seeds_of_every_number(runs: Path, tmp_path: Path) -> None:
     tables.table_3(tmp_path, find_runs(runs))
     table = read(tmp_path, 3)
-    whole = table.loc["Bio-U-Net · globules (n = 3)"]
+    whole = table.loc["Bio-U-Net · globules (n = 3, seeds 0 1)"]
     assert whole["ours"] == pytest.approx(0.41)
     assert (whole["seeds"], whole["printed"]) == (2, 0.1516)
     for metric, value in (("accuracy", 0.5), ("AUC", 0.75)):
-        line = table.loc[f"Bio-U-Net · melanoma, {metric} (n = 4)"]
+        line = table.loc[f"Bio-U-Net · melanoma, {metric} (n = 4, seeds 0 1)"]
         assert (line["ours"], line["seeds"]) == (value, 2)
         assert line["low"] <= value <= line["high"]
+
+
+def test_bio_u_net_is_paired_with_every_row_of_the_ablation(runs: Path, tmp_path: Path) -> None:
+    tables.table_3(tmp_path, find_runs(runs))
+    text = (tmp_path / "table_3.md").read_text()
+    headings = [line.strip("*") for line in text.splitlines() if line.startswith("**")]
+    assert headings == [
+        "f_Res + f_Seg against f_Res", "f_Res + f_CLR against f_Res", "Bio-U-Net against f_Res", "Bio-U-Net against f_Res + f_Seg",
+        "Bio-U-Net against f_Res + f_CLR",
+    ]  # fmt: skip
+    last = text.split("**Bio-U-Net against f_Res + f_CLR**")[1]
+    assert "- globules (n = 3, seeds 0 1): Bio-U-Net is better than f_Res + f_CLR in continuous Dice (difference +0.1000" in last
+    for metric in ("accuracy", "AUC"):  # the made-up runs all diagnose alike
+        assert f"- melanoma, {metric} (n = 4, seeds 0 1): No difference in {metric} is shown" in last
+
+
+def test_a_method_without_a_diagnosis_is_paired_by_its_maps_alone(runs: Path, tmp_path: Path) -> None:
+    tables.table_2(tmp_path, find_runs(runs))
+    text = (tmp_path / "table_2.md").read_text().split("**Bio-U-Net against Grad-CAM**")[1].split("**")[0]
+    assert "globules" in text
+    assert "AUC" not in text
 
 
 def test_tables_4_and_5_begin_with_f_res(runs: Path, tmp_path: Path) -> None:
@@ -45,9 +66,9 @@ def test_tables_4_and_5_begin_with_f_res(runs: Path, tmp_path: Path) -> None:
     tables.table_4(tmp_path, found)
     tables.table_5(tmp_path, found)
     for number in (4, 5):
-        assert read(tmp_path, number).loc["f_Res · globules (n = 3)", "printed"] == 0.1421
-    assert read(tmp_path, 5).loc["two tasks · globules (n = 3)", "printed"] == 0.1416
-    assert read(tmp_path, 5).loc["one indicator · globules (n = 3)", "printed"] == 0.1516
+        assert read(tmp_path, number).loc["f_Res · globules (n = 3, seeds 0 1)", "printed"] == 0.1421
+    assert read(tmp_path, 5).loc["two tasks · globules (n = 3, seed 0)", "printed"] == 0.1416
+    assert read(tmp_path, 5).loc["one indicator · globules (n = 3, seeds 0 1)", "printed"] == 0.1516
     tables.table_4(tmp_path / "without", [run for run in found if run.row != "f_res"])
     assert read(tmp_path / "without", 4).loc["f_Res · globules", "printed"] == 0.1421
 

@@ -55,6 +55,16 @@ def test_summary_counts_images_with_the_indicator(inputs: SimpleNamespace) -> No
     assert entry["dice"] == pytest.approx(0.5)
     assert entry["dice_all"] == pytest.approx(2 / 3)
     assert entry["dice_interval"] == [0.0, 1.0]
+    assert entry["dice_all_interval"] == [0.0, 1.0]
+
+
+def test_every_mean_has_its_own_interval() -> None:
+    table = pd.DataFrame({"method": "m", "indicator": "x", "threshold": 0.0, "dice": np.linspace(0, 1, 40), "empty": [True, False] * 20})
+    entry = scores.summary(table, seed=0)["m"]["x"]["t00"]
+    for name in ("dice", "dice_all"):
+        low, high = entry[f"{name}_interval"]
+        assert low < entry[name] < high
+    assert np.diff(entry["dice_all_interval"]) < np.diff(entry["dice_interval"])  # twice the images
 
 
 def test_summary_of_an_indicator_that_no_image_has(inputs: SimpleNamespace) -> None:

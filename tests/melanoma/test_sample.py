@@ -1,0 +1,87 @@
+"""Every command on the drawn sample with `--limit 50`: one folder of runs that the commands share, on the tiny network.
+
+One indicator, so that it stays fast; several are in test_commands.py, all five with the real network in its slow test.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from common.cli import main
+from melanoma.__main__ import COMMANDS
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+
+
+def run(*words: object) -> int:
+    return main("melanoma", COMMANDS, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def common(sample_cache: Path) -> list[object]:
+    return ["--dataset", "sample", "--limit", 50, "--cache-dir", sample_cache, "--image-size", 64, "--epochs", 1]
+
+
+@pytest.fixture(scope="module")
+def one(common: list[object]) -> list[object]:
+    return [*common, "--indicators", "pigment_network"]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: None, one: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    assert run("pretrain", *one, "--run-dir", folder / "pretrain-seed0") == 0
+    assert run("ablation", *one, "--rows", "f_res", "bio_u_net", "--run-dir", folder) == 0
+    return folder
+
+
+def test_the_runs_are_whole_and_marked_synthetic(runs: Path) -> None:
+    assert sorted(path.name for path in runs.glob("*-seed0")) == ["bio_u_net-seed0", "f_res-seed0", "pretrain-seed0"]
+    for name in ("bio_u_net-seed0", "f_res-seed0"):
+        metrics = json.loads((runs / name / "metrics.json").read_text())
+        assert metrics["synthetic"]
+        entry = metrics["localisation"]["gradcam"]["pigment_network"]["t00"]
+        assert entry["dice_all_interval"][0] <= entry["dice_all"] <= entry["dice_all_interval"][1]
+        assert "ynthetic" in (runs / name / "report.md").read_text()
+    stages = pd.read_csv(runs / "bio_u_net-seed0" / "history.csv")["stage"].tolist()
+    assert stages == ["classifier-pigment_network", "segmentation-pigment_network", "head"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("thresholds", ()), ("repeats", ("--rows", "1")), ("multitask", ("--rows", "one")), ("train", ())]
+)
+def test_the_other_tables_find_bio_u_net_done(runs: Path, one: list[object], command: str, words: tuple[str, ...]) -> None:
+    """The row that Tables 3 to 6 share is one run, and `train` with the same settings is that run too."""
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*-seed0/finished.json")}
+    alone = ("--pretrained", runs / "pretrain-seed0") if command == "train" else ()
+    assert run(command, *one, *words, *alone, "--run-dir", runs / "bio_u_net-seed0" if command == "train" else runs) == 0
+    assert {path: path.stat().st_mtime_ns for path in runs.glob("*-seed0/finished.json")} == before
+
+
+def test_baselines_and_tables(runs: Path, one: list[object], tmp_path: Path) -> None:
+    assert run("baselines", *one, "--rows", "cams", "--lime-samples", 10, "--lime-images", 1, "--run-dir", runs) == 0
+    assert run("tables", runs, "--output", tmp_path) == 0
+    (folder,) = tmp_path.iterdir()
+    assert "> **Synthetic data.**" in (folder / "table_2.md").read_text()
+    text = (folder / "table_3.md").read_text().split("**Bio-U-Net against f_Res**")[1]
+    for name in ("pigment network", "melanoma, accuracy"):
+        assert f"- {name} (n = " in text
+
+
+def test_what_reads_a_finished_run(runs: Path, sample_cache: Path, tmp_path: Path) -> None:
+    folder = runs / "bio_u_net-seed0"
+    assert run("report", folder) == 0
+    image = next(path for path in sorted(sample_cache.rglob("ISIC_*.*")) if path.suffix in (".jpg", ".png") and "_attr" not in path.name)
+    assert run("predict", folder, image, "--output", tmp_path / "out.csv") == 0
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 1
+    assert run("explain", folder, "--methods", "gradcam", "--no-faithfulness", "--output", tmp_path / "why") == 0
+    assert list((tmp_path / "why").rglob("*.png"))
+
+
+def test_audit(common: list[object], tmp_path: Path) -> None:
+    assert run("audit", *common, "--run-dir", tmp_path) == 0
+    text = (tmp_path / "indicators.md").read_text()
+    assert all(name in text for name in ("globules", "milia-like cysts", "negative network", "pigment network", "streaks"))
+    assert "Dataset B against Dataset A" in text
