@@ -42,8 +42,10 @@ COMMANDS = {
     "tables": Command(
         TablesOptions,
         "feedback.training.tables:run_tables",
-        "Tables 5.1 to 5.4 over objectives, balances and seeds; runs only what is missing, one process at a time. "
-        "Cost: nine `simulate` runs a seed.",
+        "Tables 5.1 to 5.4 over objectives, balances and seeds; runs only what is missing, one process at a time. Printed, Jaccard index "
+        "before and after with the explanation loss: 0.100 and 0.447 unbalanced (Table 5.1), 0.10 and 0.18 up-sampled (5.3). "
+        "Cost: nine `simulate` runs a seed, with --slices three `slices` runs more; --faithfulness N adds 168 passes for each of N images "
+        "to a run.",
     ),
     "thresholds": Command(
         ThresholdsOptions,
@@ -55,13 +57,14 @@ COMMANDS = {
         ClippingOptions,
         "feedback.training.clipping:run_clipping",
         "The divergence of section 5.6 and what a limit to the gradient's norm does about it: each learning rate with and without. "
-        "Cost: two `simulate` runs a rate.",
+        'Printed: no number; on unbalanced data the explanation loss "suddenly increases". Cost: two `simulate` runs a rate.',
     ),
     "audit": Command(
         AuditOptions,
         "feedback.training.audit:run_audit",
         "What is on disk: counts, unreadable files, copies, overlap with ISIC 2019, leakage of each split; class distribution and a sheet "
-        "of samples with their masks (figures 5.1 to 5.3).",
+        "of samples with their masks (figures 5.1 to 5.3). Printed: 1951 NV, 437 MEL, 172 BKL (the files: 1866, 519, 208), 627 images "
+        "shared with ISIC 2019 (counted: 2593). Cost: one reading of every image; nothing is trained.",
     ),
     "serve": Command(
         ServeOptions,
@@ -83,9 +86,16 @@ COMMANDS = {
         "the layer the run was tuned on.",
     ),
     "report": Command(
-        ReportOptions, "feedback.reporting:report_command", "Make a run's report and figures again from its predictions.csv."
+        ReportOptions,
+        "feedback.reporting:report_command",
+        "Make a run's report and figures again from its predictions.csv, beside the printed numbers it was written with. Cost: seconds; "
+        "needs neither the model nor the images.",
     ),
-    "predict": Command(PredictOptions, "common.evaluation.predict:predict_command", "Classify images with a finished run."),
+    "predict": Command(
+        PredictOptions,
+        "common.evaluation.predict:predict_command",
+        "Classify images with a finished run. The thesis prints nothing of single images. Cost: seconds, and one pass over the images.",
+    ),
 }
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def read(options, role: str) -> Dataset:
         UsageError: missing files, labels outside the classes, masks of unknown images.
     """
     if options.dataset == "folders":
-        data = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
+        # A mask is feedback: one that belongs to no image is a mistake, and must not be lost without a word.
+        data = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir, every_mask=True)
         data = replace(data, manifest=data.manifest.assign(overlap=""))
     elif options.dataset == "sample":
         data = _sample(role, getattr(options, "reading", "described"), options.cache_dir)

@@ -197,7 +197,8 @@ class SelfExplaining(keras.Model):
         marked = ops.cast(ops.any(mask > 0, axis=(1, 2)), "float32")
 
         classification = keras.losses.sparse_categorical_crossentropy(label, logits, from_logits=True)
-        explanation = self.explanation_loss(mask, maps) * marked
+        # Keras gives a loss in its default precision, which is another's to choose; all here is float32.
+        explanation = ops.cast(self.explanation_loss(mask, maps), "float32") * marked
         weight = self.explanation_weight
         # At 0 and 1 the other term is left out, not multiplied by zero: its gradient costs nothing then, and its NaN harms nothing.
         loss = classification if weight == 0 else explanation if weight == 1 else combined_loss(classification, explanation, weight)

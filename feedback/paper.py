@@ -1,6 +1,7 @@
 """The thesis's tables as printed (`paper_tables.json` beside this file); numbers stay strings until `number` reads them."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,17 @@ SOURCE = Path(__file__).with_name("paper_tables.json")
 # Table 5.1 names its order [NV, MEL, BKL]; accuracy, Table 5.3 and Table 5.2 only fit [MEL, NV, BKL] (facts, section 4.2, row 9).
 SENSITIVITY_ORDER = ("MEL", "NV", "BKL")
 OBJECTIVES = {"classification": "classification_loss", "explanation": "explanation_loss", "combined": "combined_loss"}
+NETWORK, NETWORK_TITLE = "vgg16", "VGG16"
+# What every cell of Tables 5.1 to 5.4 has in common, under the names of config.json; beside anything else no printed number stands.
+METHOD = {
+    "feedback": "all",
+    "gradients": "constant",
+    "fuse_stages": 1,
+    "feedback_form": "union",
+    "explanation_loss": "binary",
+    "threshold": 0.5,
+}
+SHOWN = ("fuse_stages", "feedback_form", "threshold")  # what decides an untuned model's Jaccard index too
 TABLES = {"none": "table_5_1_unbalanced", "reduced": "table_5_2_reduced_balanced", "upsampled": "table_5_3_upsampled"}
 
 
@@ -58,6 +70,32 @@ def simulation_row(balance: str, objective: str | None) -> dict[str, float]:
     found["jaccard"] = number(cells["avg_jaccard"])
     found["average_sensitivity"] = number(cells.get("avg_sensitivity"))
     return {name: value for name, value in found.items() if value is not None}
+
+
+def differences(config: Mapping[str, Any], role: str, tuned: bool = True) -> str | None:
+    """In what the thesis's run differs from a run of ours: "" in nothing; None: in its data or method, so no number belongs beside ours.
+
+    Args:
+        config: a run's config.json. role: "base" (VGG16 on ISIC 2019) or "simulation" (that base, tuned on ISIC 2018 from the union of its
+            attribute masks, each with constant channel weights and a map cut at a half of its maximum).
+        tuned: False for the untuned model of a simulation, which how it is tuned afterwards does not concern.
+
+    A drawn sample stands for the data set whose layout it has; its report says that nothing compares.
+    """
+    settings = config["settings"]
+    data = str(config["dataset"]).removeprefix("sample-")
+    if data != {"base": "isic2019", "simulation": "isic2018"}[role] or settings.get("limit") is not None:
+        return None
+    found = [] if settings["backbone"] == NETWORK else [NETWORK_TITLE]
+    if role == "base":
+        return "; ".join(found)
+    if any(settings.get(name, value) != value for name, value in METHOD.items() if tuned or name in SHOWN):
+        return None
+    if str(settings["base_dataset"]).removeprefix("sample-") != "isic2019":
+        found.append("base of ISIC 2019")
+    if "mask_lesion" in settings["masks"]:
+        found.append("attribute masks")
+    return "; ".join(found)
 
 
 def table_title(balance: str) -> str:

@@ -1,63 +1,102 @@
 """report.md of a base classifier and of a simulation: measured beside printed, leakage, and what needs no network at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.evaluation.report import Printed, write_model_card, write_report
-from common.evaluation.tables import interval_text, markdown, number
+from common.evaluation.report import find_metric, write_model_card, write_report
+from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, atomic, read_json
-from feedback import paper
+from common.runs.files import write_json
+from feedback import faithfulness, paper
 from feedback.config import CASE_TITLES, WEIGHTS, BaseSettings, Simulation
 from feedback.isic import CLASSES
 
 
 def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) -> None:
-    """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set."""
+    """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set; without them where the data are others."""
     metrics = read_json(run.path / "metrics.json")
-    printed, limit = {}, run.config["settings"].get("limit")
-    if classes == CLASSES and limit is None:
-        present = [name for name in classes if metrics["per_class"][name]["support"]]
-        for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
-            values = paper.skin_care(measure)
-            for name in present:
-                printed[f"one_vs_rest.{name}.{measure}"] = Printed(values[name], "thesis, Table 4.1")
-        whole = paper.base_on_isic2019()
-        printed["accuracy"] = Printed(whole["accuracy"], "thesis, Table 5.3, row 1")
-        printed["sensitivity.average"] = Printed(whole["average_sensitivity"], "thesis, Table 5.3, row 1")
+    limit = run.config["settings"].get("limit")
     notes = [
         *limit_notes(limit),
         "The thesis trained on ISIC 2019 with ImageNet weights; it does not state optimiser, learning rate, batch size and dropout rate.",
         f"{100 * metrics['shared_lesions']['test']:.1f} % of the test images show a lesion that is also in the training set "
         "(of the lesions that are known).",
     ]
+    if paper.differences(run.config, "base") is None and limit is None:
+        notes.insert(0, f"No printed number stands beside these: the thesis's are of ISIC 2019, these of {run.config['dataset']}.")
     empty = [name for name in classes if not metrics["per_class"][name]["support"]]
     if empty:
         notes.append(f"No image of {', '.join(empty)}: weight 0 in the loss, left out of the averages.")
     if settings.class_weights == "printed":
         notes.append("**Class weights as printed in Table 3.1: they are the class frequencies, so frequent classes were weighted up.**")
     title = f"Base classifier ({settings.backbone}) on {run.config['dataset']}"
-    write_report(run, title, printed, notes)
+    write_report(run, title, base_printed(run.config, metrics, classes), notes)
+    if section := skin_care_section(run.config, metrics):
+        insert_section(run.path / "report.md", section)
     write_model_card(
         run,
         title,
         intended="Starting point for tuning from feedback.",
-        limits=[note for note in notes if not note.startswith("The thesis")],
+        limits=[note for note in notes if not note.startswith(("The thesis", "No printed"))],
     )
+
+
+def base_printed(config: Mapping[str, Any], metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Printed]:
+    """Table 4.1 and Table 5.3's first row under the names of metrics.json: beside a base of all of ISIC 2019's eight classes only."""
+    differs = paper.differences(config, "base")
+    if differs is None or tuple(classes) != CLASSES:
+        return {}
+    printed = {}
+    for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
+        for name, value in paper.skin_care(measure).items():
+            if metrics["per_class"][name]["support"]:
+                printed[f"one_vs_rest.{name}.{measure}"] = Printed(value, "thesis, Table 4.1", differs)
+    whole, source = paper.base_on_isic2019(), "thesis, Table 5.3, row 1"
+    printed["accuracy"] = Printed(whole["accuracy"], source, differs)
+    printed["sensitivity.average"] = Printed(whole["average_sensitivity"], f"{source}, over eight classes", differs)
+    return printed
+
+
+def skin_care_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Table 3.1 beside ours, one class against the rest; "" where the data are others (`base_printed`).
+
+    A table of its own: Table 4.1 prints the same measures of the same network, made to explain itself.
+    """
+    differs = paper.differences(config, "base")
+    if differs is None or tuple(metrics["per_class"]) != CLASSES:
+        return ""
+    rows = []
+    for measure in ("accuracy", "sensitivity"):
+        for name, value in paper.skin_care(f"test_{measure}_per_class").items():
+            if metrics["per_class"][name]["support"]:
+                _, ours, interval = find_metric(metrics, f"one_vs_rest.{name}.{measure}")
+                beside = Printed(value, "thesis, Table 3.1", differs)
+                rows.append(Row(f"{name}: {measure}", ours, interval, beside, synthetic=bool(metrics.get("synthetic"))))
+    return "## Table 3.1: one class against the rest\n\n" + comparison_table(rows)
 
 
 def simulation_report(run: Run, settings: Simulation) -> None:
     """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, the ellipse, the printed numbers."""
     metrics = read_json(run.path / "metrics.json")
     limit = run.config["settings"].get("limit")
-    source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
-    printed = {name: Printed(value, source) for name, value in printed_cells(settings, metrics, limit).items()}
+    printed = simulation_printed(run.config, settings, metrics)
     how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
     title = f"Tuning from feedback{how}: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
     notes = [*leakage_notes(run.config, metrics), *limit_notes(limit), *method_notes(settings, metrics)]
     write_report(run, title, printed, notes)
     insert_section(run.path / "report.md", simulation_section(metrics))
     write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:3])
+
+
+def simulation_printed(config: Mapping[str, Any], settings: Simulation, metrics: Mapping[str, Any]) -> dict[str, Printed]:
+    """The printed cell of a run on the thesis's images and with its method (`paper.differences`); empty for any other."""
+    differs = paper.differences(config, "simulation")
+    if differs is None:
+        return {}
+    source = "thesis, Table 5.4, slice 19" if metrics.get("slices") else f"thesis, {paper.table_title(settings.balance)}"
+    cells = printed_cells(settings, metrics, config["settings"].get("limit"))
+    return {name: Printed(value, source, differs) for name, value in cells.items()}
 
 
 def printed_cells(settings: Simulation, metrics: Mapping[str, Any], limit: int | None = None) -> dict[str, float]:
@@ -114,21 +153,35 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
         f"{interval_text(ellipse['interval'])}; of the whole image: {number(whole['mean'])}. "
         f"{after['unmarked']} of {after['images']} test images have no mask and do not count.\n\n"
         f"The untuned model on the whole simulation set ({all_images['images']} images): accuracy {number(all_images['accuracy'])}, "
-        f"average Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])} "
-        "(thesis: 0.73, 0.10).\n"
+        f"average Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])}"
+        f"{' (thesis, VGG16, base of ISIC 2019, attribute masks: 0.73, 0.10)' if metrics.get('dataset') == 'isic2018' else ''}.\n"
     )
     if metrics.get("slices"):
         columns = ("slice", "images", "accuracy", "average_sensitivity", "jaccard", "jaccard_deviation", "validation_jaccard", "minutes")
         shown = [[line[c] if c in ("slice", "images") else number(line[c]) for c in columns] for line in metrics["slices"]]
         text += "\nTest set after each slice:\n\n" + markdown([c.replace("_", " ") for c in columns], shown)
     if "faithfulness" in metrics:
-        rows = [
-            [name.replace("_", " map, "), *(number(metrics["faithfulness"][when][name]) for when in ("before", "after"))]
-            for name in ("deletion", "insertion", "random_deletion", "random_insertion", "pointing")
-        ]  # fmt: skip
-        text += f"\nFaithfulness of the maps, {metrics['faithfulness']['after']['images']} test images (areas under RISE's curves; "
-        text += "low deletion and high insertion are better):\n\n" + markdown(("", "before", "after"), rows)
+        text += "\n" + faithfulness_section(metrics["faithfulness"])
     return text
+
+
+def faithfulness_section(found: Mapping[str, Any]) -> str:
+    """metrics.json's `faithfulness` as a table. Runs made before every image's areas were kept have means only, and no interval."""
+    change, rows = found.get("change", {}), []
+    sides = {when: faithfulness.means(found[when]) for when in ("before", "after")}
+    for name, title in faithfulness.ROWS.items():
+        if any(name not in side for side in sides.values()):
+            continue
+        cells = []
+        for when, side in sides.items():
+            interval = found[when].get(f"{name}_interval")
+            cells.append(number(side[name]) + (f" {interval_text(interval)}" if interval else ""))
+        gap = change.get(name, {"value": sides["after"][name] - sides["before"][name], "interval": None})
+        rows.append([title, *cells, number(gap["value"], sign=True), interval_text(gap["interval"])])
+    text = f"Faithfulness of the maps, {found['after']['images']} test images. {faithfulness.READING}"
+    if not change:
+        text += f"This run {faithfulness.MEANS_ONLY}.\n"
+    return text + "\n" + markdown(("", "before", "after", "change", "95 % interval (paired bootstrap)"), rows)
 
 
 def leakage_notes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
@@ -180,13 +233,32 @@ def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def report_command(options: Any) -> None:
-    """`report RUN`: the common report again, with this study's own section under its first table."""
+    """`report RUN`: the common report again, with this study's own section under its first table.
+
+    Which printed numbers belong beside the run is decided anew: report.json may come from a time when the rule was another.
+    """
     from common.evaluation.report import report_command as common_report
 
+    config, metrics = read_json(options.run / "config.json"), read_json(options.run / "metrics.json")
+    path = options.run / "report.json"
+    if path.is_file() and config.get("experiment") in ("baseline", "simulate", "slices"):
+        printed = _printed_anew(config, metrics)
+        kept = {name: {key: value for key, value in vars(item).items() if value != ""} for name, item in printed.items()}
+        write_json(path, read_json(path) | {"printed": kept})
     common_report(options)
     metrics = read_json(options.run / "metrics.json")
+    if config.get("experiment") == "baseline" and (section := skin_care_section(config, metrics)):
+        insert_section(options.run / "report.md", section)
     if "before" in metrics and "change" in metrics:
         insert_section(options.run / "report.md", simulation_section(metrics))
+
+
+def _printed_anew(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Printed]:
+    if config["experiment"] == "baseline":
+        return base_printed(config, metrics, tuple(config["classes"]))
+    stored = config["settings"]
+    settings = Simulation(**{name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored})
+    return simulation_printed(config, settings, metrics)
 
 
 def insert_section(path: Path, section: str) -> None:

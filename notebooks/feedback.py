@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Feedback: curves and maps before and after tuning
 #
-# Draws figures 5.4 to 5.15 of the thesis and the before/after maps from finished runs. `FEEDBACK_RUNS` is a folder that holds runs of
-# `python -m feedback simulate` and `slices` (also inside `tables`), or what is published of them, such as `results/feedback`; without any,
-# the notebook makes two small ones there on the drawn sample, which are synthetic and show only that it works.
+# Draws figures 5.4 to 5.15 of the thesis and the before/after maps from finished runs of `python -m feedback simulate` and `slices` (also
+# inside `tables`), or what is published of them: those below the folder `FEEDBACK_RUNS` where that is set, else those in results/feedback,
+# else those in runs/feedback. Where there are none, the notebook makes two small ones on the drawn sample (below `FEEDBACK_RUNS` where that
+# is set), which are synthetic and show only that it works.
 
 # %%
 import os
@@ -23,7 +24,8 @@ from pathlib import Path
 
 ROOT = Path.cwd() if (Path.cwd() / "feedback").is_dir() else Path.cwd().parent
 os.chdir(ROOT)
-RUNS = Path(os.environ.get("FEEDBACK_RUNS", "runs/feedback"))
+GIVEN = os.environ.get("FEEDBACK_RUNS")
+PLACES = [Path(GIVEN)] if GIVEN else [Path("results/feedback"), Path("runs/feedback")]
 
 from common.cli import prepare_environment  # noqa: E402
 
@@ -36,6 +38,7 @@ from feedback import figures, finished, reporting
 from feedback.config import SimulateOptions
 from feedback.training.simulate import run_simulate
 
+RUNS = next((place for place in PLACES if finished.simulations(place)), PLACES[-1])
 if not finished.simulations(RUNS):
     for objective in ("explanation", "combined"):
         run_simulate(SimulateOptions(objective=objective, epochs=2, limit=60, run_dir=RUNS / "notebook" / objective))
@@ -75,4 +78,5 @@ else:
 for row in table.itertuples():
     display(Markdown(f"### {row.objective}, {reporting.balance_title(row.balance)}, seed {row.seed}"))
     display(Markdown(reporting.simulation_section(finished.metrics(Path(row.run)))))
-    display(Image(str(Path(row.run) / "figures" / "before_after.png")))
+    drawn = Path(row.run) / "figures" / "before_after.png"
+    display(Image(str(drawn)) if drawn.is_file() else Markdown(f"{drawn.name} is not in {row.run}."))

@@ -44,7 +44,7 @@ def test_notebook_runs_on_the_samples(script: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("study", ["cervical", "lmf", "melanoma"])
+@pytest.mark.parametrize("study", ["cervical", "feedback", "lmf", "melanoma"])
 def test_notebook_draws_the_committed_results(study: str, tmp_path: Path) -> None:
     target, before = tmp_path / f"{study}.ipynb", files_below(ROOT / "results" / study)
     execute(ROOT / "notebooks" / f"{study}.py", target, {f"{study.upper()}_RUNS": str(ROOT / "results" / study)})

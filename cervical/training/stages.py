@@ -297,8 +297,13 @@ def predict(model: keras.Model, part: Part) -> np.ndarray:
 
 
 def printed_numbers(job: Job) -> dict[str, Printed]:
-    """The printed cells of this method and network, where the data set's classes are the paper's."""
+    """The printed cells of this method and network, where the data set's classes are the paper's; none beside one's own costs.
+
+    Table II is of a weight for each class, inverse to its frequency: a cost matrix, or other weights, is another method.
+    """
     if job.method not in TABLE_NUMBERS or job.cells.dataset.name == "folders":
+        return {}
+    if job.method == "cost-sensitive" and job.settings.costs not in ("balanced", "printed"):
         return {}
     source, backbone = TABLE_NUMBERS[job.method], job.settings.backbone
     accuracy = printed_accuracy(job.method, backbone)

@@ -47,14 +47,16 @@ def class_names(manifest: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sorted({str(label) for label in manifest["label"] if label}))
 
 
-def folders_dataset(data_dir: Path | str, group_pattern: str | None = None, mask_dir: Path | str | None = None) -> Dataset:
+def folders_dataset(
+    data_dir: Path | str, group_pattern: str | None = None, mask_dir: Path | str | None = None, *, every_mask: bool = False
+) -> Dataset:
     """Anyone's images: one folder per class, images at any depth inside it.
 
     `group_pattern` is a regular expression searched in each image's path (relative to `data_dir`, with `/`); its first
     bracketed part, or the whole match, names the group within the class. Without it every image is its own group.
     `mask_dir` holds masks named like the images (`<stem>.*` or `<stem>_segmentation.*`, also under `<class>/`); they
-    become the column `mask_lesion`. UsageError: missing folder, no or one class, a class without images, a pattern that
-    is wrong or does not match, no mask found.
+    become the column `mask_lesion`; with `every_mask` each of them must have its image. UsageError: missing folder, no or
+    one class, a class without images, a pattern that is wrong or does not match, no mask found, a mask without its image.
     """
     root = Path(data_dir)
     if not root.is_dir():
@@ -77,7 +79,7 @@ def folders_dataset(data_dir: Path | str, group_pattern: str | None = None, mask
             rows.append({"image": name, "label": folder.name, "group": _group(pattern, name, folder.name)})
     manifest = pd.DataFrame(rows)
     if masks is not None:
-        manifest["mask_lesion"] = find_masks(root, manifest["image"], masks)
+        manifest["mask_lesion"] = find_masks(root, manifest["image"], masks, every_mask=every_mask)
     return Dataset("folders", root, manifest)
 
 
@@ -100,9 +102,11 @@ def _group(pattern: re.Pattern[str] | None, name: str, label: str) -> str:
     return f"{label}/{part}"
 
 
-def find_masks(root: Path, images: "pd.Series[str]", mask_dir: Path) -> list[str]:
+def find_masks(root: Path, images: "pd.Series[str]", mask_dir: Path, *, every_mask: bool = False) -> list[str]:
     """For each image the mask with its stem (alone, or with `_segmentation`), as a path relative to `root`; "" where
     there is none.
+
+    UsageError: missing folder, no mask of any image; with `every_mask` also masks that are named like no image, the first three of them.
     """
     if not mask_dir.is_dir():
         raise UsageError(f"--mask-dir {mask_dir}: no such folder")
@@ -113,9 +117,18 @@ def find_masks(root: Path, images: "pd.Series[str]", mask_dir: Path) -> list[str
         by_stem[inside] = relative
         by_stem.setdefault(inside.rsplit("/", 1)[-1], relative)
     found = []
+    known: set[str] = set()
     for image in images:
         whole = str(Path(image).with_suffix("").as_posix())
+        known |= {whole, whole.rsplit("/", 1)[-1]}
         found.append(by_stem.get(whole) or by_stem.get(whole.rsplit("/", 1)[-1]) or "")
+    strangers = sorted({path for key, path in by_stem.items() if not {key, key.rsplit("/", 1)[-1]} & known})
+    if every_mask and strangers and any(found):
+        more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
+        raise UsageError(
+            f"--mask-dir {mask_dir}: masks of unknown images: {', '.join(strangers[:3])}{more}; expected <image>.png or "
+            "<image>_segmentation.png for an image of --data-dir"
+        )
     if not any(found):
         raise UsageError(f"--mask-dir {mask_dir}: no mask is named like an image (expected <image>.png or <image>_segmentation.png)")
     return found

@@ -62,7 +62,8 @@ def _line(folder: Path, results: Path, base: str) -> str:
     low_high = metrics.get("accuracy_interval") or []
     accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
     printed = report.get("printed", {}).get("accuracy")
-    printed = _share(printed["value"]) if printed else "–"
+    # What the printed run had other than ours, such as its network, belongs beside its number.
+    printed = _share(printed["value"]) + (f" ({printed['differs']})" if printed.get("differs") else "") if printed else "–"
     network = config.get("backbone") or settings.get("backbone", "")
     shown = (f"[{name}]({link})", f"{data}, seed {config.get('seed')}", network, metrics.get("n", "–"))
     return "| " + " | ".join(map(str, (*shown, accuracy, _share(metrics.get("macro_f1")), printed))) + " |\n"

@@ -6,6 +6,7 @@ writing leaves title, printed numbers and notes), so a report can be made again 
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def write_report(
         "report.json",
         {
             "title": title,
-            "printed": {name: {"value": item.value, "source": item.source} for name, item in printed.items()},
+            "printed": {name: {key: value for key, value in asdict(item).items() if value != ""} for name, item in printed.items()},
             "notes": list(notes),
             "controls": {name: Path(os.path.relpath(path, folder.path)).as_posix() for name, path in controls.items()},
         },

@@ -8,10 +8,14 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Printed:
-    """A number as a paper prints it, in the unit of ours (shares 0..1 where ours are), and where: "paper, Table III"."""
+    """A number as a paper prints it, in the unit of ours (shares 0..1 where ours are), and where: "paper, Table III".
+
+    differs: in what the printed run was another than ours, such as "VGG16": it is shown beside the number, and no difference is taken.
+    """
 
     value: float
     source: str
+    differs: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus printed. None without one of the two, and on synthetic data, where the two do not measure the same thing."""
-        if self.measured is None or self.printed is None or self.synthetic:
+        """Ours minus printed. None without one of the two, and on synthetic data or where the printed run differs, which do not compare."""
+        if self.measured is None or self.printed is None or self.synthetic or self.printed.differs:
             return None
         return self.measured - self.printed.value
 
@@ -64,14 +68,18 @@ def comparison_table(rows: Iterable[Row], digits: int = 4) -> str:
                 row.name,
                 ours,
                 number(row.printed.value, digits) if row.printed else MISSING,
-                "not comparable" if row.synthetic and row.printed else number(row.difference, digits, sign=True),
+                "not comparable" if row.printed and (row.synthetic or row.printed.differs) else number(row.difference, digits, sign=True),
                 interval_text(row.interval, digits),
                 _holds(row),
                 row.seeds,
-                row.printed.source if row.printed else MISSING,
+                _where(row.printed) if row.printed else MISSING,
             )
         )
     return markdown(("", "ours", "printed", "difference", "95 % interval of ours", "printed inside?", "seeds", "printed where"), lines)
+
+
+def _where(printed: Printed) -> str:
+    return printed.source + (f" ({printed.differs})" if printed.differs else "")
 
 
 def _holds(row: Row) -> str:

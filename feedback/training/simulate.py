@@ -10,7 +10,7 @@ from common import device
 from common.data.manifest import fingerprint
 from common.evaluation.outcome import write_metrics, write_predictions
 from common.runs import Run, atomic, read_json
-from feedback import data, figures, reporting
+from feedback import data, faithfulness, figures, reporting
 from feedback.assessment import Assessment, Explainer, assess, difference, ellipse_baseline, summary, whole_image_baseline
 from feedback.config import SimulateOptions, Simulation, as_dict, simulation_settings
 from feedback.models import SelfExplaining
@@ -37,7 +37,7 @@ def run_simulate(options: SimulateOptions) -> Path:
     before = assess_once(run, "before", explainer, stage, "test")
     whole = assess_once(run, "before_all", explainer, stage, None)
     validation = assess_once(run, "before_validation", explainer, stage, "validation")
-    faithful = {"before": measure_once(run, "before", explainer, stage, options.faithfulness, options.seed)} if options.faithfulness else {}
+    untuned = measure_once(run, "before", explainer, stage, options.faithfulness, options.seed) if options.faithfulness else None
     history = tune(model, stage, stage.part("train"), settings, run, "tuning", options.seed, tuple(tensorboard(run, options)))
     after = assess(explainer, stage.images, stage.labels, stage.masks, stage.part("test"))
     outcome = outcome_of(stage, settings, options.seed, before, after)
@@ -45,9 +45,8 @@ def run_simulate(options: SimulateOptions) -> Path:
     outcome["baseline_validation"] = summary(validation, stage.classes, settings.region_threshold, options.seed)
     outcome["validation"] = selected_epoch(history)
     outcome["minutes_per_epoch"] = minutes_per_epoch(history)
-    if faithful:
-        faithful["after"] = measure_once(run, "after", explainer, stage, options.faithfulness, options.seed)
-        outcome["faithfulness"] = faithful
+    if untuned is not None:
+        outcome["faithfulness"] = faithfulness_of(run, untuned, explainer, stage, options)
     finish(run, model, stage, settings, options.seed, before, after, outcome, explainer)
     return run.path
 
@@ -123,6 +122,14 @@ def outcome_of(stage: Stage, settings: Simulation, seed: int, before: Assessment
     jaccard, after_scores = found["after"]["jaccard"], found["after"]
     found["sensitivity"] = {**after_scores["sensitivity"], "average": after_scores["average_sensitivity"]}
     return found | {"jaccard": jaccard["mean"], "jaccard_deviation": jaccard["deviation"], "jaccard_interval": jaccard["interval"]}
+
+
+def faithfulness_of(run: Run, untuned: pd.DataFrame, explainer: Explainer, stage: Stage, options: SimulateOptions) -> dict[str, Any]:
+    """Measures the tuned model, writes every image's areas to faithfulness.csv, and returns what metrics.json says of them."""
+    tuned = measure_once(run, "after", explainer, stage, options.faithfulness, options.seed)
+    table = faithfulness.side_by_side(untuned, tuned)
+    run.write_csv(faithfulness.FILE, table)
+    return faithfulness.summary(table, options.seed)
 
 
 def minutes_per_epoch(history: pd.DataFrame) -> float:

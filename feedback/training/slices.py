@@ -9,8 +9,9 @@ from common import device
 from common.runs import Run
 from feedback.assessment import Explainer, assess, summary
 from feedback.config import SlicesOptions, simulation_settings
+from feedback.training.faithful import measure_once
 from feedback.training.online import self_explaining, tune
-from feedback.training.simulate import assess_once, finish, minutes_per_epoch, open_run, outcome_of, write_manifest
+from feedback.training.simulate import assess_once, faithfulness_of, finish, minutes_per_epoch, open_run, outcome_of, write_manifest
 from feedback.training.stage import Stage, load_classifier, prepare, tensorboard
 
 
@@ -31,6 +32,7 @@ def run_slices(options: SlicesOptions) -> Path:
     explainer = Explainer(model)
     before = assess_once(run, "before", explainer, stage, "test")
     whole = assess_once(run, "before_all", explainer, stage, None)
+    untuned = measure_once(run, "before", explainer, stage, options.faithfulness, options.seed) if options.faithfulness else None
     rows = _known_rows(run) or [_row(-1, summary(before, stage.classes, settings.region_threshold, options.seed), None, 0, None)]
     history, after = pd.DataFrame(), before
     for number, part in enumerate(slices_of(stage, options.slices, options.seed)):
@@ -48,6 +50,8 @@ def run_slices(options: SlicesOptions) -> Path:
     outcome = outcome_of(stage, settings, options.seed, before, after)
     outcome["baseline_whole_set"] = summary(whole, stage.classes, settings.region_threshold, options.seed)
     outcome |= slices_outcome(rows, pd.read_csv(run.path / "history.csv"))
+    if untuned is not None:
+        outcome["faithfulness"] = faithfulness_of(run, untuned, explainer, stage, options)
     finish(run, model, stage, settings, options.seed, before, after, outcome, explainer)
     return run.path
 

@@ -13,7 +13,7 @@ from common.evaluation.plots import save
 from common.evaluation.report import SYNTHETIC, find_metric
 from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, read_json
-from feedback import figures, paper, reporting
+from feedback import faithfulness, figures, paper, reporting
 from feedback.config import WEIGHTS
 
 METRICS = ("accuracy", "jaccard", "jaccard_deviation", "after.average_sensitivity", "after.accuracy_among_present", "minutes_per_epoch")
@@ -37,11 +37,13 @@ def write_tables(run: Run, cells: Sequence[GridCell], base: Path) -> None:
         group = [cell for cell in done if cell.labels["balance"] == balance]
         if balance == "slices":
             parts.append("## Table 5.4: slices of up-sampled data\n\n" + slices_table(group, synthetic))
+            parts.append(faithfulness_table(group))
             save(figures.slice_curves(_mean_slices(group), synthetic=synthetic), run.path / "figures" / "slices.png")
             continue
         parts.append(f"## {paper.table_title(balance)}: {reporting.balance_title(balance)}\n\n" + balance_table(group, balance, synthetic))
         parts.append("Change of the test images by the tuning (paired bootstrap over images, all seeds):\n\n" + change_table(group))
         parts.append(gradients_table(group))
+        parts.append(faithfulness_table(group))
         histories = {method(cell): pd.read_csv(cell.run_dir / "history.csv") for cell in reversed(group)}
         drawn = figures.learning_curves(dict(reversed(histories.items())), synthetic=synthetic)
         save(drawn, run.path / "figures" / f"curves_{balance}.png")
@@ -85,13 +87,15 @@ def base_table(cell: GridCell, base: Path, synthetic: bool) -> str:
     if path.is_file():
         metrics, printed, source = read_json(path), paper.base_on_isic2019(), "thesis, Table 5.3, row 1"
         config = read_json(base / "config.json")
+        differs = paper.differences(config, "base")
+        over = sum(name != "average" for name in metrics.get("sensitivity", ()))
         for title, name, key in (
-            ("accuracy", "accuracy", "accuracy"), ("average sensitivity", "sensitivity.average", "average_sensitivity"),
+            ("accuracy", "accuracy", "accuracy"), (_average(over), "sensitivity.average", "average_sensitivity"),
             *((f"sensitivity {one}", f"sensitivity.{one}", f"sensitivity_{one}") for one in paper.SENSITIVITY_ORDER),
         ):  # fmt: skip
             known, value, interval = find_metric(metrics, name)
             if known:
-                beside = _beside(config["settings"].get("limit"), printed, key, source)
+                beside = _beside(differs, printed, key, f"{source}, over 8 classes" if key == "average_sensitivity" else source)
                 rows.append(Row(f"{config['dataset']} test: {title}", value, interval, beside, synthetic=synthetic))
     whole, printed = read_json(cell.run_dir / "metrics.json")["baseline_whole_set"], paper.simulation_row("upsampled", None)
     values = {
@@ -100,9 +104,13 @@ def base_table(cell: GridCell, base: Path, synthetic: bool) -> str:
         "average_sensitivity": (whole["average_sensitivity"], None),
     } | {f"sensitivity_{name}": (value, None) for name, value in whole["sensitivity"].items()}
     for name, (value, interval) in values.items():
-        beside = _beside(_limit(cell), printed, name, "thesis, Table 5.3, row 2")
-        rows.append(Row(f"whole simulation set: {_title(name)}", value, interval, beside, synthetic=synthetic))
-    return comparison_table(rows)
+        source = "thesis, Table 5.3, row 2" + (", over 3 classes" if name == "average_sensitivity" else "")
+        title = _average(len(whole["sensitivity"])) if name == "average_sensitivity" else _title(name)
+        beside = _beside(_differences(cell, tuned=False), printed, name, source)
+        rows.append(Row(f"whole simulation set: {title}", value, interval, beside, synthetic=synthetic))
+    # Facts, section 4.2, row 18.
+    note = "An average sensitivity is over the classes that occur: more of them in the base's own test set than in the simulation set.\n"
+    return comparison_table(rows) + "\n" + note
 
 
 def balance_table(cells: Sequence[GridCell], balance: str, synthetic: bool) -> str:
@@ -128,7 +136,7 @@ def balance_table(cells: Sequence[GridCell], balance: str, synthetic: bool) -> s
             if not known:
                 continue
             mean, deviation = mean_and_deviation(known)
-            beside = _beside(_limit(group[0]), printed, name, source)
+            beside = _beside(_differences(group[0], tuned=objective is not None), printed, name, source)
             rows.append(Row(f"{name_of_group}: {_title(name)}", mean, intervals.get(name), beside, deviation, len(known), synthetic))
     ellipse = read_json(cells[0].run_dir / "metrics.json")["ellipse"]
     text = f"A centred ellipse of each mask's own area reaches {number(ellipse['mean'])} {interval_text(ellipse['interval'])}.\n"
@@ -170,6 +178,61 @@ def gradients_table(cells: Sequence[GridCell]) -> str:
     )
 
 
+def faithfulness_table(cells: Sequence[GridCell]) -> str:
+    """Deletion and insertion before and after tuning, beside a random map; "" where no run measured them (--faithfulness).
+
+    Over all seeds' images where the runs kept every image's areas; a run of before that has means only, which count where its objective
+    has no other run, and then there is no interval.
+    """
+    lines, left_out = [], 0
+    for name in dict.fromkeys(map(method, cells)):
+        group = [cell for cell in cells if method(cell) == name]
+        measured = [cell for cell in group if "faithfulness" in read_json(cell.run_dir / "metrics.json")]
+        kept = [cell for cell in measured if (cell.run_dir / faithfulness.FILE).is_file()]
+        left_out += len(measured) - len(kept)
+        lines += _area_lines(name, kept) if kept else _mean_lines(name, measured)
+    if not lines:
+        return ""
+    text = f"Faithfulness of the maps. {faithfulness.READING}"
+    if left_out:
+        text += f"{left_out} of these runs {faithfulness.MEANS_ONLY}; beside a seed that has one they do not count.\n"
+    header = ("objective", "", "before", "after", "change", "95 % interval (paired bootstrap)", "images")
+    return text + "\n" + markdown(header, lines, left=2)
+
+
+def _area_lines(name: str, cells: Sequence[GridCell]) -> list[list[Any]]:
+    """Lines of the faithfulness table from every image's areas; an image in several seeds' test sets is one draw."""
+    tables = [pd.read_csv(cell.run_dir / faithfulness.FILE, dtype={"image": str}) for cell in cells]
+    table = faithfulness.with_differences(pd.concat(tables, ignore_index=True))
+    lines = []
+    for row, title in faithfulness.ROWS.items():
+        table[row] = table[f"{row}_after"] - table[f"{row}_before"]
+        if not (line := _change(name, row, table)):
+            continue
+        sides = []
+        for when in ("before", "after"):
+            column = f"{row}_{when}"
+            # Only here does the interval of one side say something: whether the map beats the random one at all.
+            interval = f" {interval_text(_interval(table, column))}" if row.endswith("_minus_random") else ""
+            sides.append(number(float(table[column].mean())) + interval)
+        lines.append([name, title, *sides, *line[2:]])
+    return lines
+
+
+def _mean_lines(name: str, cells: Sequence[GridCell]) -> list[list[Any]]:
+    """Lines of the faithfulness table from metrics.json's means, over seeds."""
+    found = [read_json(cell.run_dir / "metrics.json")["faithfulness"] for cell in cells]
+    lines = []
+    for row, title in faithfulness.ROWS.items():
+        values = [[faithfulness.means(one[when]).get(row) for when in ("before", "after")] for one in found]
+        if not values or any(value is None for pair in values for value in pair):
+            continue
+        before, after = np.mean(np.asarray(values, float), axis=0)
+        images = sum(one["after"]["images"] for one in found)
+        lines.append([name, title, number(before), number(after), number(after - before, sign=True), interval_text(None), images])
+    return lines
+
+
 def slices_table(cells: Sequence[GridCell], synthetic: bool) -> str:
     """Table 5.4: after the first and after the last slice, mean and deviation over seeds.
 
@@ -187,7 +250,7 @@ def slices_table(cells: Sequence[GridCell], synthetic: bool) -> str:
                 values = [value for value in values if not np.isnan(value)]
                 mean, deviation = mean_and_deviation(values) if values else (None, None)
                 interval = intervals.get(column) if label == "last" else _own_interval(tables, column)
-                beside = _beside(_limit(group[0]), printed[number_printed], column, f"thesis, Table 5.4, slice {number_printed}")
+                beside = _beside(_differences(group[0]), printed[number_printed], column, f"thesis, Table 5.4, slice {number_printed}")
                 title = f"{name}, {label} slice: {_title(column)}"
                 rows.append(Row(title, mean, interval, beside, deviation, len(values), synthetic))
     return comparison_table(rows)
@@ -274,9 +337,18 @@ def _limit(cell: GridCell) -> int | None:
     return read_json(cell.run_dir / "config.json")["settings"].get("limit")
 
 
-def _beside(limit: int | None, printed: Mapping[str, float], name: str, source: str) -> Printed | None:
-    """The printed cell; none beside a run on a part of the images."""
-    return Printed(printed[name], source) if limit is None and name in printed else None
+def _differences(cell: GridCell, tuned: bool = True) -> str | None:
+    """In what the thesis's run differs from a cell; None where the data, the method or the number of images are others."""
+    return paper.differences(read_json(cell.run_dir / "config.json"), "simulation", tuned)
+
+
+def _beside(differs: str | None, printed: Mapping[str, float], name: str, source: str) -> Printed | None:
+    """The printed cell, and in what its run `differs`; none beside other data, another method or a part of the images (None)."""
+    return Printed(printed[name], source, differs) if differs is not None and name in printed else None
+
+
+def _average(classes: int) -> str:
+    return "average sensitivity" + (f" over {classes} classes" if classes else "")
 
 
 def _title(name: str) -> str:

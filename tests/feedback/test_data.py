@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common.cli import main
 from common.data.manifest import class_names
 from common.errors import UsageError
 from feedback import data
+from feedback.__main__ import COMMANDS
 from feedback.isic import CLASSES, ISIC2019_COUNTS, ham10000, isic2018, isic2019, read_labels
 
 
@@ -161,6 +163,73 @@ def test_bad_masks_are_named(tiny):
     _write(tiny / "lesion_masks" / "ISIC_7777777_segmentation.png", np.zeros((12, 16), "uint8"))
     with pytest.raises(UsageError, match="feedback for an unknown image; there is no image ISIC_7777777"):
         isic2018(tiny)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Six images in two class folders, with a mask each in `masks/<class>/`, in which a square is marked."""
+    mask = np.zeros((12, 16), "uint8")
+    mask[3:6, 4:9] = 255
+    for number in range(6):
+        name = f"{'MEL' if number % 2 else 'NV'}/image{number}"
+        _write(tmp_path / "images" / f"{name}.png", np.full((12, 16, 3), 40 * number, "uint8"))
+        _write(tmp_path / "masks" / f"{name}_segmentation.png", mask)
+    return tmp_path
+
+
+def _load_folders(folders):
+    return data.load(
+        _options(dataset="folders", data_dir=folders / "images", mask_dir=folders / "masks", cache_dir=folders / "c"), "simulation"
+    )
+
+
+def test_masks_of_unknown_images_in_folders_are_named(folders):
+    assert _load_folders(folders).manifest["mask_lesion"].ne("").all()
+    mask = np.full((12, 16), 255, "uint8")
+    _write(folders / "masks" / "NV" / "imgae0.png", mask)
+    with pytest.raises(UsageError, match=r"masks of unknown images: ../masks/NV/imgae0.png; expected <image>.png"):
+        _load_folders(folders)
+    for number in range(4):
+        _write(folders / "masks" / f"other{number}_segmentation.png", mask)
+    with pytest.raises(UsageError, match=r"other1_segmentation.png and 2 more; expected"):
+        _load_folders(folders)
+
+
+def _other_size(folders):
+    _write(folders / "masks" / "NV" / "image0_segmentation.png", np.zeros((6, 8), "uint8"))
+
+
+def _empty(folders):
+    for path in (folders / "masks").rglob("*.png"):
+        _write(path, np.zeros((12, 16), "uint8"))
+
+
+def _unknown_image(folders):
+    _write(folders / "masks" / "image77.png", np.zeros((12, 16), "uint8"))
+
+
+def _unknown_label(folders):
+    (folders / "images" / "MEL").rename(folders / "images" / "naevus")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_other_size, "the mask is 8x6 pixels"),
+        (_empty, "all masks are empty"),
+        (_unknown_image, "masks of unknown images: ../masks/image77.png"),
+        (_unknown_label, "the label naevus is outside its classes"),
+    ],
+    ids=["mask size", "all empty", "unknown image", "unknown label"],
+)
+def test_bad_input_is_one_line_and_exit_code_2(spoil, said, folders, small_base, capsys):
+    spoil(folders)
+    words = ["simulate", "--dataset", "folders", "--data-dir", str(folders / "images"), "--mask-dir", str(folders / "masks")]
+    words += ["--base", str(small_base), "--cache-dir", str(folders / "cache"), "--run-dir", str(folders / "run")]
+    assert main("feedback", COMMANDS, words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert said in lines[-1] and "Traceback" not in "".join(lines)
+    assert not (folders / "run" / "model.keras").exists()
 
 
 def test_empty_masks_everywhere(tiny):

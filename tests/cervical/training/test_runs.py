@@ -138,6 +138,8 @@ def test_a_grids_cost_sensitive_run_goes_on_from_the_grids_fine_tuned_one(at_hom
     costs = np.array(metrics["costs"])
     assert costs.shape == (5, 5) and metrics["expected_cost"] == pytest.approx(expected_cost_of(folder, costs))
     assert "a full matrix" in (folder / "report.md").read_text()
+    # Table II is of class weights: it says nothing of a matrix.
+    assert not json.loads((folder / "report.json").read_text())["printed"]
 
     # Finished, it does not ask for its base again, and is still told from a run of other settings.
     monkeypatch.setattr(supervised, "run_finetune", lambda base: pytest.fail("the base was trained again"))

@@ -27,6 +27,9 @@ def test_a_line_a_run_with_measured_and_printed(tmp_path: Path) -> None:
         "| 0.936 (0.900 to 0.950) | 0.910 | 0.973 |"
     )
     assert "synthetic" in lines[0] and "results/a/report.md" in lines[0]
+    printed = {"accuracy": {"value": 0.71, "source": "Table 5.3", "differs": "VGG16"}}
+    (tmp_path / "results" / "b" / "report.json").write_text(json.dumps({"printed": printed}))
+    assert overview(tmp_path / "results").splitlines()[-1].endswith("| 0.710 (VGG16) |")
     (tmp_path / "results" / "b" / "report.md").unlink()
     assert "](b) |" in overview(tmp_path / "results")
 

@@ -36,3 +36,10 @@ def test_difference_is_ours_minus_printed():
 
 def test_bars_in_cells_do_not_break_the_table():
     assert markdown(("a", "b"), [("x|y", 1)]).splitlines()[2] == "| x\\|y | 1 |"
+
+
+def test_a_printed_run_that_differs_is_named_and_no_difference_is_taken():
+    row = Row("accuracy", 0.9, (0.8, 0.95), Printed(0.71, "Table 1", "VGG16"))
+    assert row.difference is None
+    line = comparison_table([row]).splitlines()[2]
+    assert "| 0.7100 | not comparable |" in line and line.endswith("| Table 1 (VGG16) |") and "yes" not in line and "no |" not in line

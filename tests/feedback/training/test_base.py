@@ -78,8 +78,27 @@ def test_the_printed_numbers_stand_beside_a_run_on_all_images(whole, tmp_path):
     copy = Path(shutil.copytree(whole, tmp_path / "all"))
     config = json.loads((copy / "config.json").read_text())
     config["settings"]["limit"] = None
-    reporting.baseline_report(Run(copy, config), base_settings(BaselineOptions(image_size=32)), CLASSES)
-    rows = {line.split("|")[1].strip(): line for line in (copy / "report.md").read_text().splitlines() if line.startswith("|")}
+
+    def report() -> dict[str, str]:
+        (copy / "config.json").write_text(json.dumps(config))
+        reporting.baseline_report(Run(copy, config), base_settings(BaselineOptions(image_size=32)), CLASSES)
+        return {line.split("|")[1].strip(): line for line in (copy / "report.md").read_text().splitlines() if line.startswith("|")}
+
+    rows = report()
     # Table 4.1: the AUC of MEL is 0.87; Table 5.3's first row: accuracy 0.71.
     assert "0.8700" in rows["one vs rest.MEL.AUC"] and "Table 4.1" in rows["one vs rest.MEL.AUC"]
     assert "0.7100" in rows["accuracy"] and "Table 5.3" in rows["accuracy"]
+    # Table 3.1: accuracy 0.850 and sensitivity 0.608 of MEL, one class against the rest.
+    assert "0.8500" in rows["MEL: accuracy"] and "0.6080" in rows["MEL: sensitivity"] and "Table 3.1 (VGG16)" in rows["MEL: accuracy"]
+    reporting.report_command(type("Options", (), {"run": copy}))
+    assert "0.6080" in (copy / "report.md").read_text()
+    # A report.json of before knows the rule no better than its run: `report` decides again.
+    (copy / "config.json").write_text(json.dumps(config | {"dataset": "ham10000"}))
+    reporting.report_command(type("Options", (), {"run": copy}))
+    assert not json.loads((copy / "report.json").read_text())["printed"]
+    # Another data set's accuracy does not belong beside the thesis's.
+    config["dataset"] = "ham10000"
+    rows = report()
+    assert "0.7100" not in rows["accuracy"] and "MEL: accuracy" not in rows
+    assert not json.loads((copy / "report.json").read_text())["printed"]
+    assert "the thesis's are of ISIC 2019, these of ham10000" in (copy / "report.md").read_text()

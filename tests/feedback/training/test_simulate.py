@@ -13,15 +13,18 @@ import pytest
 from common.cli import main
 from common.errors import UsageError
 from common.explanation.options import ExplainOptions
+from common.runs import Run
 from feedback import config, reporting
 from feedback.__main__ import COMMANDS
+from feedback.assessment import Explainer
 from feedback.config import ClippingOptions, SimulateOptions, Simulation, SlicesOptions, ThresholdsOptions
-from feedback.training import base, explain, simulate, slices
+from feedback.training import base, explain, faithful, simulate, slices
 from feedback.training.clipping import run_clipping
-from feedback.training.online import LossNotFinite
+from feedback.training.online import LossNotFinite, self_explaining
 from feedback.training.search import run_search
 from feedback.training.simulate import run_simulate
 from feedback.training.slices import run_slices
+from feedback.training.stage import load_classifier, prepare
 from feedback.training.thresholds import run_thresholds
 from tests.feedback.conftest import small_classifier
 
@@ -46,7 +49,7 @@ def test_a_run_leaves_everything_behind(run):
     assert metrics["synthetic"] and metrics["before"]["images"] == metrics["after"]["images"] == metrics["n"] == 16
     assert metrics["baseline_whole_set"]["images"] == 179 and metrics["overlap"]["test"]["same_id"] == 0
     assert sum(metrics["after"]["cases"].values()) == 16 and 0 < metrics["ellipse"]["mean"] < 1
-    assert set(metrics["faithfulness"]) == {"before", "after"} and metrics["faithfulness"]["after"]["images"] == 2
+    assert set(metrics["faithfulness"]) == {"before", "after", "change"} and metrics["faithfulness"]["after"]["images"] == 2
     assert metrics["training_images"] == {"MEL": 89, "NV": 89, "BCC": 0, "AK": 0, "BKL": 89, "DF": 0, "VASC": 0, "SCC": 0}
     history = pd.read_csv(run / "history.csv")
     assert len(history) == 2 and metrics["validation"]["jaccard"] == pytest.approx(history["val_jaccard"].max(), abs=1e-6)
@@ -61,10 +64,44 @@ def test_the_averages_follow_from_the_files(run):
     assert metrics["accuracy"] == pytest.approx((table["predicted_after"] == table["label"]).mean())
 
 
+def test_every_images_faithfulness_is_kept(run):
+    table, found = pd.read_csv(run / "faithfulness.csv"), json.loads((run / "metrics.json").read_text())["faithfulness"]
+    assert len(table) == 2 and set(table["image"]) <= set(pd.read_csv(run / "jaccard.csv")["image"])
+    for when in ("before", "after"):
+        gap = table[f"deletion_{when}"] - table[f"random_deletion_{when}"]
+        assert found[when]["deletion_minus_random"] == pytest.approx(gap.mean(), abs=1e-6)
+        low, high = found[when]["deletion_minus_random_interval"]
+        assert low <= found[when]["deletion_minus_random"] <= high
+    change = found["change"]["insertion"]
+    assert change["value"] == pytest.approx((table["insertion_after"] - table["insertion_before"]).mean(), abs=1e-6)
+    assert change["interval"][0] <= change["value"] <= change["interval"][1]
+
+
+def test_the_random_map_is_as_coarse_as_the_models(run, sample_cache, small_base, monkeypatch, tmp_path):
+    """conv2 of a 24 px image is 6 x 6; a smoother random map would be easier, or harder, to beat."""
+    asked = []
+
+    def measure(model, images, maps, labels, *, masks, names, seed, grid):
+        asked.append((grid, maps["map"].shape))
+        rows = [{"image": name, "method": method, "deletion": 0.5, "insertion": 0.5} for name in names for method in ("map", "random")]
+        return pd.DataFrame(rows), {}
+
+    monkeypatch.setattr(faithful, "measure", measure)
+    options = _options(sample_cache, small_base, tmp_path)
+    settings = config.simulation_settings(options)
+    stage = prepare(options, settings)
+    explainer = Explainer(self_explaining(load_classifier(small_base), settings))
+    table = faithful.measure_once(Run(tmp_path, {"settings": {}}), "before", explainer, stage, 2, 0)
+    assert asked == [((6, 6), (2, 24, 24))] and table["pointing"].isna().all()
+    # A resumed run reads what was measured.
+    again = faithful.measure_once(Run(tmp_path, {"settings": {}}), "before", explainer, stage, 2, 0)
+    assert len(asked) == 1 and again["image"].tolist() == table["image"].tolist()
+
+
 def test_the_report_says_what_matters(run):
     text = (run / "report.md").read_text()
     said = ("Synthetic data", "## Before and after", "centred ellipse", "class right, region wrong", "Table 5.3", "The thesis found 627")
-    for words in (*said, "deletion", "clipped at 1"):
+    for words in (*said, "deletion, map − random", "clipped at 1"):
         assert words in text
     before = text
     reporting.report_command(type("Options", (), {"run": run}))
@@ -77,6 +114,26 @@ def test_a_finished_run_is_left_alone(run, sample_cache, small_base):
     assert (run / "model.keras").stat().st_mtime_ns == before
     with pytest.raises(UsageError, match="other settings"):
         run_simulate(_options(sample_cache, small_base, run, balance="upsampled", faithfulness=2, epochs=3))
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--fuse-stages", "2", "--feedback-form", "graded"], {"fuse_stages": 2, "feedback_form": "graded", "explanation_loss": "graded"}),
+        (["--explanation-loss", "distance"], {"fuse_stages": 1, "explanation_loss": "distance"}),
+    ],
+    ids=["fused and graded", "distance"],
+)
+def test_the_theses_future_work_runs(words, kept, sample_cache, small_base, tmp_path, monkeypatch):
+    """From the options to the report."""
+    _no_figures(monkeypatch)
+    small = ["--epochs", "1", "--batch-size", "16", "--limit", "24", "--layer", "conv2", "--base", str(small_base)]
+    places = ["--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]
+    assert main("feedback", COMMANDS, ["simulate", *words, *small, *places]) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert kept.items() <= settings.items()
+    history, metrics = pd.read_csv(tmp_path / "run" / "history.csv"), json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert np.isfinite(history["explanation"]).all() and 0 <= metrics["jaccard"] <= 1
 
 
 def test_thresholds(run, sample_cache):
@@ -116,7 +173,14 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_bas
     again = run_simulate(options)
     assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     # The untuned scores come from before the interruption, not from the tuned weights that were restored.
-    assert (again / "jaccard.csv").read_bytes() == (run / "jaccard.csv").read_bytes()
+    for name in ("jaccard.csv", "faithfulness.csv"):
+        assert (again / name).read_bytes() == (run / name).read_bytes()
+
+
+def _no_figures(monkeypatch) -> None:
+    """Without a run's figures, which are half of its time and drawn in the tests above."""
+    monkeypatch.setattr(simulate.figures, "simulation_figures", lambda *_: None)
+    monkeypatch.setattr("common.evaluation.plots.standard_figures", lambda *_: [])
 
 
 def _release() -> None:
@@ -128,7 +192,9 @@ def _release() -> None:
 
 def test_slices_go_on_where_they_stopped(sample_cache, small_base, tmp_path, monkeypatch):
     def options(name):
-        return _options(sample_cache, small_base, tmp_path / name, SlicesOptions, slices=3, epochs=1, objective="explanation")
+        return _options(
+            sample_cache, small_base, tmp_path / name, SlicesOptions, slices=3, epochs=1, objective="explanation", faithfulness=2
+        )
 
     whole = run_slices(options("whole"))
     table = pd.read_csv(whole / "slices.csv")
@@ -148,7 +214,8 @@ def test_slices_go_on_where_they_stopped(sample_cache, small_base, tmp_path, mon
             run_slices(options("broken"))
     _release()
     broken = run_slices(options("broken"))
-    assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    for name in ("predictions.csv", "faithfulness.csv"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
     columns = ["slice", "images", "accuracy", "jaccard", "validation_jaccard"]
     pd.testing.assert_frame_equal(pd.read_csv(broken / "slices.csv")[columns], table[columns])
 
@@ -199,7 +266,7 @@ def test_simulate_without_a_base_trains_the_samples(sample_cache, tmp_path, monk
 
 
 def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
-    """The runs themselves are stood in for: that a loss breaks off and how is tested below, that clipping is set in test_online.py."""
+    """What is made of the runs, which are stood in for; the next test trains them."""
 
     def runs(options):
         options.run_dir.mkdir(parents=True)
@@ -224,6 +291,18 @@ def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
     for other in ({"layer": "conv1"}, {"gradients": "differentiated"}, {"explanation_weight": (0.2,)}):
         with pytest.raises(UsageError, match="other settings"):
             run_clipping(_options(sample_cache, small_base, folder, ClippingOptions, **chosen, **other))
+
+
+def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache, small_base, tmp_path, monkeypatch):
+    """A step of 80 times the gradient: as it is, it throws the weights far away; of a norm of 0.01 at most, it moves them by 0.8."""
+    _no_figures(monkeypatch)
+    chosen = {"rates": (10.0,), "clip_norm": 0.01, "epochs": 2, "batch_size": 8, "limit": 24}
+    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
+    clipped, free = pd.read_csv(folder / "clipping.csv").to_dict("records")
+    assert (clipped["clip_norm"], free["clip_norm"]) == (0.01, 0.0)
+    assert clipped["outcome"] != "not finite" and clipped["highest_loss"] < 5
+    assert free["outcome"] == "not finite" or free["highest_loss"] > 20 * clipped["highest_loss"]
+    assert (folder / "figures" / "divergence.png").is_file()
 
 
 def test_a_loss_that_breaks_in_a_later_epoch_leaves_a_usable_model(sample_cache, small_base, tmp_path, monkeypatch, capsys):

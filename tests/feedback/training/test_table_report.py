@@ -9,6 +9,7 @@ import pytest
 
 from common.evaluation.grid import GridCell
 from common.runs import Run
+from feedback import reporting
 from feedback.config import TablesOptions
 from feedback.training import table_report
 from feedback.training.tables import cells_of
@@ -30,8 +31,8 @@ def _cell(folder: Path, balance: str, objective: str, kind: str, seed: int, righ
     path = folder / f"{balance}-{objective}-{kind}-seed{seed}"
     path.mkdir(parents=True)
     settings = {
-        "dataset": "isic2018", "backbone": "small", "image_size": 24, "base_dataset": "ham10000", "split": "paper", "reading": "described",
-        "layer": "conv2", "gradients": kind, "batch_size": 8, "masks": ["mask_lesion"],
+        "dataset": "isic2018", "backbone": "vgg16", "image_size": 24, "base_dataset": "isic2019", "split": "paper", "reading": "described",
+        "layer": "conv2", "gradients": kind, "batch_size": 8, "masks": ["mask_streaks"],
     }  # fmt: skip
     (path / "config.json").write_text(json.dumps({"dataset": "isic2018", "settings": settings}))
     before = [True, True, False, False]
@@ -84,7 +85,22 @@ def test_a_balance_table_holds_means_over_seeds_with_intervals_beside_the_printe
     assert _line(table, "combined, differentiated: accuracy")[1] == "0.7500 ± 0.3536"
     # The untuned row: Jaccard index 0.1 for every image, so its interval has no width.
     assert _line(table, "untuned: average Jaccard index")[1:5] == ["0.1000 ± 0.0000", "0.1000", "+0.0000", "[0.1000, 0.1000]"]
+    # The thesis has no such objective: its weights are constants.
+    assert _line(table, "combined, differentiated: accuracy")[2] == "–"
     assert "A centred ellipse of each mask's own area reaches 0.5000 [0.4000, 0.6000]" in table
+
+
+def test_a_run_unlike_the_thesiss_names_the_difference_and_takes_none(cells):
+    def changed(**values):
+        path = cells[0].run_dir / "config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"settings": config["settings"] | values, "dataset": values.get("dataset", "isic2018")}))
+        return _line(table_report.balance_table(cells[:1], "none", synthetic=False), "combined: accuracy")
+
+    line = changed(backbone="mobilenetv2_035", base_dataset="ham10000", masks=["mask_lesion"])
+    assert line[2:4] == ["0.7000", "not comparable"] and line[5] == "–"
+    assert line[-1] == "thesis, Table 5.1 (VGG16; base of ISIC 2019; attribute masks)"
+    assert changed(dataset="ham10000")[2] == "–" and changed(limit=100)[2] == "–" and changed(feedback="wrong")[2] == "–"
 
 
 def test_a_change_table_holds_after_minus_before(cells):
@@ -111,6 +127,49 @@ def test_constant_and_differentiated_weights_are_compared_on_the_same_images(cel
     assert table_report.gradients_table(cells[:2]) == ""
 
 
+def _with_areas(cell: GridCell, per_image: bool, before: float, after: float) -> None:
+    """Measured on two images; the random map has deletion 0.5 before and 0.99 after, insertion 0.5."""
+    path = cell.run_dir / "metrics.json"
+    areas = {"deletion": before, "insertion": 0.6, "random_deletion": 0.5, "random_insertion": 0.5, "pointing": 0.5}
+    sides = {"before": areas, "after": {**areas, "deletion": after, "random_deletion": 0.99}}
+    means = {when: {"images": 2, **values} for when, values in sides.items()}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"faithfulness": means}))
+    if per_image:
+        columns = {f"{name}_{when}": value for when, values in sides.items() for name, value in values.items()}
+        table = pd.DataFrame({"image": IMAGES[int(cell.labels["seed"])][:2]}).assign(**columns)
+        table["deletion_after"] += [-0.1, 0.1]
+        table.to_csv(cell.run_dir / "faithfulness.csv", index=False)
+
+
+def test_faithfulness_before_and_after_with_paired_intervals_and_the_random_map(cells):
+    assert table_report.faithfulness_table(cells) == ""
+    for cell, after in zip(cells[:2], (0.8, 0.9), strict=True):
+        _with_areas(cell, True, 0.4, after)
+    table = table_report.faithfulness_table(cells)
+    lines = {line.split(" | ")[1]: line.split(" | ")[2:] for line in table.splitlines() if line.startswith("| combined |")}
+    # Deletion 0.4 on all four images before; 0.7, 0.9, 0.8, 1.0 after. b is in both seeds.
+    assert lines["deletion, map"][:3] == ["0.4000", "0.8500", "+0.4500"]
+    low, high = json.loads(lines["deletion, map"][3])
+    assert 0.3 <= low < 0.45 < high <= 0.6
+    before, after, change, *_ = lines["deletion, map − random"]
+    assert before == "-0.1000 [-0.1000, -0.1000]" and after.startswith("-0.1400 [") and change == "-0.0400"
+    (stays,) = [cells for title, cells in lines.items() if title.startswith("images whose answer stays")]
+    assert stays[:3] == ["0.0000", "1.0000", "+1.0000"] and stays[-1].startswith("4 ")
+
+
+def test_runs_that_kept_the_means_of_faithfulness_only(cells):
+    _with_areas(cells[0], False, 0.4, 0.8)
+    alone = table_report.faithfulness_table(cells)
+    assert "| combined | deletion, map − random | -0.1000 | -0.1900 | -0.0900 | – | 2 |" in alone
+    assert "1 of these runs kept the means only" in alone
+    # Beside a seed whose images are known, the means do not count.
+    _with_areas(cells[1], True, 0.4, 0.9)
+    table = table_report.faithfulness_table(cells)
+    assert "| combined | deletion, map | 0.4000 | 0.9000 | +0.5000 | [0.4000, 0.6000] | 2 |" in table and "1 of these runs" in table
+    section = reporting.faithfulness_section(json.loads((cells[0].run_dir / "metrics.json").read_text())["faithfulness"])
+    assert "means only" in section and "| deletion, map − random | -0.1000 | -0.1900 | -0.0900 | – |" in section
+
+
 def test_slices_have_seeds_deviation_and_interval(cells):
     table = table_report.slices_table(cells[:2], synthetic=False)
     title = "combined, last slice: average Jaccard index"
@@ -123,13 +182,20 @@ def test_slices_have_seeds_deviation_and_interval(cells):
 def test_the_baseline_rows(cells, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
-    (base / "config.json").write_text(json.dumps({"dataset": "isic2019", "settings": {}}))
-    (base / "metrics.json").write_text(
-        json.dumps({"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}, "sensitivity": {"average": 0.4}})
-    )
+    sensitivity = {"MEL": 0.3, "NV": 0.5, "BKL": 0.4, "average": 0.4}
+    scores = {"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}, "sensitivity": sensitivity}
+    (base / "config.json").write_text(json.dumps({"dataset": "isic2019", "settings": {"backbone": "vgg16"}}))
+    (base / "metrics.json").write_text(json.dumps(scores))
     table = table_report.base_table(cells[0], base, synthetic=False)
     assert _line(table, "isic2019 test: accuracy")[1:5] == ["0.6000", "0.7100", "-0.1100", "[0.5000, 0.7000]"]
-    assert _line(table, "isic2019 test: average sensitivity")[1:3] == ["0.4000", "0.7100"]
+    # Facts, section 4.2, row 18: the two averages are over other classes.
+    line = _line(table, "isic2019 test: average sensitivity over 3 classes")
+    assert line[1:3] == ["0.4000", "0.7100"] and line[-1] == "thesis, Table 5.3, row 1, over 8 classes"
+    line = _line(table, "whole simulation set: average sensitivity over 2 classes")
+    assert line[-1] == "thesis, Table 5.3, row 2, over 3 classes"
+    (base / "config.json").write_text(json.dumps({"dataset": "ham10000", "settings": {"backbone": "vgg16"}}))
+    other = table_report.base_table(cells[0], base, synthetic=False)
+    assert _line(other, "ham10000 test: accuracy")[2:4] == ["–", "–"]
     assert _line(table, "whole simulation set: accuracy")[1:3] == ["0.5000", "0.7300"]
     assert _line(table, "whole simulation set: average Jaccard index")[1:3] == ["0.1000", "0.1000"]
 
