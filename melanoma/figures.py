@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.evaluation.folder import RunFolder
 from common.evaluation.plots import panels, save, styled
@@ -101,6 +102,7 @@ def embedding_curves(history) -> Figure:
     for axis, name in zip(axes[0], names, strict=True):
         axis.plot(history["epoch"], history[name], marker="o", markersize=2)
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_title(name)
     return figure
 
