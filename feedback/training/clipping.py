@@ -82,7 +82,8 @@ def _row(name: str, rate: float, norm: float, folder: Path, stopped: str) -> dic
     losses = history["loss"].to_numpy()
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
     # Loss that ends above where it began is divergence too, though every number is finite.
-    outcome = "not finite" if stopped else "rose" if len(losses) > 1 and losses[-1] > losses[0] else "fell"
+    # Of one epoch there is nothing to tell.
+    outcome = "not finite" if stopped else "one epoch" if len(losses) < 2 else "rose" if losses[-1] > losses[0] else "fell"
     return {
         "run": name, "rate": rate, "clip_norm": norm, "outcome": outcome, "epochs": len(losses),
         "first_loss": losses[0] if len(losses) else None, "highest_loss": losses.max() if len(losses) else None,
