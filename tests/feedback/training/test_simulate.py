@@ -281,7 +281,7 @@ def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
     folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
     table = pd.read_csv(folder / "clipping.csv")
     assert table["run"].str.contains("not clipped").tolist() == [False, True, False, True]
-    assert table["outcome"].tolist() == ["fell"] * 3 + ["not finite"] and table["epochs"].tolist() == [1] * 4
+    assert table["outcome"].tolist() == ["one epoch"] * 3 + ["not finite"] and table["epochs"].tolist() == [1] * 4
     assert table["jaccard"].isna().tolist() == [False] * 3 + [True]
     assert (folder / "figures" / "divergence.png").is_file() and "| rate 10, not clipped | not finite |" in (
         folder / "report.md"
