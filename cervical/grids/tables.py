@@ -18,7 +18,9 @@ from cervical.grids.cells import cell, finished, open_grid
 from cervical.paper import TABLE_NUMBERS, notebook, previous_works, printed_accuracy, printed_classes, tables
 from common.backbones import BACKBONES
 from common.data.manifest import Dataset
+from common.errors import UsageError
 from common.evaluation import plots
+from common.evaluation.compare import compare_costs
 from common.evaluation.grid import GridCell, collect, run_grid
 from common.evaluation.grid_tables import (
     Compared,
@@ -26,6 +28,7 @@ from common.evaluation.grid_tables import (
     compare_methods,
     comparisons_frame,
     comparisons_text,
+    grouped,
     means_text,
     seed_rows,
 )
@@ -127,6 +130,7 @@ def draw_tables(
     frame = comparisons_frame(pairs, PAIR_BY)
     parts.append("## Methods against each other, on the same test images\n\n" + comparisons_text(frame, PAIR_BY))
     parts.append(_over_seeds(done))
+    parts.append(_expected_costs(done))
     parts.append("## Table IV / 7.1: previous works\n\n" + _previous(done, synthetic))
     if dataset is not None:
         parts.append("## Tables 4.1 and 4.2: images\n\n" + _images(done, dataset))
@@ -152,6 +156,31 @@ def _over_seeds(done: Sequence[GridCell]) -> str:
         *(item for item in against_control if str(item.method).startswith("contrastive")),
     ]
     return "## Mean over the seeds, on the same test images\n\n" + means_text(found, by) if found else ""
+
+
+def _expected_costs(done: Sequence[GridCell]) -> str:
+    """What class costs are for: the expected cost of each cost-sensitive run beside plain fine-tuning's under the same costs."""
+    rows = []
+    for key, group in grouped(done, PAIR_BY).items():
+        by_method = {each.labels["method"]: each for each in group}
+        plain, costly = by_method.get("finetune"), by_method.get("cost-sensitive")
+        if plain is None or costly is None:
+            continue
+        matrix = read_json(costly.run_dir / "metrics.json").get("given", {}).get("cost_matrix")
+        if matrix is None:
+            continue
+        try:
+            before, change = compare_costs(plain.run_dir, costly.run_dir, matrix)
+        except UsageError:
+            continue
+        says = "no difference shown" if not change.excludes_zero else "lower" if change.value < 0 else "higher"
+        values = (number(before), number(before + change.value), number(change.value, sign=True))
+        rows.append([*map(str, key), *values, f"[{change.low:+.4f}, {change.high:+.4f}]", says])
+    if not rows:
+        return ""
+    header = (*PAIR_BY, "fine-tuning", "cost-sensitive", "difference", "95 % interval", "costs say")
+    note = "Mean cost of a test image under the costs that the run was trained with; lower is better. Paired bootstrap as above.\n"
+    return f"## Expected cost (thesis 3.2)\n\n{markdown(header, rows, left=3)}\n{note}"
 
 
 def method_rows(method: str, cells: Sequence[GridCell]) -> list[Row]:

@@ -109,6 +109,23 @@ def _differences(first: np.ndarray, second: np.ndarray, seed: int, resamples: in
     return accuracy, f1
 
 
+def compare_costs(first: Any, second: Any, cost_matrix: np.ndarray, seed: int = 0) -> tuple[float, Difference]:
+    """Expected cost of the run folder `first`, and that of `second` minus it, both under `cost_matrix` `(K, K)`, rows the truth.
+
+    The interval is a paired bootstrap over the shared test images, or over whole groups where images share them. UsageError when the
+    classes or the test images differ.
+    """
+    (one, classes), (two, others) = read_predictions(first), read_predictions(second)
+    joined = one[["image", "label", "predicted"]].merge(two[["image", "label", "predicted"]], on=["image", "label"], suffixes=("_1", "_2"))
+    if classes != others or not len(joined) == len(one) == len(two):
+        raise UsageError(f"{first} and {second} cannot be compared: their classes or test images differ")
+    costs, truth = np.asarray(cost_matrix, np.float64), class_indices(joined["label"], classes)
+    paid = [costs[truth, class_indices(joined[f"predicted_{index}"], classes)] for index in (1, 2)]
+    groups = common_groups([one, two])
+    groups = None if groups is None else groups.reindex(joined["image"]).to_numpy()
+    return float(paid[0].mean()), paired_bootstrap(paid[0], paid[1], groups=groups, seed=seed)
+
+
 def compare_runs(first: Any, second: Any, names: tuple[str, str], seed: int = 0) -> Comparison:
     """`compare_predictions` of two run folders. UsageError when their classes or test images differ."""
     (one, classes), (two, others) = read_predictions(first), read_predictions(second)

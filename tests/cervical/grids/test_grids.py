@@ -44,7 +44,9 @@ def make_run(folder: Path, dataset: Dataset, experiment: str, labels: dict, seed
     test = manifest[manifest["split"] == "test"]
     probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(classes)), len(test))
     write_predictions(folder, test, probabilities, classes)
-    write_metrics(folder, 0, extra={"validation_accuracy": 0.5 + 0.01 * seed, "trainable_parameters": 1000 * seed})
+    # Every mistake costs 2: the expected cost is then twice the share of wrong images, whoever made them.
+    matrix = 2.0 * (1 - np.eye(len(classes))) if experiment == "cost-sensitive" else None
+    write_metrics(folder, 0, matrix, extra={"validation_accuracy": 0.5 + 0.01 * seed, "trainable_parameters": 1000 * seed})
     (folder / "finished.json").write_text("{}")
 
 
@@ -127,6 +129,11 @@ def test_tables_of_two_seeds(home, sample_cache):
         *(("finetune", name) for name in ("cost-sensitive", "contrastive", "contrastive-supcon", "control")),
         *(("control", name) for name in ("contrastive", "contrastive-supcon")),
     }
+    costs = [line.split(" | ") for line in report.split("## Expected cost")[1].splitlines() if line.startswith("| vgg16 | described")]
+    wrong = comparisons.query("backbone == 'vgg16' and baseline == 'finetune' and method == 'cost-sensitive'").set_index("seed")
+    assert [line[2] for line in costs] == ["0", "1"]
+    for line in costs:
+        assert float(line[5]) == pytest.approx(-2 * wrong.loc[int(line[2]), "difference"], abs=1e-4)
     assert "## Mean over the seeds" in report and "| vgg16 | described | contrastive | control | 2 |" in report
     settings = [line for line in report.split("## Table 6.1")[1].splitlines() if "| loss |" in line or "| batch size |" in line]
     assert "| finetune | loss | cross-entropy | Categorical Crossentropy |" in settings

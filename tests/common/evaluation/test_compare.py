@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from common.errors import UsageError
-from common.evaluation.compare import compare_predictions, compare_runs, verdict
+from common.evaluation.compare import compare_costs, compare_predictions, compare_runs, verdict
 from common.evaluation.statistics import Difference
 
 
@@ -97,3 +97,20 @@ def test_groups_that_only_one_table_names_count_and_others_are_refused():
     assert compare_predictions(first, second.drop(columns="group"), ("a", "b")) == both
     with pytest.raises(UsageError, match="first and second cannot be compared: their test images are grouped differently"):
         compare_predictions(first, second.assign(group=second["group"].iloc[::-1].to_numpy()), ("a", "b"))
+
+
+def test_expected_costs_are_compared_under_one_matrix(tmp_path, make_run):
+    """Hand count: the mean of the matrix's entries at (truth, decision), for each run, and their difference."""
+    matrix = np.array([[0.0, 5.0, 10.0], [1.0, 0.0, 2.0], [1.0, 1.0, 0.0]])
+    good, bad = make_run(tmp_path / "g", 4, 90, 1, per_group=3), make_run(tmp_path / "b", 0.5, 90, 2, per_group=3)
+
+    def by_hand(run):
+        rows = pd.read_csv(run / "predictions.csv")
+        names = ["Dyskeratotic", "Koilocytotic", "Parabasal"]
+        return sum(matrix[names.index(row.label), names.index(row.predicted)] for row in rows.itertuples()) / len(rows)
+
+    plain, change = compare_costs(bad, good, matrix)
+    assert plain == pytest.approx(by_hand(bad)) and change.value == pytest.approx(by_hand(good) - by_hand(bad))
+    assert change.high < 0 and change.low < change.value < change.high
+    with pytest.raises(UsageError, match="test images differ"):
+        compare_costs(bad, make_run(tmp_path / "other", 4, 60, 1), matrix)
