@@ -153,12 +153,17 @@ def run_audit(options: AuditOptions) -> Path:
     return folder
 
 
-def accuracy_bars(method: str, rows: Mapping[str, tuple[float, Sequence[float] | None]], synthetic: bool = False) -> Figure:
-    """Thesis figures 6.1, 6.2 and 6.4: accuracy of each network under one method; rows {backbone: (accuracy, interval)}."""
+def accuracy_bars(
+    method: str, rows: Mapping[str, tuple[float, Sequence[float] | None]], synthetic: bool = False, beside_printed: bool = True
+) -> Figure:
+    """Thesis figures 6.1, 6.2 and 6.4: accuracy of each network under one method; rows {backbone: (accuracy, interval)}.
+
+    beside_printed: False for a method that is not quite the printed one.
+    """
     names = sorted(rows, key=lambda name: PAPER_BACKBONES.index(name) if name in PAPER_BACKBONES else len(PAPER_BACKBONES))
     values = [rows[name][0] for name in names]
     # Drawn cells do not belong beside printed numbers.
-    printed = [None if synthetic else printed_accuracy(method, name) for name in names]
+    printed = [printed_accuracy(method, name) if beside_printed and not synthetic else None for name in names]
     lowest = min([min((value, *(interval or ()))) for value, interval in rows.values()] + [value for value in printed if value])
     return plots.bars(
         [BACKBONES[name].title for name in names],

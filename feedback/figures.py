@@ -55,9 +55,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     titles = {"loss": "loss", "accuracy": "accuracy", "jaccard": "average Jaccard index"}
     for axis, (column, title) in zip(axes[0], titles.items(), strict=True):
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
-            axis.plot(history["epoch"], history[column], color=colour, label=f"{name}, training")
-            axis.plot(history["epoch"], history[f"val_{column}"], "--", color=colour, label=f"{name}, validation")
+            mark = "o" if len(history) < 3 else None  # a line through one epoch would not be seen
+            axis.plot(history["epoch"], history[column], color=colour, marker=mark, label=f"{name}, training")
+            axis.plot(history["epoch"], history[f"val_{column}"], "--", color=colour, marker=mark, label=f"{name}, validation")
         axis.set(xlabel="epoch", title=title)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(True)
     axes[0, 0].legend()
     return figure
@@ -170,6 +172,11 @@ def divergence(tables: Mapping[str, pd.DataFrame]) -> Figure:
             line = "--" if "not clipped" in name else "-"
             axis.plot(table["epoch"], table[column], line, marker="o", markersize=3, color=COLOURS[index // 2 % len(COLOURS)], label=name)
         axis.set(xlabel="epoch", title=title)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(True)
+    losses = np.concatenate([table["loss"].to_numpy() for table in tables.values()])
+    losses = losses[np.isfinite(losses) & (losses > 0)]
+    if losses.size and losses.max() > 100 * losses.min():
+        axes[0, 0].set_yscale("log")  # else the run that blew up flattens all others
     axes[0, 0].legend()
     return figure

@@ -189,11 +189,21 @@ def method_rows(method: str, cells: Sequence[GridCell]) -> list[Row]:
     for each in cells:
         backbone, reading = each.labels["backbone"], each.labels["reading"]
         value, found = printed_accuracy(method, backbone), notebook(method, backbone)
+        if own_costs(each):
+            continue
         if value is not None:
             printed[backbone, reading] = Printed(value, TABLE_NUMBERS[method])
         elif found is not None:
             printed[backbone, reading] = Printed(found["accuracy"], found["source"])
     return seed_rows(cells, ("backbone", "reading"), printed=printed)
+
+
+def own_costs(each: GridCell) -> bool:
+    """Whether a finished cost-sensitive run had costs of the user's own: beside those, Table II's numbers do not stand."""
+    path = each.run_dir / "config.json"
+    if each.labels["method"] != "cost-sensitive" or not path.is_file():
+        return False
+    return read_json(path).get("settings", {}).get("costs", "printed") not in ("balanced", "printed")
 
 
 def plots_of(method: str, rows: Sequence[Row], cells: Sequence[GridCell], synthetic: bool) -> Figure | None:
@@ -204,7 +214,7 @@ def plots_of(method: str, rows: Sequence[Row], cells: Sequence[GridCell], synthe
         backbone, _, of = row.name.partition(" · ")
         if of == reading and row.measured is not None:
             shown[backbone] = (row.measured, row.interval)
-    return accuracy_bars(method, shown, synthetic) if shown else None
+    return accuracy_bars(method, shown, synthetic, not any(map(own_costs, cells))) if shown else None
 
 
 def class_table(each: GridCell) -> pd.DataFrame:
@@ -212,6 +222,8 @@ def class_table(each: GridCell) -> pd.DataFrame:
     metrics = read_json(each.run_dir / "metrics.json")
     method, backbone = each.labels["method"], each.labels["backbone"]
     printed = printed_classes(method, backbone) or (notebook(method, backbone) or {"per_class": {}})["per_class"]
+    if own_costs(each):
+        printed = {}
     rows = []
     for name, cells in metrics["per_class"].items():
         for score in SCORES:

@@ -96,21 +96,25 @@ def confusion_matrix(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequ
     return figure
 
 
+MOST_COLUMNS = 4  # a wider figure cannot be read on a page
+
+
 @styled
 def training_curves(history: pd.DataFrame, title: str = "Training") -> Figure:
-    """One row a stage, one column a score (loss first); training solid, validation dashed.
+    """A row a stage (more with over four scores), one panel a score (loss first); training solid, validation dashed.
 
     history: columns `epoch`, optionally `stage`, `seconds`, `learning_rate`, and scores with their `val_` twins.
     Raises ValueError for a history without a score.
     """
     parts = list(history.groupby("stage", sort=False)) if "stage" in history else [("", history)]
     shown = {stage: _scores(part) for stage, part in parts}
-    columns = max(len(scores) for scores in shown.values())
+    columns = min(max(len(scores) for scores in shown.values()), MOST_COLUMNS)
     if not columns:
         raise ValueError("the history holds no score to draw")
-    figure, axes = panels(len(parts), columns, width=3.8, height=2.7)
-    for line, (stage, part) in zip(axes, parts, strict=True):
-        for axis, score in zip(line, shown[stage], strict=False):
+    rows = [(stage, part, shown[stage][at : at + columns]) for stage, part in parts for at in range(0, len(shown[stage]), columns)]
+    figure, axes = panels(len(rows), columns, width=3.8, height=2.7)
+    for line, (stage, part, scores) in zip(axes, rows, strict=True):
+        for axis, score in zip(line, scores, strict=False):
             for name, label, index in ((score, "training", 0), (f"val_{score}", "validation", 1)):
                 if name in part and part[name].notna().any():
                     mark = "o" if len(part) < 3 else None
@@ -121,7 +125,7 @@ def training_curves(history: pd.DataFrame, title: str = "Training") -> Figure:
                 axis.set_xlim(part["epoch"].min() - 0.5, part["epoch"].max() + 0.5)
             axis.grid(True)
             axis.legend()
-        for axis in line[len(shown[stage]) :]:
+        for axis in line[len(scores) :]:
             axis.set_visible(False)
     figure.suptitle(title)
     return figure

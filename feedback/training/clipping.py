@@ -18,6 +18,8 @@ from feedback.training.stage import model_digest, sample_base
 
 log = logging.getLogger(__name__)
 
+BURST = 10  # times the mean loss of another epoch
+
 
 def run_clipping(options: ClippingOptions) -> Path:
     """`feedback clipping`: every rate with and without clipping, in run folders of their own, then one table and figure.
@@ -68,7 +70,8 @@ def run_clipping(options: ClippingOptions) -> Path:
     run.write_text(
         "report.md",
         f"# Gradient clipping\n\n{'Synthetic data. ' if synthetic else ''}Objective {options.objective}, {settings.epochs} epochs, batch "
-        f"{settings.batch_size}. The loss is the training loss at the end of an epoch; test scores are of the kept epoch.\n\n"
+        f"{settings.batch_size}. The loss is an epoch's mean training loss; a run blew up when one epoch's is over {BURST} times another's. "
+        "Test scores are of the kept epoch.\n\n"
         + markdown(("run", "outcome", "first loss", "highest loss", "last loss", "test Jaccard index", "test accuracy"), shown)
         + ("\n![divergence](figures/divergence.png)\n" if histories else ""),
     )
@@ -82,8 +85,10 @@ def _row(name: str, rate: float, norm: float, folder: Path, stopped: str) -> dic
     losses = history["loss"].to_numpy()
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
     # Loss that ends above where it began is divergence too, though every number is finite.
-    # Of one epoch there is nothing to tell.
-    outcome = "not finite" if stopped else "one epoch" if len(losses) < 2 else "rose" if losses[-1] > losses[0] else "fell"
+    # Within an epoch the loss can leave every scale and come back to a model that knows nothing any more.
+    burst = len(losses) > 1 and losses.max() > BURST * losses.min()
+    ended = "one epoch" if len(losses) < 2 else "rose" if losses[-1] > losses[0] else "fell"
+    outcome = "not finite" if stopped else "blew up" if burst else ended
     return {
         "run": name, "rate": rate, "clip_norm": norm, "outcome": outcome, "epochs": len(losses),
         "first_loss": losses[0] if len(losses) else None, "highest_loss": losses.max() if len(losses) else None,

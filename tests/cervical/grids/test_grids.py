@@ -17,7 +17,7 @@ from cervical.data import load, paper_split
 from cervical.grids.cells import arguments
 from cervical.grids.depth import default_depths, depth_cells, run_freeze_depth
 from cervical.grids.losses import loss_cells, run_compare_losses
-from cervical.grids.tables import run_tables, table_cells
+from cervical.grids.tables import class_table, method_rows, run_tables, table_cells
 from common.data.manifest import Dataset, class_names
 from common.data.sample import ensure_sample
 from common.evaluation.grid import GridCell
@@ -145,6 +145,18 @@ def test_tables_of_two_seeds(home, sample_cache):
     assert names == {f"accuracy_{name}.png" for name in ("finetune", "cost-sensitive", "contrastive", "contrastive-supcon", "control")}
     before = (folder / "report.md").stat().st_mtime_ns
     assert run_tables(options) == folder and (folder / "report.md").stat().st_mtime_ns == before
+
+
+def test_no_printed_number_beside_costs_of_ones_own(home, sample_cache):
+    options = given(TablesOptions, sample_cache, methods=("cost-sensitive",), backbones=("vgg16",))
+    dataset = load(options)
+    (cell,) = table_cells(options, dataset)
+    make_runs([cell], dataset)
+    assert method_rows("cost-sensitive", [cell])[0].printed is not None and class_table(cell)["printed"].notna().all()
+    config = json.loads((cell.run_dir / "config.json").read_text())
+    config["settings"]["costs"] = "my_matrix.csv"
+    (cell.run_dir / "config.json").write_text(json.dumps(config))
+    assert method_rows("cost-sensitive", [cell])[0].printed is None and class_table(cell)["printed"].isna().all()
 
 
 def test_readings_stand_side_by_side(home, sample_cache):
