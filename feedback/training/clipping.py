@@ -70,7 +70,7 @@ def run_clipping(options: ClippingOptions) -> Path:
     run.write_text(
         "report.md",
         f"# Gradient clipping\n\n{'Synthetic data. ' if synthetic else ''}Objective {options.objective}, {settings.epochs} epochs, batch "
-        f"{settings.batch_size}. The loss is an epoch's mean training loss; a run blew up when one epoch's is over {BURST} times another's. "
+        f"{settings.batch_size}. The loss is an epoch's mean training loss; a run blew up when one epoch's is {BURST} times another's. "
         "Test scores are of the kept epoch.\n\n"
         + markdown(("run", "outcome", "first loss", "highest loss", "last loss", "test Jaccard index", "test accuracy"), shown)
         + ("\n![divergence](figures/divergence.png)\n" if histories else ""),
