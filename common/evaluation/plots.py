@@ -96,7 +96,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequ
     return figure
 
 
-MOST_COLUMNS = 4  # a wider figure cannot be read on a page
+MOST_COLUMNS, MOST_STAGES = 4, 6  # a larger figure cannot be read on a page
 
 
 @styled
@@ -107,6 +107,9 @@ def training_curves(history: pd.DataFrame, title: str = "Training") -> Figure:
     Raises ValueError for a history without a score.
     """
     parts = list(history.groupby("stage", sort=False)) if "stage" in history else [("", history)]
+    if len(parts) > MOST_STAGES:
+        # Slices of one tuning, say: their epochs follow one another on one axis.
+        parts = [(f"{parts[0][0]} to {parts[-1][0]}", history.assign(epoch=range(1, len(history) + 1)))]
     shown = {stage: _scores(part) for stage, part in parts}
     columns = min(max(len(scores) for scores in shown.values()), MOST_COLUMNS)
     if not columns:

@@ -114,3 +114,12 @@ def test_standard_figures_draw_what_there_is(tmp_path, make_run):
     del metrics["calibration"]
     (run / "metrics.json").write_text(json.dumps(metrics))
     assert [path.name for path in plots.standard_figures(run)] == ["confusion.png"]
+
+
+def test_curves_of_many_scores_and_stages_stay_on_a_page():
+    many = pd.DataFrame({"epoch": [1, 2], **{f"score_{index}": [0.1, 0.2] for index in range(9)}})
+    figure = plots.training_curves(many)
+    assert sum(axis.get_visible() for axis in figure.axes) == 9 and len({axis.get_subplotspec().colspan.start for axis in figure.axes}) == 4
+    slices = pd.concat([pd.DataFrame({"stage": f"slice{index}", "epoch": [1, 2], "loss": [1.0, 0.5]}) for index in range(20)])
+    (axis,) = plots.training_curves(slices).axes
+    assert axis.lines[0].get_xdata()[-1] == 40 and axis.get_title() == "slice0 to slice19 loss"
