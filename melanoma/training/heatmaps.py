@@ -66,7 +66,8 @@ class HeatmapMaker:
             activations, gradients, logits = layer_gradients(taps, images, weights)
             score = ops.sum(ops.cast(logits, "float32") * weights, axis=-1)
             # The gradient is linear in the score, so the predicted side costs no second pass.
-            sign = ops.reshape(ops.where(ops.logical_and(follow > 0, score < 0), -1.0, 1.0), (-1, 1, 1, 1))
+            sign = ops.cast(ops.where(ops.logical_and(follow > 0, score < 0), -1.0, 1.0), "float32")
+            sign = ops.reshape(sign, (-1, 1, 1, 1))
             return [map_from_gradients(a, g * sign) for a, g in zip(activations, gradients, strict=True)]
 
         self._maps = compiled(maps, taps)
@@ -80,7 +81,7 @@ class HeatmapMaker:
             # A short last batch is filled up: another shape would be compiled anew.
             batch = np.concatenate([batch, np.zeros((min(BATCH, len(images)) - count, *batch.shape[1:]), "float32")])
             repeated = np.repeat(weights[None], len(batch), axis=0)
-            found = self._maps(ops.convert_to_tensor(batch), ops.convert_to_tensor(repeated), ops.convert_to_tensor(float(follow)))
+            found = self._maps(ops.convert_to_tensor(batch), ops.convert_to_tensor(repeated), ops.convert_to_tensor(float(follow), "float32"))
             parts.append([ops.convert_to_numpy(each)[:count] for each in found])
         return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
