@@ -81,7 +81,9 @@ class HeatmapMaker:
             # A short last batch is filled up: another shape would be compiled anew.
             batch = np.concatenate([batch, np.zeros((min(BATCH, len(images)) - count, *batch.shape[1:]), "float32")])
             repeated = np.repeat(weights[None], len(batch), axis=0)
-            found = self._maps(ops.convert_to_tensor(batch), ops.convert_to_tensor(repeated), ops.convert_to_tensor(float(follow), "float32"))
+            found = self._maps(
+                ops.convert_to_tensor(batch), ops.convert_to_tensor(repeated), ops.convert_to_tensor(float(follow), "float32")
+            )
             parts.append([ops.convert_to_numpy(each)[:count] for each in found])
         return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
