@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cervical.config import CLASSES, Settings, SizeAnalysisOptions
+from cervical.config import CLASSES, Settings, SizeAnalysisOptions, StudyOptions, effective
 from common.cli import DataOptions, SourceOptions
 from common.data.augmentation import augmented_images
-from common.data.images import cached_images, is_image
+from common.data.images import Filter, cached_images, is_image
 from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
@@ -67,8 +67,15 @@ def find(options: SourceOptions) -> Dataset:
 
 
 def load(options: DataOptions | SizeAnalysisOptions) -> Dataset:
-    """The data set with every image readable (or dropped, with --skip-unreadable) and, with --limit, thinned out."""
-    dataset = check_readable(find(options), options.skip_unreadable, options.cache_dir)
+    """The data set with every image readable (or dropped, with --skip-unreadable) and, with --limit, thinned out.
+
+    Where a command trains on all of them, the check leaves the pixels in the cache that `prepare` opens.
+    """
+    pixels: tuple[int, Filter] | None = None
+    if isinstance(options, StudyOptions) and options.limit is None:
+        settings = effective(options)
+        pixels = (settings.image_size, settings.resize_filter)
+    dataset = check_readable(find(options), options.skip_unreadable, options.cache_dir, pixels)
     if options.limit is not None:
         dataset = replace(dataset, manifest=limit_per_class(dataset.manifest, options.limit).reset_index(drop=True))
     return dataset

@@ -32,7 +32,7 @@ class BaseSettings:
     backbone: str = "vgg16"
     weights: str = "imagenet"
     image_size: int = 227
-    resize_filter: str = "nearest"  # Table 3.1
+    resize_filter: Literal["nearest", "bilinear"] = "nearest"  # Table 3.1
     split: str = "paper"  # 80/10/10 in each class
     epochs: int = 20
     batch_size: int = 32  # not stated

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.data.images import cached_masks
+from common.data.images import Filter, cached_masks
 from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
@@ -26,8 +26,10 @@ _LOADERS = {"isic2018": isic2018, "isic2019": isic2019, "ham10000": ham10000}
 DATASETS = ("sample", "folders", *_LOADERS)
 
 
-def load(options, role: str) -> Dataset:
+def load(options, role: str, pixels: tuple[int, Filter] | None = None) -> Dataset:
     """The data set of a command's options, checked and limited (`read` says what is in it).
+
+    `pixels`: side and filter of the images that training will ask for; the check leaves them in the cache.
 
     Raises:
         UsageError: as `read`; images that cannot be decoded; masks of another size or no mask at all (simulation).
@@ -35,7 +37,7 @@ def load(options, role: str) -> Dataset:
     data = read(options, role)
     if options.limit is not None:
         data = replace(data, manifest=limit_per_class(data.manifest, options.limit).reset_index(drop=True))
-    data = check_readable(data, options.skip_unreadable, options.cache_dir)
+    data = check_readable(data, options.skip_unreadable, options.cache_dir, pixels)
     if role == "simulation":
         check_masks(data)
     return data

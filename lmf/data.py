@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.images import IMAGE_SUFFIXES
+from common.data.images import IMAGE_SUFFIXES, Filter
 from common.data.manifest import Dataset, check_readable, class_names, find_masks, folders_dataset
 from common.data.splits import grouped_split, limit_per_class, split_by_counts
 from common.errors import UsageError
@@ -40,12 +40,14 @@ _HAM_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "h
 _ISIC_FOLDERS = ("ISIC_2019_Training_Input", "ISIC_2019_Training_Input/ISIC_2019_Training_Input", "images")
 
 
-def load(options) -> Dataset:
+def load(options, pixels: tuple[int, Filter] | None = None) -> Dataset:
     """The data set that the options (`config.LmfOptions`) name: labelled, readable, and cut down to `--limit` images when that is given.
+
+    `pixels`: side and filter of the images that training will ask for; without `--limit` the check leaves them in the cache.
 
     UsageError for anything that is not as expected: missing or extra images (listed), a row without exactly one label, unreadable files.
     """
-    dataset = check_readable(found(options), options.skip_unreadable, options.cache_dir)
+    dataset = check_readable(found(options), options.skip_unreadable, options.cache_dir, pixels if options.limit is None else None)
     if options.limit is None:
         return dataset
     return replace(dataset, manifest=limit_per_class(dataset.manifest, options.limit).reset_index(drop=True))

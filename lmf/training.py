@@ -39,7 +39,7 @@ def train_command(options: TrainLossOptions) -> None:
 def train(options: TrainLossOptions) -> Run:
     """One run from its options to its report; a finished run is left as it is."""
     settings = settings_of(options)
-    dataset = data.load(options)
+    dataset = data.load(options, (settings.image_size, settings.resize_filter))
     manifest = data.split(dataset.manifest, settings.split, settings.seed)
     classes = class_names(manifest)
     run = Run.open(

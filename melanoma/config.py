@@ -34,7 +34,7 @@ class Settings:
     backbone: str = "resnet50"  # §4.1 (A), A.2
     weights: str = "imagenet"  # §4.1 (A), A.2
     image_size: int = 512  # A.3
-    resize_filter: str = "bilinear"  # not stated
+    resize_filter: Literal["bilinear", "nearest"] = "bilinear"  # not stated
     normalise: str = "image"  # A.3: zero mean, unit variance, in the weights' units; "weights": their fixed constants
     precision: str = "float32"
     learning_rate: float = 1e-4  # A.2 prints 1^-4

@@ -21,13 +21,13 @@ import pandas as pd
 from PIL import Image
 
 from common.data.cache import digest, for_each
-from common.data.images import IMAGE_SUFFIXES, is_image, read_mask
+from common.data.images import IMAGE_SUFFIXES, Filter, is_image, read_mask
 from common.data.manifest import Dataset, check_readable, fingerprint, folders_dataset
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class, stratified_split
 from common.errors import UsageError
 from common.runs import atomic
-from melanoma.config import CLASSES, INDICATORS, MelanomaOptions
+from melanoma.config import CLASSES, INDICATORS, AuditOptions, MelanomaOptions, resolve
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,14 @@ def is_official_validation(name: str) -> bool:
     return any("validation" in part.lower() for part in Path(name).parent.parts)
 
 
+def _pixels(options: MelanomaOptions) -> tuple[int, Filter] | None:
+    """Side and filter of the images that training will ask for; None where most or all of them are not trained on."""
+    if options.limit is not None or isinstance(options, AuditOptions):
+        return None
+    settings = resolve(options, ())
+    return settings.image_size, settings.resize_filter
+
+
 def load(options: MelanomaOptions, check: bool = True) -> Dataset:
     """Dataset A: columns image, label (melanoma, other, "" = no diagnosis), group (lesion where known) and `mask_<indicator>`.
 
@@ -66,7 +74,7 @@ def load(options: MelanomaOptions, check: bool = True) -> Dataset:
         assert options.data_dir is not None  # checked with the options
         dataset = _isic(options.data_dir, options)
     if check:
-        dataset = check_readable(dataset, options.skip_unreadable, options.cache_dir)
+        dataset = check_readable(dataset, options.skip_unreadable, options.cache_dir, _pixels(options))
     if options.limit is not None:
         kept = limit_per_class(dataset.manifest, options.limit).reset_index(drop=True)
         dataset = replace(dataset, manifest=kept)
@@ -342,7 +350,7 @@ def unlabelled(options: MelanomaOptions, dataset: Dataset) -> tuple[Dataset, dic
         raise UsageError(f"--unlabelled-dir {folder}: {len(files)} images, {len(kept)} of them not in Dataset A; expected at least 2")
     names = [p.relative_to(folder).as_posix() for p in kept]
     result = Dataset("dataset_b", folder, pd.DataFrame({"image": names, "label": "", "group": names}), synthetic=synthetic)
-    result = check_readable(result, options.skip_unreadable, options.cache_dir)
+    result = check_readable(result, options.skip_unreadable, options.cache_dir, _pixels(options))
     if options.limit is not None:
         result = replace(result, manifest=result.manifest.iloc[: options.limit].reset_index(drop=True))
     return result, counts

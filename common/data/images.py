@@ -143,11 +143,33 @@ def cached_images(
     file, the size or the filter makes another cache file. Index whole batches (`images[rows]`), or give `Batches` the
     array and its row numbers.
     """
+    return _pixels(dataset, size, filter, cache_dir, progress, {})
+
+
+def cache_pixels(dataset: "Dataset", size: int, filter: Filter, cache_dir: Path | str, progress: bool = False) -> dict[str, str]:
+    """Fill the cache that `cached_images` opens; name -> reason for images that cannot be read, sorted by name.
+
+    Nothing is kept when there is one: without it the list of images, and so the cache, is another.
+    """
+    bad: dict[str, str] = {}
+    try:
+        _pixels(dataset, size, filter, cache_dir, progress, bad)
+    except UsageError:
+        if not bad:  # a full disk, a folder that cannot be made
+            raise
+    return dict(sorted(bad.items()))
+
+
+def _pixels(dataset: "Dataset", size: int, filter: Filter, cache_dir: Path | str, progress: bool, bad: dict[str, str]) -> np.ndarray:
     names = [str(name) for name in dataset.manifest["image"]]
     key = content_key(dataset.data_dir, names, "images", size, filter)
 
     def fill(row: int, out: np.ndarray) -> None:
-        out[:] = resize(read_image(f"{dataset.data_dir}/{names[row]}"), size, filter)
+        try:
+            out[:] = resize(read_image(f"{dataset.data_dir}/{names[row]}"), size, filter)
+        except UsageError as error:
+            bad[names[row]] = str(error)
+            raise
 
     path = Path(cache_dir) / "images" / f"{dataset.name}-{size}-{filter}-{key}.npy"
     return cached_array(path, (len(names), size, size, 3), fill, f"{dataset.name}: reading images at {size} px", progress)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.data.cache import digest, for_each
-from common.data.images import content_key, is_image, read_image
+from common.data.images import Filter, cache_pixels, content_key, is_image, read_image
 from common.errors import UsageError
 from common.runs.files import atomic
 
@@ -165,12 +165,18 @@ def unreadable(dataset: Dataset, progress: bool = False) -> dict[str, str]:
     return dict(sorted(reasons.items()))
 
 
-def check_readable(dataset: Dataset, skip_unreadable: bool = False, cache_dir: Path | str | None = None) -> Dataset:
+def check_readable(
+    dataset: Dataset,
+    skip_unreadable: bool = False,
+    cache_dir: Path | str | None = None,
+    pixels: tuple[int, Filter] | None = None,
+) -> Dataset:
     """The data set if every image decodes; otherwise UsageError with the names, or, with `skip_unreadable`, the data
     set without them.
 
     With `cache_dir` the verdict is noted there for these very files (names, sizes and times of change), so that only the first run pays
-    for it and a file that was replaced is looked at again.
+    for it and a file that was replaced is looked at again. With `pixels` too (side and filter that the caller will ask `cached_images`
+    for), that cache is filled while the files are looked at, so every image is decoded once and not twice.
     """
     note = None
     if cache_dir is not None and all((dataset.data_dir / name).is_file() for name in dataset.manifest["image"]):
@@ -179,7 +185,10 @@ def check_readable(dataset: Dataset, skip_unreadable: bool = False, cache_dir: P
     if note is not None and note.is_file():
         bad = json.loads(note.read_text())
     else:
-        bad = unreadable(dataset, progress=True)
+        if note is None or cache_dir is None or pixels is None:
+            bad = unreadable(dataset, progress=True)
+        else:
+            bad = cache_pixels(dataset, *pixels, cache_dir, progress=True)
         if note is not None:
             with atomic(note) as temporary:
                 temporary.write_text(json.dumps(bad), encoding="utf-8")

@@ -29,7 +29,7 @@ SHORT_RUN = 5000
 def run_baseline(options: BaselineOptions) -> Path:
     """`feedback baseline`: the base classifier from its images to its report; returns the run folder."""
     settings = base_settings(options)
-    dataset = data.load(options, "base")
+    dataset = data.load(options, "base", (settings.image_size, settings.resize_filter))
     classes = data.classes_of(dataset)
     manifest = data.split_rows(dataset.manifest, settings.split, options.seed, keep_overlap_in_training=False)
     run = Run.open(

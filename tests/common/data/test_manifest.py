@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common.data.images import cached_images, read_image
 from common.data.manifest import Dataset, check_readable, class_names, fingerprint, folders_dataset, unreadable
 from common.errors import UsageError
 
@@ -115,6 +116,46 @@ def test_a_replaced_file_of_the_same_size_is_looked_at_again(folder: Path, tmp_p
     os.utime(path, ns=(1, 1))
     with pytest.raises(UsageError, match=r"cannot read 1 image\(s\): b/s1_0.png"):
         check_readable(dataset, cache_dir=tmp_path / "cache")
+
+
+def test_the_check_leaves_the_pixels_so_that_every_image_is_decoded_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = folders_dataset(folder)
+    expected = np.array(cached_images(dataset, 24, "nearest", tmp_path / "apart"))
+    decoded: list[str] = []
+
+    def counted(path: Path | str) -> np.ndarray:
+        decoded.append(str(path))
+        return read_image(path)
+
+    monkeypatch.setattr("common.data.images.read_image", counted)
+    cache = tmp_path / "cache"
+    assert check_readable(dataset, cache_dir=cache, pixels=(24, "nearest")) is dataset
+    assert sorted(decoded) == sorted(f"{folder}/{name}" for name in dataset.manifest["image"])
+    np.testing.assert_array_equal(cached_images(dataset, 24, "nearest", cache), expected)
+    assert check_readable(dataset, cache_dir=cache, pixels=(24, "nearest")) is dataset
+    assert len(decoded) == len(dataset.manifest)
+
+
+def test_broken_images_found_while_caching_are_listed_and_leave_no_cache(folder: Path, tmp_path: Path) -> None:
+    dataset, cache = folders_dataset(folder), tmp_path / "cache"
+    (folder / "a" / "s2_0.bmp").write_bytes(b"not an image")
+    whole = (folder / "b" / "s1_0.png").read_bytes()
+    (folder / "b" / "s1_0.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match=r"cannot read 2 image\(s\): a/s2_0.bmp, b/s1_0.png; --skip-unreadable"):
+        check_readable(dataset, cache_dir=cache, pixels=(24, "bilinear"))
+    assert not list((cache / "images").glob("*.npy")) and not list((cache / "images").glob("*.partial"))
+    kept = check_readable(dataset, skip_unreadable=True, cache_dir=cache, pixels=(24, "bilinear"))
+    assert len(kept.manifest) == len(dataset.manifest) - 2
+    assert len(cached_images(kept, 24, "bilinear", cache)) == len(kept.manifest)
+
+
+def test_a_full_disk_is_not_taken_for_unreadable_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.data.cache.SPARE_BYTES", 2**62)
+    with pytest.raises(UsageError, match="the image cache needs"):
+        check_readable(folders_dataset(folder), skip_unreadable=True, cache_dir=tmp_path, pixels=(24, "nearest"))
+    assert not list((tmp_path / "checked").glob("*"))
 
 
 def test_a_class_without_a_readable_image_is_an_error(folder: Path) -> None:
