@@ -111,7 +111,7 @@ def twelve_maps() -> dict[str, Any]:
     import keras
     from tf_keras_vis.gradcam import Gradcam
 
-    from common.backbones import batch_normalisations
+    from common.backbones import batch_normalisations, build_backbone
     from melanoma.models import heatmap_layers
     from melanoma.training.heatmaps import HeatmapMaker
 
@@ -133,7 +133,7 @@ def twelve_maps() -> dict[str, Any]:
 
         return images, HeatmapMaker(model, layers), package
 
-    layers = heatmap_layers(BACKBONE)
+    layers = heatmap_layers(build_backbone(BACKBONE, SIZE), BACKBONE)
     # In float32 two right ways differ by 1e-2 in a network of random weights: see there.
     with double_precision():
         images, maker, package = parts()

@@ -50,6 +50,26 @@ BACKBONES: dict[str, Backbone] = {
     # Its own Rescaling(1/128, -1) layer is left out, so that preprocessing stands in one place for all networks.
     "efficientnetv2s": Backbone("EfficientNetV2-S", "EfficientNetV2S", "tf128", 1280, (("include_preprocessing", False),)),
 }
+# The other networks of `keras.applications`, by family: (what their ImageNet weights expect, classes with the channels of the last map).
+_OWN_SCALING = (("include_preprocessing", False),)  # likewise left out, so that preprocessing stands in one place
+_OTHERS: tuple[tuple[str, dict[str, int], tuple[tuple[str, Any], ...]], ...] = (
+    ("caffe", {"ResNet101": 2048, "ResNet152": 2048}, ()),
+    ("tf", {"ResNet50V2": 2048, "ResNet101V2": 2048, "ResNet152V2": 2048, "MobileNet": 1024}, ()),
+    ("tf", {"InceptionV3": 2048, "InceptionResNetV2": 1536, "Xception": 2048, "NASNetMobile": 1056, "NASNetLarge": 4032}, ()),
+    ("tf", {"MobileNetV3Small": 576, "MobileNetV3Large": 960}, _OWN_SCALING),
+    ("torch", {"DenseNet201": 1920}, ()),
+    ("torch", {"ConvNeXtTiny": 768, "ConvNeXtSmall": 768, "ConvNeXtBase": 1024}, _OWN_SCALING),
+    ("torch", {"ConvNeXtLarge": 1536, "ConvNeXtXLarge": 2048}, _OWN_SCALING),
+    ("torch", {"EfficientNetV2B0": 1280, "EfficientNetV2B1": 1280, "EfficientNetV2B2": 1408, "EfficientNetV2B3": 1536}, _OWN_SCALING),
+    ("tf128", {"EfficientNetV2M": 1280, "EfficientNetV2L": 1280}, _OWN_SCALING),
+    # These normalise themselves, by their weights' constants; only their division by 255 is taken out (`build_backbone`).
+    ("unit", {f"EfficientNetB{size}": features for size, features in enumerate((1280, 1280, 1408, 1536, 1792, 2048, 2304, 2560))}, ()),
+)  # fmt: skip
+BACKBONES |= {
+    application.lower(): Backbone(application, application, mode, features, arguments)
+    for mode, applications, arguments in _OTHERS
+    for application, features in applications.items()
+}
 
 # Mean and scale in the order of the channels after a possible RGB -> BGR swap: output = (input - mean) / scale.
 _SCALING: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -146,6 +166,8 @@ def build_backbone(
                     f"--weights imagenet: the download for {backbone.title} failed ({reason[:160]}); give --weights PATH or --weights none"
                 ) from None
             raise
+    if backbone.preprocessing == "unit":
+        next(layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling)).scale = 1.0
     if source not in (None, "imagenet"):
         load_weights(model, Path(str(source)), backbone.title)
     return model
@@ -249,38 +271,3 @@ def recompute_batchnorm(model: keras.Model, batches: Iterable[Any], max_batches:
             layer.momentum = momentum
     log.info("batch-normalisation statistics recomputed on %d training batches", used)
     return used
-
-
-def feature_taps(name: str) -> tuple[tuple[str, str, str], ...]:
-    """Layer names of the last three blocks of each of a network's four stages (strides 4, 8, 16, 32), early to late.
-
-    Twelve in all: the heatmaps of Bio-U-Net (melanoma paper, section 4.2), and its U-Net's skips (the last of each stage).
-
-    Raises:
-        UsageError: a network that has no four stages of at least three layers (VGG).
-    """
-    if name == "resnet50":
-        return tuple(_three(f"conv{stage}_block{{}}_out", blocks) for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)))
-    if name in ("densenet121", "densenet169"):
-        counts = (6, 12, 24, 16) if name == "densenet121" else (6, 12, 32, 32)
-        return tuple(_three(f"conv{stage}_block{{}}_concat", count) for stage, count in zip((2, 3, 4, 5), counts, strict=True))
-    if name in ("mobilenetv2", "mobilenetv2_035"):
-        # Stride 4 has two blocks only; the second one's depthwise activation makes the third map.
-        return (
-            ("block_1_project_BN", "block_2_depthwise_relu", "block_2_add"),
-            ("block_3_project_BN", "block_4_add", "block_5_add"),
-            ("block_10_project_BN", "block_11_add", "block_12_add"),
-            ("block_14_add", "block_15_add", "out_relu"),
-        )
-    if name == "efficientnetv2s":
-        return (
-            ("block2b_add", "block2c_add", "block2d_add"),
-            ("block3b_add", "block3c_add", "block3d_add"),
-            ("block5g_add", "block5h_add", "block5i_add"),
-            ("block6m_add", "block6n_add", "block6o_add"),
-        )
-    raise UsageError(f"--backbone {name}: has no four stages of three blocks; expected resnet50, densenet121, mobilenetv2_035 or similar")
-
-
-def _three(pattern: str, blocks: int) -> tuple[str, str, str]:
-    return (pattern.format(blocks - 2), pattern.format(blocks - 1), pattern.format(blocks))

@@ -27,7 +27,15 @@ from tyro.conf import Positional
 from common.errors import UsageError
 from common.startup import without_startup_lines
 
-BACKBONE_NAMES = ("vgg16", "vgg19", "resnet50", "mobilenetv2", "mobilenetv2_035", "densenet121", "densenet169", "efficientnetv2s")
+# The documents' networks, and mobilenetv2_035, which is small; then the others of `keras.applications` (the keys of
+# `common.backbones.BACKBONES`, which cannot be imported here without Keras; a test compares them).
+MAIN_BACKBONES = ("vgg16", "vgg19", "resnet50", "mobilenetv2", "mobilenetv2_035", "densenet121", "densenet169", "efficientnetv2s")
+BACKBONE_NAMES = (
+    *MAIN_BACKBONES, "resnet101", "resnet152", "resnet50v2", "resnet101v2", "resnet152v2", "mobilenet", "inceptionv3", "inceptionresnetv2",
+    "xception", "nasnetmobile", "nasnetlarge", "mobilenetv3small", "mobilenetv3large", "densenet201", "convnexttiny", "convnextsmall",
+    "convnextbase", "convnextlarge", "convnextxlarge", "efficientnetv2b0", "efficientnetv2b1", "efficientnetv2b2", "efficientnetv2b3",
+    "efficientnetv2m", "efficientnetv2l", *(f"efficientnetb{size}" for size in range(8)),
+)  # fmt: skip
 DEFAULT_CACHE = Path(os.environ.get("REPLICATION_CACHE", ".cache"))
 _BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt"}
 
@@ -116,7 +124,8 @@ class TrainOptions(DataOptions):
     reading: Literal["described", "coded", "corrected"] = "described"
     """`described`: the document's text. `coded`: what the authors' code does. `corrected`: careful practice."""
     backbone: str | None = None
-    """Network: vgg16, vgg19, resnet50, mobilenetv2, mobilenetv2_035, densenet121, densenet169, efficientnetv2s."""
+    """Network: vgg16, vgg19, resnet50, mobilenetv2, mobilenetv2_035, densenet121, densenet169, efficientnetv2s, or any other class of
+    `keras.applications` in lower case, such as resnet101 or convnexttiny."""
     weights: str | None = None
     """`imagenet` (downloads), `none` (from scratch) or the path of a .weights.h5 file. Default on `sample`: none."""
     epochs: int | None = None

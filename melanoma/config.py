@@ -126,8 +126,9 @@ class MelanomaOptions(TrainOptions):
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}")
         require(self.reading != "coded", "--reading coded: the authors published no code; expected described or corrected")
         require(
-            not str(self.backbone).startswith("vgg"),
-            f"--backbone {self.backbone}: has no four stages of three blocks; expected resnet50, mobilenetv2_035 or similar",
+            not str(self.backbone).startswith(("vgg", "inception", "xception", "nasnet")),
+            f"--backbone {self.backbone}: has no four stages at exact strides of 4, 8, 16 and 32; expected resnet50, mobilenetv2_035 or "
+            "similar",
         )
         check_path("unlabelled-dir", self.unlabelled_dir, "folder")
         check_range("learning-rate", self.learning_rate, 0.0, 1.0)

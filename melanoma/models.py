@@ -15,18 +15,13 @@ from common.backbones import (
     batch_normalisations,
     batchnorm_is_folded,
     build_backbone,
-    feature_taps,
     keep_batchnorm_frozen,
     preprocess_layer,
 )
+from common.taps import STRIDES, feature_taps, half_resolution, tensor
 
-# Half-resolution skip of the U-Net, before the first stage.
-_STEM = {
-    "resnet50": "conv1_relu", "densenet121": "conv1_relu", "densenet169": "conv1_relu", "mobilenetv2": "expanded_conv_project_BN",
-    "mobilenetv2_035": "expanded_conv_project_BN", "efficientnetv2s": "block1b_add",
-}  # fmt: skip
-STRIDES = (4, 8, 16, 32)
 IMAGENET_DEVIATION = 255 * (0.229 + 0.224 + 0.225) / 3  # torchvision's constants
+IMAGENET_MEAN = (0.485 + 0.456 + 0.406) / 3
 DECODER_CHANNELS = (256, 128, 64, 32, 16)  # strides 16, 8, 4, 2, 1; not stated, the original U-Net's halving
 
 
@@ -34,30 +29,30 @@ DECODER_CHANNELS = (256, 128, 64, 32, 16)  # strides 16, 8, 4, 2, 1; not stated,
 class Standardise(keras.layers.Layer):
     """Each image to zero mean over its pixels and channels (A.3): `(batch, h, w, 3)` RGB in any range, float out.
 
-    The deviation becomes `spread`, and `bgr` turns the channels around: what loaded weights expect (`input_spread`). A constant image gives
-    zeros: its deviation is bounded below by 1e-3 of the 0..255 range.
+    The deviation becomes `spread`, the mean `centre`, and `bgr` turns the channels around: what loaded weights expect (`input_spread`). A
+    constant image gives `centre`: its deviation is bounded below by 1e-3 of the 0..255 range.
 
     With `sources`, images `(batch, h, w, 3)` too, mean and deviation are theirs: a view scaled like the image it was made from keeps its
     brightness and contrast, which its own statistics would cancel.
     """
 
-    def __init__(self, spread: float = 1.0, bgr: bool = False, **kwargs: Any) -> None:
+    def __init__(self, spread: float = 1.0, bgr: bool = False, centre: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.spread, self.bgr = spread, bgr
+        self.spread, self.bgr, self.centre = spread, bgr, centre
 
     def call(self, images: Any, sources: Any = None) -> Any:
         images = ops.cast(images, "float32")  # sums over half a million pixels do not fit float16
         sources = images if sources is None else ops.cast(sources, "float32")
         mean = ops.mean(sources, axis=(1, 2, 3), keepdims=True)
         deviation = ops.std(sources, axis=(1, 2, 3), keepdims=True)
-        scaled = (images - mean) * (self.spread / ops.maximum(deviation, 0.255))
+        scaled = (images - mean) * (self.spread / ops.maximum(deviation, 0.255)) + self.centre
         return ops.cast(ops.flip(scaled, axis=-1) if self.bgr else scaled, self.compute_dtype)
 
     def compute_output_shape(self, images_shape: tuple[int | None, ...], sources_shape: Any = None) -> tuple[int | None, ...]:
         return images_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "spread": self.spread, "bgr": self.bgr}
+        return {**super().get_config(), "spread": self.spread, "bgr": self.bgr, "centre": self.centre}
 
 
 @keras.saving.register_keras_serializable(package="melanoma")
@@ -133,12 +128,17 @@ class ImageStatistics(keras.layers.Layer):
 
 
 def input_spread(backbone: str) -> float:
-    """Deviation of a typical photograph in the units of a backbone's weights: 58 ("caffe"), 1 ("torch"), 0.45 ("tf").
+    """Deviation of a typical photograph in the units of a backbone's weights: 58 ("caffe"), 1 ("torch"), 0.45 ("tf"), 0.23 ("unit").
 
     57.6 of 255 is the mean of ImageNet's three channel deviations (58.4, 57.1, 57.4); the preprocessing divides it by its scale.
     """
-    scale = {"caffe": 1.0, "torch": IMAGENET_DEVIATION, "tf": 127.5, "tf128": 128.0}[BACKBONES[backbone].preprocessing]
+    scale = {"caffe": 1.0, "torch": IMAGENET_DEVIATION, "tf": 127.5, "tf128": 128.0, "unit": 255.0}[BACKBONES[backbone].preprocessing]
     return IMAGENET_DEVIATION / scale
+
+
+def input_centre(backbone: str) -> float:
+    """Mean of a typical photograph in those units: 0, but for networks that subtract it themselves ("unit", EfficientNet)."""
+    return IMAGENET_MEAN if BACKBONES[backbone].preprocessing == "unit" else 0.0
 
 
 def normalisation(kind: str, backbone: str) -> keras.layers.Layer:
@@ -149,7 +149,8 @@ def normalisation(kind: str, backbone: str) -> keras.layers.Layer:
     """
     if kind == "weights":
         return preprocess_layer(backbone)
-    return Standardise(input_spread(backbone), bgr=BACKBONES[backbone].preprocessing == "caffe", name="standardise")
+    bgr = BACKBONES[backbone].preprocessing == "caffe"
+    return Standardise(input_spread(backbone), bgr=bgr, centre=input_centre(backbone), name="standardise")
 
 
 def build_encoder(backbone: str, image_size: int, weights: str | None = None) -> keras.Model:
@@ -189,20 +190,25 @@ def build_classifier(encoder: keras.Model, normalise: keras.layers.Layer, output
     return keras.Model(images, keras.layers.Dense(outputs, name="logits", dtype="float32")(features), name="classifier")
 
 
-def heatmap_layers(backbone: str) -> tuple[str, ...]:
+def heatmap_layers(encoder: keras.Model, backbone: str) -> tuple[str, ...]:
     """The twelve layers b_1 … b_12 of Algorithm 1: the last three blocks of each stage, early to late."""
-    return tuple(layer for stage in feature_taps(backbone) for layer in stage)
+    return tuple(layer for stage in feature_taps(backbone, encoder) for layer in stage)
 
 
-def stage_ends(backbone: str) -> tuple[str, ...]:
-    """The last layer of each of the four stages."""
-    return tuple(stage[-1] for stage in feature_taps(backbone))
+def encoder_of(model: keras.Model) -> keras.Model:
+    """E1 inside a classifier made of it, also one that was saved and loaded."""
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model) and len(layer.output_shape) == 4)
+
+
+def skips(encoder: keras.Model, backbone: str) -> list[Any]:
+    """Symbolic feature maps of the U-Net, fine to coarse: the last at half resolution (None where there is none), the end of each stage."""
+    names = [half_resolution(backbone, encoder), *(stage[-1] for stage in feature_taps(backbone, encoder))]
+    return [None if name is None else tensor(encoder, name) for name in names]
 
 
 def _features(encoder: keras.Model, backbone: str) -> keras.Model:
-    """The encoder's skips, fine to coarse: stem and the end of each stage."""
-    names = [_STEM[backbone], *stage_ends(backbone)]
-    return keras.Model(encoder.input, [encoder.get_layer(name).output for name in names], name="skips")
+    """The encoder's skips that are there, as one model."""
+    return keras.Model(encoder.input, [each for each in skips(encoder, backbone) if each is not None], name="skips")
 
 
 def _convolve(x: Any, channels: int, name: str) -> Any:
@@ -215,7 +221,8 @@ def _convolve(x: Any, channels: int, name: str) -> Any:
 
 def _decode(skips: Sequence[Any], channels: int) -> Any:
     """D1: up-convolution, skip, two convolutions, five times (Ronneberger et al. 2015); `(batch, size, size, channels)` in 0..1."""
-    x, remaining = skips[-1], [*reversed(skips[:-1]), None]
+    # The decoder's levels, coarse to fine: the half-resolution skip may be missing, the full one always is.
+    x, remaining = skips[-1], [*reversed(skips[:-1]), *[None] * (len(DECODER_CHANNELS) + 1 - len(skips))]
     for level, (width, skip) in enumerate(zip(DECODER_CHANNELS, remaining, strict=True), start=1):
         x = keras.layers.Conv2DTranspose(width, 2, strides=2, name=f"up{level}")(x)
         if skip is not None:
@@ -238,7 +245,7 @@ def build_segmenter(encoder: keras.Model, backbone: str, channels: int = 1) -> k
     stacked = keras.layers.Concatenate(name="heatmaps")(grown)
     adapted = keras.layers.Conv2D(3, 1, name="adapter")(stacked)
     adapted = keras.layers.BatchNormalization(momentum=0.9, name="adapter_bn")(adapted)
-    adapted = keras.layers.Rescaling(input_spread(backbone), name="adapter_spread")(adapted)
+    adapted = keras.layers.Rescaling(input_spread(backbone), offset=input_centre(backbone), name="adapter_spread")(adapted)
     skips = ImageStatistics(_features(encoder, backbone), name="encoder")(adapted)
     return keras.Model(inputs, _decode(skips, channels), name="segmenter")
 

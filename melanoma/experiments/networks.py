@@ -65,9 +65,7 @@ def _sizes(built: dict[str, keras.Model], settings: dict) -> list[tuple[str, Seq
     def shape(tensor) -> str:
         return " x ".join(str(side) for side in tensor.shape[1:])
 
-    stages = [
-        (f"stage {number}", shape(encoder.get_layer(name).output)) for number, name in enumerate(models.stage_ends(settings["backbone"]), 1)
-    ]
+    stages = [(f"stage {number}", shape(skip)) for number, skip in enumerate(models.skips(encoder, settings["backbone"])[1:], 1)]
     image, pooled = shape(encoder.input), str(encoder.output.shape[-1])
     ups = [(f"decoder {level}", shape(segmenter.get_layer(f"decoder{level}_relu2").output)) for level in range(1, 6)]
     views = [("two views", f"2 x {image}"), *stages, ("pool", f"2 x {pooled}"), ("projection", f"2 x {settings['projection']}")]

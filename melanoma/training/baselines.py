@@ -46,7 +46,7 @@ def cams(inputs: Inputs, plain: Path, options: BaselineOptions, run_dir: Path | 
         return run
     device.configure(inputs.settings.seed, inputs.settings.precision)
     model, test = load_model(plain), inputs.localised()
-    layer, step = last_layer(inputs), 64
+    layer, step = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[-1], 64
     predicted = model.predict(Batches(inputs.images, rows=test, batch_size=step), verbose=0).argmax(axis=1)
     few = lime_rows(inputs, options.lime_images)
     methods: dict[str, tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
@@ -73,10 +73,6 @@ def localised(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -> dict:
     facts = {"dataset": inputs.settings.dataset, "split": inputs.settings.split, "seed": inputs.settings.seed}
     found = localisation_metrics(run, inputs, tables)
     return {**facts, "n": len(inputs.localised()), "synthetic": inputs.dataset.synthetic, "localisation": found}
-
-
-def last_layer(inputs: Inputs) -> str:
-    return models.heatmap_layers(inputs.settings.backbone)[-1]
 
 
 def lime_rows(inputs: Inputs, count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from keras import ops
 from common.errors import UsageError
 from common.explanation.gradcam import compiled, layer_gradients, map_from_gradients, tapped_model
 from melanoma.config import Settings
-from melanoma.models import STRIDES, heatmap_layers
+from melanoma.models import STRIDES, encoder_of, heatmap_layers
 from melanoma.training.inputs import Inputs
 
 BATCH = 32
@@ -101,7 +101,7 @@ def twelve(maker: HeatmapMaker, inputs: Inputs, rows: np.ndarray, weights: np.nd
 
 
 def twelve_maker(classifier: keras.Model, settings: Settings) -> HeatmapMaker:
-    return HeatmapMaker(classifier, heatmap_layers(settings.backbone))
+    return HeatmapMaker(classifier, heatmap_layers(encoder_of(classifier), settings.backbone))
 
 
 def enlarge(maps: np.ndarray, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from common import backbones, device
+from common.cli import BACKBONE_NAMES
 from common.errors import UsageError
 
 MODULES = {"vgg16": "vgg16", "resnet50": "resnet", "mobilenetv2": "mobilenet_v2", "densenet121": "densenet"}
@@ -122,15 +123,36 @@ def test_recompute_leaves_frozen_statistics_alone() -> None:
     np.testing.assert_array_equal(norm.moving_mean, 0)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_035", "resnet50", "densenet121", "efficientnetv2s"])
-def test_taps_are_three_layers_of_each_of_four_strides(name: str) -> None:
-    model = backbones.build_backbone(name, 64)
-    for stage, stride in zip(backbones.feature_taps(name), (4, 8, 16, 32), strict=True):
-        assert len(stage) == 3
-        for layer in stage:
-            assert model.get_layer(layer).output.shape[1] == 64 // stride, layer
+def test_the_command_line_knows_every_network() -> None:
+    assert set(BACKBONE_NAMES) == set(backbones.BACKBONES)
+    made = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert {backbone.application for backbone in backbones.BACKBONES.values()} == made
 
 
-def test_network_without_four_stages_is_refused() -> None:
-    with pytest.raises(UsageError, match="no four stages"):
-        backbones.feature_taps("vgg16")
+@pytest.mark.parametrize("name", ["mobilenetv3small", "efficientnetv2b0", "efficientnetb0", "convnexttiny"])
+def test_networks_that_scale_pixels_themselves_give_the_same_with_our_layer(name: str) -> None:
+    """Keras's own network, its scaling inside, on the same weights."""
+    ours = backbones.build_backbone(name, 32)
+    theirs = getattr(keras.applications, backbones.BACKBONES[name].application)(include_top=False, weights=None, input_shape=(32, 32, 3))
+    theirs.set_weights(ours.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    scaled = backbones.preprocess_layer(name)(images)
+    np.testing.assert_allclose(ours.predict(scaled, verbose=0), theirs.predict(images, verbose=0), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("resnet50v2", "resnet_v2"),
+        ("mobilenet", "mobilenet"),
+        ("resnet101", "resnet"),
+        ("densenet201", "densenet"),
+        ("xception", "xception"),
+        ("nasnetmobile", "nasnet"),
+        ("inceptionv3", "inception_v3"),
+    ],
+)
+def test_other_networks_get_what_keras_applications_prepares(name: str, module: str) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
+    expected = getattr(keras.applications, module).preprocess_input(images.copy())
+    np.testing.assert_allclose(ops.convert_to_numpy(backbones.preprocess_layer(name)(images)), expected, atol=1e-5)

@@ -136,6 +136,14 @@ def test_a_standardised_photograph_has_the_range_and_the_channels_that_the_weigh
         assert np.corrcoef(ours[..., channel].ravel(), theirs[..., channel].ravel())[0, 1] > 0.99
 
 
+def test_a_network_that_subtracts_the_mean_itself_gets_images_with_one() -> None:
+    """EfficientNet's weights hold ImageNet's mean and variance for images of 0..1; these are torchvision's constants."""
+    photograph = np.random.default_rng(0).normal((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), (1, 64, 64, 3)).astype("float32")
+    ours = ops.convert_to_numpy(models.normalisation("image", "efficientnetb0")(photograph))
+    assert ours.mean() == pytest.approx((0.485 + 0.456 + 0.406) / 3, abs=1e-3)
+    assert ours.std() == pytest.approx((0.229 + 0.224 + 0.225) / 3, rel=0.01)
+
+
 def test_segmenter_draws_at_full_size_and_leaves_the_image_statistics_alone(encoder: keras.Model) -> None:
     segmenter = models.build_segmenter(encoder, BACKBONE, channels=2)
     segmenter.compile("adam", "mse", jit_compile=False)

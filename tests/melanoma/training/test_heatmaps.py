@@ -30,7 +30,7 @@ def classifier(tiny: None) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def maker(classifier: keras.Model) -> heatmaps.HeatmapMaker:
-    return heatmaps.HeatmapMaker(classifier, models.heatmap_layers("mobilenetv2_035"))
+    return heatmaps.HeatmapMaker(classifier, models.heatmap_layers(models.encoder_of(classifier), "mobilenetv2_035"))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def images() -> np.ndarray:
 def test_one_pass_equals_twelve(classifier: keras.Model, maker: heatmaps.HeatmapMaker, images: np.ndarray) -> None:
     together = maker(images, np.array([1, 0], "float32"))
     assert len(together) == 12
-    for layer, found in list(zip(models.heatmap_layers("mobilenetv2_035"), together, strict=True))[::5]:
+    for layer, found in list(zip(models.heatmap_layers(models.encoder_of(classifier), "mobilenetv2_035"), together, strict=True))[::5]:
         body, head = split_model(classifier, layer)
         alone = ops.convert_to_numpy(grad_cam(body, head, images.astype("float32"), np.tile([[1.0, 0.0]], (5, 1)).astype("float32")))
         assert found == pytest.approx(alone, abs=1e-4)

@@ -27,7 +27,7 @@ def test_layers_of_several_encoders_have_names_of_their_own(tiny: None) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
     np.testing.assert_allclose(ops.convert_to_numpy(flat(images)), ops.convert_to_numpy(final(images)), atol=1e-5)
     (alone,) = pipeline.frozen_encoders(settings, [values])
-    assert alone.get_layer(models.heatmap_layers(settings.backbone)[-1]).name == "s3b2"
+    assert alone.get_layer(models.heatmap_layers(alone, settings.backbone)[-1]).name == "s3b2"
 
 
 def test_the_folded_head_decides_on_raw_features_as_the_trained_one_on_standardised(tmp_path: Path, monkeypatch, tiny: None) -> None:
