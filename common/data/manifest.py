@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -179,9 +180,10 @@ def check_readable(
     for), that cache is filled while the files are looked at, so every image is decoded once and not twice.
     """
     note = None
-    if cache_dir is not None and all((dataset.data_dir / name).is_file() for name in dataset.manifest["image"]):
-        key = content_key(dataset.data_dir, [str(name) for name in dataset.manifest["image"]], "checked")
-        note = Path(cache_dir) / "checked" / f"{dataset.name}-{key}.json"
+    if cache_dir is not None:
+        with suppress(UsageError):  # a missing file is listed below with the other unreadable ones
+            key = content_key(dataset.data_dir, [str(name) for name in dataset.manifest["image"]], "checked")
+            note = Path(cache_dir) / "checked" / f"{dataset.name}-{key}.json"
     if note is not None and note.is_file():
         bad = json.loads(note.read_text())
     else:

@@ -151,6 +151,14 @@ def test_broken_images_found_while_caching_are_listed_and_leave_no_cache(folder:
     assert len(cached_images(kept, 24, "bilinear", cache)) == len(kept.manifest)
 
 
+def test_a_missing_file_is_listed_with_the_broken_ones(folder: Path, tmp_path: Path) -> None:
+    dataset = folders_dataset(folder)
+    (folder / "a" / "s2_0.bmp").unlink()
+    with pytest.raises(UsageError, match=r"cannot read 1 image\(s\): a/s2_0.bmp; --skip-unreadable"):
+        check_readable(dataset, cache_dir=tmp_path / "cache", pixels=(24, "bilinear"))
+    assert len(check_readable(dataset, True, tmp_path / "cache", (24, "bilinear")).manifest) == len(dataset.manifest) - 1
+
+
 def test_a_full_disk_is_not_taken_for_unreadable_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.data.cache.SPARE_BYTES", 2**62)
     with pytest.raises(UsageError, match="the image cache needs"):
