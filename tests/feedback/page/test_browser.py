@@ -299,7 +299,7 @@ def test_two_tabs_share_one_log(browser, served, page):
     page.press("learn", "learned in")
     # The other tab still shows the model as it was: it must look again before it takes something back.
     other.tab.locator("#undo").click()
-    other.wait_for("another tab has changed the model", "message")
+    other.wait_for("Another tab has changed the model", "message")
     assert [entry["status"] for entry in entries(log)[count:]] == ["learned"]
     page.press("undo", "is undone")
     other.tab.context.close()
