@@ -155,7 +155,7 @@ def _over_seeds(done: Sequence[GridCell]) -> str:
         *compare_means(done, "method", "finetune", by),
         *(item for item in against_control if str(item.method).startswith("contrastive")),
     ]
-    return "## Mean over the seeds, on the same test images\n\n" + means_text(found, by) if found else ""
+    return "## Mean over the seeds\n\n" + means_text(found, by) if found else ""
 
 
 def _expected_costs(done: Sequence[GridCell]) -> str:

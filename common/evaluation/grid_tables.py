@@ -15,7 +15,9 @@ from common.evaluation.metrics import class_indices, class_scores, confusion, co
 from common.evaluation.outcome import GROUP, common_groups, read_predictions
 from common.evaluation.report import find_metric
 from common.evaluation.statistics import (
+    RESAMPLES,
     Difference,
+    group_counts,
     group_numbers,
     holm,
     mean_and_deviation,
@@ -48,10 +50,8 @@ def seed_rows(
 ) -> list[Row]:
     """One row a group of cells: mean and deviation of `metric` over its seeds, an interval, and the printed number of `printed[key]`.
 
-    The interval of several seeds is a bootstrap over test images that all of them share (each resample scores every seed's model on the
-    same images and takes the mean), or over their slides, lesions or patients where images share those; of one seed the one in
-    metrics.json. Without shared images, or for a metric that the confusion matrix does not give, there is none. A group without any
-    finished cell has `measured` None.
+    The interval of several seeds is that of `shared_interval`; of one seed the one in metrics.json. A group without any finished cell has
+    `measured` None.
     """
     rows = []
     for key, group in grouped(cells, by).items():
@@ -73,28 +73,66 @@ def seed_rows(
 
 
 def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 1000, seed: int = 0) -> list[float] | None:
-    """95 % bootstrap interval of a metric's mean over models that share their test images; None when they do not, or for other metrics.
+    """95 % bootstrap interval of a metric's mean over models.
 
-    Whole slides, lesions or patients are resampled where test images share them, the same for all models.
+    Each resample scores every model on the same test images and takes the mean; whole slides, lesions or patients are drawn where images
+    share them. Where each seed has test images of its own, images (or slides) are drawn from all of them together, and a resample scores
+    each model on those of its own test images that were drawn. None where two runs know an image by another label or group, and for a
+    metric that the confusion matrix does not give.
     """
     tables = [read_predictions(cell.run_dir) for cell in cells]
     classes = tables[0][1]
-    merged = _aligned([table for table, _ in tables])
-    if merged is None or any(other != classes for _, other in tables):
-        return None
-    truth = class_indices(merged["label"], classes)
     score = _score(metric, classes)
-    if score is None:
+    if score is None or any(other != classes for _, other in tables):
         return None
+    merged = _aligned([table for table, _ in tables])
+    if merged is None:
+        united = _united([table for table, _ in tables])
+        if united is None:
+            return None
+        draws = group_counts(united.count, resamples, seed)
+        return list(percentile_interval(np.mean([_scores(table, classes, units, draws, score) for table, units in united.tables], axis=0)))
+    truth = class_indices(merged["label"], classes)
     called = [class_indices(merged[f"predicted_{index}"], classes) for index in range(len(tables))]
     numbers = group_numbers(merged.get(GROUP))
     if numbers is not None:
         by_group = [confusions_by_group(truth, each, numbers, len(classes)) for each in called]
         return list(percentile_interval(np.mean([score(resampled_confusions(each, resamples, seed)) for each in by_group], axis=0)))
-    draws = []
+    single = []
     for chosen in resample_indices(len(truth), resamples, seed):
-        draws.append(np.mean([score(confusion(truth[chosen], each[chosen], len(classes))) for each in called]))
-    return list(percentile_interval(np.array(draws)))
+        single.append(np.mean([score(confusion(truth[chosen], each[chosen], len(classes))) for each in called]))
+    return list(percentile_interval(np.array(single)))
+
+
+class _United(NamedTuple):
+    """Predictions of models with test images of their own: each table with the number of every row's unit, an image or a group."""
+
+    tables: list[tuple[pd.DataFrame, np.ndarray]]
+    count: int
+    grouped: bool
+
+
+def _united(tables: Sequence[pd.DataFrame]) -> _United | None:
+    """Number the images, or their groups, of all tables together; None where two tables know an image by another label or group."""
+    by_group = all(GROUP in table for table in tables)
+    known = pd.concat([table[["image", "label", *([GROUP] if by_group else [])]] for table in tables]).drop_duplicates()
+    if known["image"].duplicated().any():
+        return None
+    units = known[GROUP if by_group else "image"]
+    by_group = by_group and 1 < units.nunique() < len(units)
+    column = GROUP if by_group else "image"
+    number_of = {name: place for place, name in enumerate(sorted(set(known[column])))}
+    return _United([(table, table[column].map(number_of).to_numpy()) for table in tables], len(number_of), by_group)
+
+
+def _scores(
+    table: pd.DataFrame, classes: Sequence[str], units: np.ndarray, draws: np.ndarray, score: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """`(resamples,)` scores of one model, from how often each resample holds each unit, `draws` `(resamples, units)`."""
+    truth, called = class_indices(table["label"], classes), class_indices(table["predicted"], classes)
+    present = np.unique(units)
+    matrices = confusions_by_group(truth, called, np.searchsorted(present, units), len(classes))
+    return score((draws[:, present] @ matrices.reshape(len(present), -1)).reshape(len(draws), len(classes), len(classes)))
 
 
 def _score(metric: str, classes: Sequence[str]) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -149,10 +187,11 @@ def compare_methods(cells: Sequence[GridCell], method: str, baseline: Any, pair_
 
 
 def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0) -> Difference | None:
-    """Accuracy of the seeds of `second` minus that of the seeds of `first`, bootstrapped over the test images that all of them share.
+    """Mean accuracy of the seeds of `second` minus that of the seeds of `first`, bootstrapped over the test images.
 
-    An image's value is the share of seeds that get it right. Whole groups are resampled where images share them. None when nothing is
-    finished or the test images differ.
+    Where all share them, an image's value is the share of seeds that get it right; whole groups are resampled where images share them.
+    Where each seed has test images of its own (as in `shared_interval`), the two lists must hold the same seeds in the same order, since
+    only models of one seed are compared on the same images. None when nothing is finished or the test images cannot be matched.
     """
     found = _pooled(first, second, seed)
     return None if found is None else found[0]
@@ -163,9 +202,14 @@ def _pooled(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0
     cells = [*first, *second]
     if not first or not second or not all((cell.run_dir / "predictions.csv").is_file() for cell in cells):
         return None
-    merged = _aligned([read_predictions(cell.run_dir)[0] for cell in cells])
+    read = [read_predictions(cell.run_dir) for cell in cells]
+    tables = [table for table, _ in read]
+    merged = _aligned(tables)
     if merged is None:
-        return None
+        one, two = tables[: len(first)], tables[len(first) :]
+        if len(one) != len(two) or any(_aligned(pair) is None for pair in zip(one, two, strict=True)):
+            return None
+        return _pooled_apart(one, two, sorted({name for _, classes in read for name in classes}), seed)
     right = np.stack([merged[f"predicted_{index}"] == merged["label"] for index in range(len(cells))], axis=1).astype(np.float64)
     one, two = right[:, : len(first)].mean(axis=1), right[:, len(first) :].mean(axis=1)
     groups = merged.get(GROUP)
@@ -173,8 +217,25 @@ def _pooled(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0
     return paired_bootstrap(one, two, groups=groups, seed=seed), None if numbers is None else int(numbers.max()) + 1
 
 
+def _pooled_apart(
+    one: Sequence[pd.DataFrame], two: Sequence[pd.DataFrame], classes: Sequence[str], seed: int
+) -> tuple[Difference, int | None] | None:
+    """`_pooled` where each seed has test images of its own."""
+    united, score = _united([*one, *two]), _score("accuracy", classes)
+    if united is None or score is None:
+        return None
+
+    def mean(draws: np.ndarray) -> np.ndarray:
+        scores = [_scores(table, classes, units, draws, score) for table, units in united.tables]
+        return np.mean(scores[len(one) :], axis=0) - np.mean(scores[: len(one)], axis=0)
+
+    (value,) = mean(np.ones((1, united.count)))
+    interval = percentile_interval(mean(group_counts(united.count, RESAMPLES, seed)))
+    return Difference(float(value), *interval), united.count if united.grouped else None
+
+
 class MeanDifference(NamedTuple):
-    """`method` against `baseline`: difference of the accuracies' means over `seeds` seeds, bootstrapped over the shared test images.
+    """`method` against `baseline`: difference of the accuracies' means over `seeds` seeds, bootstrapped over the test images.
 
     groups: how many slides, lesions or patients were resampled; None where images were.
     """
@@ -188,10 +249,7 @@ class MeanDifference(NamedTuple):
 
 
 def compare_means(cells: Sequence[GridCell], method: str, baseline: Any, by: Sequence[str]) -> list[MeanDifference]:
-    """Methods against `baseline` over all the seeds that both have finished, for each value of the labels `by`; from two seeds on.
-
-    Left out where the seeds differ in their test images (a grouped split drawn anew for each seed): those cannot be paired.
-    """
+    """Methods against `baseline` over all the seeds that both have finished, for each value of the labels `by`; from two seeds on."""
     found = []
     for key, group in grouped(cells, by).items():
         done: dict[Any, dict[Any, GridCell]] = {}
@@ -227,7 +285,10 @@ def means_text(found: Sequence[MeanDifference], by: Sequence[str]) -> str:
         ]
         for item in found
     ]
-    note = "\nMean accuracy of the method's seeds minus that of the baseline's; the interval resamples what it says, not seeds.\n"
+    note = (
+        "\nMean accuracy of the method's seeds minus that of the baseline's; the interval resamples what it says, not seeds. Where each "
+        "seed drew test images of its own, both methods are scored on those, and the resamples are drawn from all of them together.\n"
+    )
     return (
         markdown((*by, "method", "against", "seeds", "resampled", "accuracy", "95 % interval", "accuracy says"), rows, left=len(by) + 2)
         + note

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
+from common.evaluation import grid_tables
 from common.evaluation.grid import GridCell
 from common.evaluation.grid_tables import (
     compare_means,
@@ -70,7 +71,10 @@ def test_shared_intervals_of_other_scores_hold_the_mean(cells, metric):
 
 def test_no_interval_is_made_up(cells, tmp_path, make_run):
     other = GridCell("lmf", "train", (), make_run(tmp_path / "other", n=90), {"loss": "cce", "seed": 7})
-    assert shared_interval([cells[0], other], "accuracy") is None
+    table = pd.read_csv(other.run_dir / "predictions.csv", dtype=str)
+    table.loc[0, "label"] = next(name for name in sorted(set(table["label"])) if name != table.loc[0, "label"])
+    table.to_csv(other.run_dir / "predictions.csv", index=False)
+    assert shared_interval([cells[0], other], "accuracy") is None  # one image, two labels
     assert shared_interval(cells[:3], "ece") is None
 
 
@@ -152,6 +156,62 @@ def test_other_scores_over_seeds_resample_slides(slides, metric):
         options = {"average": "macro"} if metric.startswith("macro") else {"average": "macro", "labels": ["Parabasal"]}
         draws.append(np.mean([function(part["label"], part["predicted"], **options) for part in parts]))
     assert shared_interval(slides[:2], metric, 60) == pytest.approx(np.quantile(draws, [0.025, 0.975]))
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory, make_run):
+    """Two losses with two seeds each; each seed has test images of its own, some in both: 20 slides of 3, slides 5 to 14 shared."""
+    root, rng = tmp_path_factory.mktemp("apart"), np.random.default_rng(3)
+    images = [(f"s{slide:02d}_{cell}", "ab"[int(rng.random() < 0.4)], f"s{slide:02d}") for slide in range(20) for cell in range(3)]
+    found = []
+    for loss, skill in (("cce", 0.6), ("lmf", 0.8)):
+        for seed, slides in ((0, range(0, 15)), (1, range(5, 20))):
+            rows = [
+                (image, label, group, label if rng.random() < skill else "ab"[label == "a"]) for image, label, group in images
+                if int(group[1:]) in slides
+            ]  # fmt: skip
+            table = pd.DataFrame(rows, columns=["image", "label", "group", "predicted"])
+            for name in "ab":
+                table[f"prob_{name}"] = (table["predicted"] == name).astype(float)
+            path = root / f"{loss}{seed}"
+            path.mkdir()
+            table.to_csv(path / "predictions.csv", index=False)
+            (path / "metrics.json").write_text(json.dumps({"accuracy": float((table["label"] == table["predicted"]).mean())}))
+            found.append(GridCell("lmf", "train", (), path, {"loss": loss, "seed": seed}))
+    return found
+
+
+def test_seeds_with_test_images_of_their_own_resample_all_slides_together(apart):
+    tables = [pd.read_csv(cell.run_dir / "predictions.csv") for cell in apart]
+    slides = sorted({group for table in tables for group in table["group"]})
+
+    right = [[(table["label"] == table["predicted"])[table["group"] == slide].to_numpy() for slide in slides] for table in tables]
+
+    def drawn(resamples):
+        rows = np.random.default_rng(0).integers(0, len(slides), size=(resamples, len(slides)), dtype=np.int32)
+        return np.array([[np.concatenate([each[number] for number in row]).mean() for each in right] for row in rows])
+
+    scores = drawn(300)
+    assert shared_interval(apart[:4], "accuracy", 300) == pytest.approx(np.quantile(scores.mean(axis=1), [0.025, 0.975]))
+    scores = drawn(2000)
+    difference = scores[:, 2:].mean(axis=1) - scores[:, :2].mean(axis=1)
+    found = pooled_difference(apart[:2], apart[2:])
+    assert found.value == pytest.approx(np.mean([accuracy(cell) for cell in apart[2:]]) - np.mean([accuracy(cell) for cell in apart[:2]]))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(difference, [0.025, 0.975])))
+    (mean,) = compare_means(apart, "loss", "cce", [])
+    assert (mean.seeds, mean.groups, mean.difference) == (2, 20, found)
+    assert pooled_difference(apart[:2], apart[3:1:-1]) is None  # seed 0 against seed 1: other images
+
+
+def test_resampling_together_is_the_same_where_all_images_are_shared(slides, monkeypatch):
+    expected = shared_interval(slides[:2], "macro_f1", 200), pooled_difference(slides[:2], slides[2:])
+    aligned = grid_tables._aligned
+    monkeypatch.setattr(grid_tables, "_aligned", lambda tables: None)
+    assert shared_interval(slides[:2], "macro_f1", 200) == pytest.approx(expected[0])
+    # Pairs of one seed still match; only the whole list is said not to.
+    monkeypatch.setattr(grid_tables, "_aligned", lambda tables: aligned(tables) if len(tables) == 2 else None)
+    together = pooled_difference(slides[:2], slides[2:])
+    assert tuple(together) == pytest.approx(tuple(expected[1]))
 
 
 def test_tables_say_what_is_resampled(slides, cells):
