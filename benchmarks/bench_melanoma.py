@@ -82,11 +82,11 @@ def torch_peer() -> tuple[str, Callable] | None:
     import torch
 
     try:
-        # lightly needs torchvision, which is not among its requirements.
+        # lightly needs a torchvision built for the very same PyTorch: without one it cannot be imported, with another it raises RuntimeError.
         from lightly.loss import NTXentLoss
 
         package, loss = "lightly", NTXentLoss(temperature=TEMPERATURE)
-    except ImportError:
+    except (ImportError, RuntimeError):
         if importlib.util.find_spec("pytorch_metric_learning") is None:
             return None
         from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
