@@ -82,7 +82,7 @@ def torch_peer() -> tuple[str, Callable] | None:
     import torch
 
     try:
-        # lightly needs a torchvision built for the very same PyTorch: without one it cannot be imported, with another it raises RuntimeError.
+        # lightly needs a torchvision built for the very same PyTorch: without one it is an ImportError, with another a RuntimeError.
         from lightly.loss import NTXentLoss
 
         package, loss = "lightly", NTXentLoss(temperature=TEMPERATURE)
