@@ -42,7 +42,7 @@ def feature_taps(name: str, model: keras.Model) -> tuple[tuple[str, str, str], .
 
     Raises:
         UsageError: a network whose maps do not come at an exact 4th, 8th, 16th and 32nd of its input with three maps each (VGG,
-            Inception, Xception, NASNet).
+            Inception, Xception).
     """
     return _NAMED[name] if name in _NAMED else _found(name, model)
 

@@ -128,7 +128,7 @@ def content_key(data_dir: Path, names: Sequence[str], *settings: object) -> str:
             continue
         try:
             status = os.stat(f"{data_dir}/{name}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"image not found: {data_dir / name}") from None
         parts.append(f"{name}:{status.st_size}:{status.st_mtime_ns}")
     return digest(parts)
