@@ -11,19 +11,16 @@ from common.errors import UsageError
 from common.evaluation.compare import Comparison, compare_runs, verdict
 from common.evaluation.folder import RunFolder
 from common.evaluation.grid import GridCell
-from common.evaluation.metrics import class_indices, class_scores, confusion, confusions_by_group, resampled_confusions
-from common.evaluation.outcome import GROUP, common_groups, read_predictions
+from common.evaluation.metrics import class_indices, class_scores, confusions_by_group
+from common.evaluation.outcome import GROUP, read_predictions
 from common.evaluation.report import find_metric
 from common.evaluation.statistics import (
     RESAMPLES,
     Difference,
     group_counts,
-    group_numbers,
     holm,
     mean_and_deviation,
-    paired_bootstrap,
     percentile_interval,
-    resample_indices,
 )
 from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
 
@@ -85,23 +82,11 @@ def shared_interval(cells: Sequence[GridCell], metric: str, resamples: int = 100
     score = _score(metric, classes)
     if score is None or any(other != classes for _, other in tables):
         return None
-    merged = _aligned([table for table, _ in tables])
-    if merged is None:
-        united = _united([table for table, _ in tables])
-        if united is None:
-            return None
-        draws = group_counts(united.count, resamples, seed)
-        return list(percentile_interval(np.mean([_scores(table, classes, units, draws, score) for table, units in united.tables], axis=0)))
-    truth = class_indices(merged["label"], classes)
-    called = [class_indices(merged[f"predicted_{index}"], classes) for index in range(len(tables))]
-    numbers = group_numbers(merged.get(GROUP))
-    if numbers is not None:
-        by_group = [confusions_by_group(truth, each, numbers, len(classes)) for each in called]
-        return list(percentile_interval(np.mean([score(resampled_confusions(each, resamples, seed)) for each in by_group], axis=0)))
-    single = []
-    for chosen in resample_indices(len(truth), resamples, seed):
-        single.append(np.mean([score(confusion(truth[chosen], each[chosen], len(classes))) for each in called]))
-    return list(percentile_interval(np.array(single)))
+    united = _united([table for table, _ in tables])
+    if united is None:
+        return None
+    draws = group_counts(united.count, resamples, seed)
+    return list(percentile_interval(np.mean([_scores(table, classes, units, draws, score) for table, units in united.tables], axis=0)))
 
 
 class _United(NamedTuple):
@@ -114,15 +99,16 @@ class _United(NamedTuple):
 
 def _united(tables: Sequence[pd.DataFrame]) -> _United | None:
     """Number the images, or their groups, of all tables together; None where two tables know an image by another label or group."""
-    by_group = all(GROUP in table for table in tables)
-    known = pd.concat([table[["image", "label", *([GROUP] if by_group else [])]] for table in tables]).drop_duplicates()
-    if known["image"].duplicated().any():
+    known = pd.concat([table[["image", "label"]] for table in tables]).drop_duplicates()
+    named = pd.concat([table[["image", GROUP]] for table in tables if GROUP in table] or [pd.DataFrame({"image": [], GROUP: []})])
+    named = named.drop_duplicates()
+    if known["image"].duplicated().any() or named["image"].duplicated().any():
         return None
-    units = known[GROUP if by_group else "image"]
-    by_group = by_group and 1 < units.nunique() < len(units)
-    column = GROUP if by_group else "image"
-    number_of = {name: place for place, name in enumerate(sorted(set(known[column])))}
-    return _United([(table, table[column].map(number_of).to_numpy()) for table in tables], len(number_of), by_group)
+    # Resampling groups has a meaning where every image has one, some share theirs and not all share the same.
+    by_group = len(named) == len(known) and 1 < named[GROUP].nunique() < len(named)
+    unit_of = named.set_index("image")[GROUP] if by_group else known.set_index("image", drop=False)["image"]
+    number_of = {name: place for place, name in enumerate(sorted(set(unit_of)))}
+    return _United([(table, table["image"].map(unit_of).map(number_of).to_numpy()) for table in tables], len(number_of), by_group)
 
 
 def _scores(
@@ -152,19 +138,10 @@ def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     return (values * there).sum(axis=-1) / there.sum(axis=-1)
 
 
-def _aligned(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    """image, label, predicted_0, predicted_1, … and perhaps `group`, when all tables hold the same images, labels and groups; else None."""
-    base = tables[0][["image", "label"]].sort_values("image", ignore_index=True)
-    for index, table in enumerate(tables):
-        rows = table.sort_values("image", ignore_index=True)
-        if not rows[["image", "label"]].equals(base[["image", "label"]]):
-            return None
-        base[f"predicted_{index}"] = rows["predicted"]
-    try:
-        groups = common_groups(tables)
-    except UsageError:
-        return None
-    return base if groups is None else base.assign(**{GROUP: base["image"].map(groups)})
+def _same_images(one: pd.DataFrame, two: pd.DataFrame) -> bool:
+    """Whether two predictions tables hold the same images with the same labels."""
+    first, second = (table[["image", "label"]].sort_values("image", ignore_index=True) for table in (one, two))
+    return first.equals(second)
 
 
 def compare_methods(cells: Sequence[GridCell], method: str, baseline: Any, pair_by: Sequence[str] = ("seed",)) -> list[Compared]:
@@ -189,9 +166,8 @@ def compare_methods(cells: Sequence[GridCell], method: str, baseline: Any, pair_
 def pooled_difference(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0) -> Difference | None:
     """Mean accuracy of the seeds of `second` minus that of the seeds of `first`, bootstrapped over the test images.
 
-    Where all share them, an image's value is the share of seeds that get it right; whole groups are resampled where images share them.
-    Where each seed has test images of its own (as in `shared_interval`), the two lists must hold the same seeds in the same order, since
-    only models of one seed are compared on the same images. None when nothing is finished or the test images cannot be matched.
+    Resampled as in `shared_interval`. The two lists hold the same seeds in the same order, since only models of one seed are sure to be
+    tested on the same images. None when nothing is finished or the test images differ.
     """
     found = _pooled(first, second, seed)
     return None if found is None else found[0]
@@ -203,24 +179,10 @@ def _pooled(first: Sequence[GridCell], second: Sequence[GridCell], seed: int = 0
     if not first or not second or not all((cell.run_dir / "predictions.csv").is_file() for cell in cells):
         return None
     read = [read_predictions(cell.run_dir) for cell in cells]
-    tables = [table for table, _ in read]
-    merged = _aligned(tables)
-    if merged is None:
-        one, two = tables[: len(first)], tables[len(first) :]
-        if len(one) != len(two) or any(_aligned(pair) is None for pair in zip(one, two, strict=True)):
-            return None
-        return _pooled_apart(one, two, sorted({name for _, classes in read for name in classes}), seed)
-    right = np.stack([merged[f"predicted_{index}"] == merged["label"] for index in range(len(cells))], axis=1).astype(np.float64)
-    one, two = right[:, : len(first)].mean(axis=1), right[:, len(first) :].mean(axis=1)
-    groups = merged.get(GROUP)
-    numbers = group_numbers(groups)
-    return paired_bootstrap(one, two, groups=groups, seed=seed), None if numbers is None else int(numbers.max()) + 1
-
-
-def _pooled_apart(
-    one: Sequence[pd.DataFrame], two: Sequence[pd.DataFrame], classes: Sequence[str], seed: int
-) -> tuple[Difference, int | None] | None:
-    """`_pooled` where each seed has test images of its own."""
+    one, two = [table for table, _ in read[: len(first)]], [table for table, _ in read[len(first) :]]
+    if len(one) != len(two) or not all(_same_images(*pair) for pair in zip(one, two, strict=True)):
+        return None
+    classes = sorted({name for _, names in read for name in names})
     united, score = _united([*one, *two]), _score("accuracy", classes)
     if united is None or score is None:
         return None

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from common.evaluation import grid_tables
 from common.evaluation.grid import GridCell
 from common.evaluation.grid_tables import (
     compare_means,
@@ -201,17 +200,6 @@ def test_seeds_with_test_images_of_their_own_resample_all_slides_together(apart)
     (mean,) = compare_means(apart, "loss", "cce", [])
     assert (mean.seeds, mean.groups, mean.difference) == (2, 20, found)
     assert pooled_difference(apart[:2], apart[3:1:-1]) is None  # seed 0 against seed 1: other images
-
-
-def test_resampling_together_is_the_same_where_all_images_are_shared(slides, monkeypatch):
-    expected = shared_interval(slides[:2], "macro_f1", 200), pooled_difference(slides[:2], slides[2:])
-    aligned = grid_tables._aligned
-    monkeypatch.setattr(grid_tables, "_aligned", lambda tables: None)
-    assert shared_interval(slides[:2], "macro_f1", 200) == pytest.approx(expected[0])
-    # Pairs of one seed still match; only the whole list is said not to.
-    monkeypatch.setattr(grid_tables, "_aligned", lambda tables: aligned(tables) if len(tables) == 2 else None)
-    together = pooled_difference(slides[:2], slides[2:])
-    assert tuple(together) == pytest.approx(tuple(expected[1]))
 
 
 def test_tables_say_what_is_resampled(slides, cells):
