@@ -14,6 +14,7 @@ from common.cli import BACKBONE_NAMES, SourceOptions, TrainOptions, check_path, 
 from common.errors import UsageError
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
+CLASS_COSTS = ("balanced", "printed")  # weights inverse to the classes' frequencies, as Table II; other values of --costs name a file
 PAPER_BACKBONES = ("vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2")
 DATASETS = ("sipakmed", "folders", "sample")
 Method = Literal["finetune", "cost-sensitive", "contrastive"]
@@ -178,7 +179,7 @@ class CostSensitiveOptions(FinetuneOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.costs not in (None, "balanced", "printed"):
+        if self.costs not in (None, *CLASS_COSTS):
             check_path("costs", Path(str(self.costs)), "file")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cervical.config import PAPER_BACKBONES, TablesOptions
+from cervical.config import CLASS_COSTS, PAPER_BACKBONES, TablesOptions
 from cervical.data import load
 from cervical.figures import accuracy_bars
 from cervical.grids.cells import cell, finished, open_grid
@@ -203,7 +203,7 @@ def own_costs(each: GridCell) -> bool:
     path = each.run_dir / "config.json"
     if each.labels["method"] != "cost-sensitive" or not path.is_file():
         return False
-    return read_json(path).get("settings", {}).get("costs", "printed") not in ("balanced", "printed")
+    return read_json(path).get("settings", {}).get("costs", "printed") not in CLASS_COSTS
 
 
 def plots_of(method: str, rows: Sequence[Row], cells: Sequence[GridCell], synthetic: bool) -> Figure | None:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cervical.config import CLASSES, Settings, Stage, StudyOptions, control_stage, effective, with_weights
+from cervical.config import CLASS_COSTS, CLASSES, Settings, Stage, StudyOptions, control_stage, effective, with_weights
 from cervical.data import Cells, Part, load, prepare
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
@@ -107,7 +107,7 @@ def identity(method: str, settings: Settings, options: StudyOptions, dataset: Da
     for stage in chosen.values():
         if isinstance(stage, dict) and stage.get("schedule") == "plateau":
             del stage["schedule"]
-    if settings.costs not in ("balanced", "printed") and "costs" in chosen:
+    if settings.costs not in CLASS_COSTS and "costs" in chosen:
         path = Path(settings.costs)
         chosen |= {"costs": path.name, "costs_content": path.read_text(encoding="utf-8", errors="replace")}
     chosen |= {"precision": options.precision, "dataset": dataset.name, "synthetic": dataset.synthetic, "limit": options.limit}
@@ -303,7 +303,7 @@ def printed_numbers(job: Job) -> dict[str, Printed]:
     """
     if job.method not in TABLE_NUMBERS or job.cells.dataset.name == "folders":
         return {}
-    if job.method == "cost-sensitive" and job.settings.costs not in ("balanced", "printed"):
+    if job.method == "cost-sensitive" and job.settings.costs not in CLASS_COSTS:
         return {}
     source, backbone = TABLE_NUMBERS[job.method], job.settings.backbone
     accuracy = printed_accuracy(job.method, backbone)
