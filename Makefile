@@ -77,7 +77,7 @@ notebooks: $(VENV)/ready-dev  ## build and execute notebooks/*.ipynb from the sc
 	  PYTHONPATH=. $(VENV)/bin/jupytext --quiet --to ipynb --execute "$$script" || exit 1; done
 
 readme: $(VENV)/ready  ## write the README's table from the files under results/
-	$(PY) -m common.evaluation.overview results README.md
+	$(PY) -m common.report.overview results README.md
 
 sample: $(VENV)/ready  ## draw every embedded data set into .cache/samples
 	$(PY) -m common.data.sample

@@ -92,9 +92,9 @@ COMMANDS = {
         "Why a finished run's model decides as it does: Grad-CAM, Grad-CAM++, Score-CAM, LayerCAM and LIME on one right and one wrong "
         "test image a class (paper figures 3-6, thesis 6.5-6.8; nothing printed but pictures). About a minute for MobileNetV2 on 2 cores.",
     ),
-    "predict": Command(PredictOptions, "common.evaluation.predict:predict_command", "Classify images with a finished run, as CSV."),
+    "predict": Command(PredictOptions, "common.report.predict:predict_command", "Classify images with a finished run, as CSV."),
     "report": Command(
-        ReportOptions, "common.evaluation.report:report_command", "Make a run's report and figures again from its predictions.csv."
+        ReportOptions, "common.report.report:report_command", "Make a run's report and figures again from its predictions.csv."
     ),
 }
 

@@ -21,8 +21,8 @@ from common.data.images import read_image
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.splits import grouped_split
 from common.errors import UsageError
-from common.evaluation import plots
-from common.evaluation.tables import markdown
+from common.report import plots
+from common.report.tables import markdown
 from common.runs import Run
 
 log = logging.getLogger(__name__)

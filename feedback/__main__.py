@@ -93,7 +93,7 @@ COMMANDS = {
     ),
     "predict": Command(
         PredictOptions,
-        "common.evaluation.predict:predict_command",
+        "common.report.predict:predict_command",
         "Classify images with a finished run. The thesis prints nothing of single images. Cost: seconds, and one pass over the images.",
     ),
 }

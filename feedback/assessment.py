@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from common.evaluation.metrics import bootstrap_interval, jaccard_index, paired_bootstrap
 from common.explanation.gradcam import compiled
+from common.metrics.classification import bootstrap_interval, jaccard_index, paired_bootstrap
 from feedback.config import CASES
 from feedback.models import SelfExplaining, upsample
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.evaluation.metrics import bootstrap_interval, paired_bootstrap
+from common.metrics.classification import bootstrap_interval, paired_bootstrap
 
 FILE = "faithfulness.csv"
 # From this area under a random map's deletion curve on, the answer keeps its probability whatever is taken away from the image.

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.evaluation.plots import COLOURS, bars, curves, panels, save, styled
+from common.report.plots import COLOURS, bars, curves, panels, save, styled
 
 MAP = "inferno"
 

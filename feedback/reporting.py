@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.evaluation.report import find_metric, write_model_card, write_report
-from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
+from common.report.report import find_metric, write_model_card, write_report
+from common.report.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, atomic, read_json
 from common.runs.files import write_json
 from feedback import faithfulness, paper
@@ -237,7 +237,7 @@ def report_command(options: Any) -> None:
 
     Which printed numbers belong beside the run is decided anew: report.json may come from a time when the rule was another.
     """
-    from common.evaluation.report import report_command as common_report
+    from common.report.report import report_command as common_report
 
     config, metrics = read_json(options.run / "config.json"), read_json(options.run / "metrics.json")
     path = options.run / "report.json"

@@ -40,8 +40,8 @@ COMMANDS = {
         "Why a run decides as it does; with --beside, the Grad-CAM of runs with different losses side by side, with a doctor's boxes where "
         "given (fig. 3, pictures only). Seconds a run.",
     ),
-    "predict": Command(PredictOptions, "common.evaluation.predict:predict_command", "Classify images with a finished run, as CSV."),
-    "report": Command(ReportOptions, "common.evaluation.report:report_command", "Make a run's report and figures again."),
+    "predict": Command(PredictOptions, "common.report.predict:predict_command", "Classify images with a finished run, as CSV."),
+    "report": Command(ReportOptions, "common.report.report:report_command", "Make a run's report and figures again."),
 }
 
 if __name__ == "__main__":

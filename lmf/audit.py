@@ -5,7 +5,7 @@ from pathlib import Path
 from common.data.audit import audit_command as audit_dataset
 from common.data.splits import limit_per_class
 from common.errors import UsageError
-from common.evaluation.plots import save
+from common.report.plots import save
 from common.runs.folder import RUNS
 from lmf import data, figures
 from lmf.options import AuditOptions

@@ -11,14 +11,14 @@ import pandas as pd
 
 from common.data.images import Filter, read_image, resize
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
-from common.evaluation.outcome import read_predictions
-from common.evaluation.plots import save
-from common.evaluation.predict import load_model
 from common.explanation.cams import cam
 from common.explanation.prepared import probabilities
 from common.explanation.sheet import data_dir_of
 from common.explanation.sheet import explain_command as explain_one
+from common.metrics.outcome import read_predictions
+from common.report.plots import save
+from common.report.predict import load_model
+from common.runs.reading import RunFolder
 from lmf import paper
 from lmf.data import listed
 from lmf.figures import LossMap, MapRow, loss_maps, title_of

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from common.evaluation.metrics import average_deviation
-from common.evaluation.plots import COLOURS, bars, panels, styled
 from common.explanation.drawing import overlay
+from common.metrics.classification import average_deviation
+from common.report.plots import COLOURS, bars, panels, styled
 from lmf import paper
 from lmf.options import SWEPT
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
-from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.metrics import average_deviation
-from common.evaluation.plots import critical_difference, save
-from common.evaluation.report import SYNTHETIC
-from common.evaluation.tables import MISSING, markdown, number
+from common.metrics.classification import average_deviation
+from common.report.plots import critical_difference, save
+from common.report.report import SYNTHETIC
+from common.report.tables import MISSING, markdown, number
 from common.runs import Run
 from common.runs.folder import check_weights_file
+from common.runs.grid import GridCell, collect, run_grid
+from common.runs.reading import RunFolder
 from lmf import figures, paper, tables
 from lmf.config import TrainLossOptions, initial_weights, settings_of
 from lmf.options import SWEPT, SweepOptions, TablesOptions, arguments_of

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from common.evaluation.compare import Comparison, compare_runs, verdict
-from common.evaluation.folder import RunFolder
-from common.evaluation.grid_tables import comparisons_frame
-from common.evaluation.metrics import Ranks, average_ranks, holm, mean_and_deviation
-from common.evaluation.report import Printed, Row, comparison_table
-from common.evaluation.tables import MISSING, markdown, number
+from common.metrics.classification import Ranks, average_ranks, holm, mean_and_deviation
+from common.metrics.compare import Comparison, compare_runs, verdict
+from common.report.grid_tables import comparisons_frame
+from common.report.report import Printed, Row, comparison_table
+from common.report.tables import MISSING, markdown, number
+from common.runs.reading import RunFolder
 from lmf import paper
 from lmf.figures import title_of
 

@@ -17,8 +17,8 @@ from common.data.images import cached_images
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
-from common.evaluation.outcome import write_metrics, write_predictions
-from common.evaluation.report import Printed, write_model_card, write_report
+from common.metrics.outcome import write_metrics, write_predictions
+from common.report.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
 from common.runs.folder import RUNS
 from lmf import data, paper

@@ -80,8 +80,8 @@ COMMANDS = {
         "common.explanation.sheet:explain_command",
         "Draw why a finished run's model decides as it does, and measure the maps. Seconds to minutes, most of them LIME.",
     ),
-    "predict": Command(PredictOptions, "common.evaluation.predict:predict_command", "Classify images with a finished run, as CSV."),
-    "report": Command(ReportOptions, "common.evaluation.report:report_command", "Make a run's report and figures again."),
+    "predict": Command(PredictOptions, "common.report.predict:predict_command", "Classify images with a finished run, as CSV."),
+    "report": Command(ReportOptions, "common.report.report:report_command", "Make a run's report and figures again."),
 }
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.evaluation.folder import RunFolder
-from common.evaluation.plots import panels, save, styled
+from common.report.plots import panels, save, styled
+from common.runs.reading import RunFolder
 from melanoma import paper
 from melanoma.training.shown import read_arrays
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from common.evaluation.metrics import auc, percentile_interval
-from common.evaluation.statistics import Difference, resample_indices
+from common.metrics.classification import auc, percentile_interval
+from common.metrics.statistics import Difference, resample_indices
 from melanoma.config import CLASSES
 
 RESAMPLES = 1000

@@ -18,7 +18,7 @@ from common.backbones import (
     keep_batchnorm_frozen,
     preprocess_layer,
 )
-from common.taps import STRIDES, feature_taps, half_resolution, tensor
+from melanoma.taps import STRIDES, feature_taps, half_resolution, tensor
 
 IMAGENET_DEVIATION = 255 * (0.229 + 0.224 + 0.225) / 3  # torchvision's constants
 IMAGENET_MEAN = (0.485 + 0.456 + 0.406) / 3

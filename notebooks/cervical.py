@@ -48,9 +48,9 @@ from cervical.figures import loss_curves, run_audit, run_size_analysis
 from cervical.grids import depth, found
 from cervical.grids.losses import run_compare_losses
 from cervical.grids.tables import run_tables
-from common.evaluation.grid import collect
 from common.explanation.options import ExplainOptions
 from common.explanation.sheet import explain_command
+from common.runs.grid import collect
 
 
 def show(figure) -> None:

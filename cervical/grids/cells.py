@@ -10,9 +10,9 @@ from typing import Any
 from cervical.config import ContrastiveOptions, CostSensitiveOptions, FinetuneOptions, StudyOptions
 from cervical.training.stages import default_run_dir, resolve, weights_file
 from common.data.manifest import Dataset, class_names, fingerprint
-from common.evaluation.grid import GridCell
 from common.runs import Run, is_finished
 from common.runs.folder import check_weights_file
+from common.runs.grid import GridCell
 
 OPTIONS = {"finetune": FinetuneOptions, "cost-sensitive": CostSensitiveOptions, "contrastive": ContrastiveOptions}
 

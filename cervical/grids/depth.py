@@ -14,11 +14,11 @@ from cervical.grids.cells import cell, finished, open_grid
 from cervical.training.stages import resolve
 from common.backbones import BACKBONES, build_backbone
 from common.data.manifest import Dataset, class_names
-from common.evaluation import plots
-from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.report import SYNTHETIC
-from common.evaluation.tables import markdown, number
+from common.report import plots
+from common.report.report import SYNTHETIC
+from common.report.tables import markdown, number
 from common.runs import Run, read_json
+from common.runs.grid import GridCell, collect, run_grid
 
 COLLECTED = ("accuracy", "macro_f1", "validation_accuracy", "trainable_parameters")
 SHOWN = ("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "trainable_parameters")

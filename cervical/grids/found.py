@@ -15,9 +15,9 @@ from cervical.config import FREEZE
 from cervical.grids.losses import CONTROL
 from cervical.grids.tables import PAIR_BY, Drawn, draw_tables
 from common.errors import UsageError
-from common.evaluation.grid import GridCell
-from common.evaluation.grid_tables import Compared, compare_methods, grouped
+from common.report.grid_tables import Compared, compare_methods, grouped
 from common.runs import read_json
+from common.runs.grid import GridCell
 
 METHODS = ("finetune", "contrastive-control", "cost-sensitive", "contrastive")
 # Scores of runs that differ in one of these do not belong in one table.

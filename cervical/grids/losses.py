@@ -16,9 +16,8 @@ from cervical.grids.cells import cell, finished, open_grid
 from cervical.paper import loss_curve, notebook
 from common.backbones import BACKBONES
 from common.data.manifest import Dataset
-from common.evaluation import plots
-from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.grid_tables import (
+from common.report import plots
+from common.report.grid_tables import (
     compare_means,
     compare_methods,
     comparisons_frame,
@@ -27,9 +26,10 @@ from common.evaluation.grid_tables import (
     means_text,
     seed_rows,
 )
-from common.evaluation.report import SYNTHETIC
-from common.evaluation.tables import Printed, comparison_table, markdown, number
+from common.report.report import SYNTHETIC
+from common.report.tables import Printed, comparison_table, markdown, number
 from common.runs import Run
+from common.runs.grid import GridCell, collect, run_grid
 
 CONTROL = "control (cross-entropy)"
 CODED_LOSSES = ("npairs", "ntxent-coded", "triplet-coded")

@@ -19,10 +19,9 @@ from cervical.paper import TABLE_NUMBERS, notebook, previous_works, printed_accu
 from common.backbones import BACKBONES
 from common.data.manifest import Dataset
 from common.errors import UsageError
-from common.evaluation import plots
-from common.evaluation.compare import compare_costs
-from common.evaluation.grid import GridCell, collect, run_grid
-from common.evaluation.grid_tables import (
+from common.metrics.compare import compare_costs
+from common.report import plots
+from common.report.grid_tables import (
     Compared,
     compare_means,
     compare_methods,
@@ -32,9 +31,10 @@ from common.evaluation.grid_tables import (
     means_text,
     seed_rows,
 )
-from common.evaluation.report import SYNTHETIC
-from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
+from common.report.report import SYNTHETIC
+from common.report.tables import MISSING, Printed, Row, comparison_table, markdown, number
 from common.runs import Run, read_json
+from common.runs.grid import GridCell, collect, run_grid
 
 TITLES = {
     "finetune": "Fine-tuning",

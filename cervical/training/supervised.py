@@ -28,8 +28,8 @@ from cervical.training.stages import (
     train_stage,
 )
 from common.data.manifest import class_names
-from common.evaluation.metrics import class_indices, expected_cost
-from common.evaluation.outcome import read_predictions
+from common.metrics.classification import class_indices, expected_cost
+from common.metrics.outcome import read_predictions
 from common.runs import Run, is_finished
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from common.data.splits import SPLITS
-from common.evaluation import tables
+from common.report import tables
 
 _MASK_WORDS = {"unreadable": "cannot be read", "other_size": "have another size than their image", "empty": "are empty"}
 _SHOWN = 20  # names listed of each kind of odd file; audit.json has them all

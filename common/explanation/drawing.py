@@ -9,8 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from common.evaluation.plots import COLOURS, LINES, MARKERS, panels, styled
 from common.explanation.faithfulness import Curves
+from common.report.plots import COLOURS, LINES, MARKERS, panels, styled
 
 COLOUR_MAP = "turbo"
 TITLES = {

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from common.evaluation.overlap import continuous_dice, jaccard_index
-from common.evaluation.statistics import bootstrap_interval, paired_bootstrap
-from common.evaluation.tables import markdown
 from common.explanation.prepared import check_images, class_numbers, probabilities
+from common.metrics.overlap import continuous_dice, jaccard_index
+from common.metrics.statistics import bootstrap_interval, paired_bootstrap
+from common.report.tables import markdown
 
 STEPS = 20
 # RISE's blur: a Gaussian of 5 pixels cut to an 11 x 11 kernel, for images of 224 pixels.

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from common import device
-from common.evaluation.folder import RunFolder
 from common.explanation.graph import map_facts
+from common.runs.reading import RunFolder
 
 IDENTITY = ("study", "experiment", "settings", "data_fingerprint")
 

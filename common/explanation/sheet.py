@@ -11,10 +11,6 @@ import pandas as pd
 
 from common.data.images import read_image, read_mask, resize
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
-from common.evaluation.outcome import read_predictions
-from common.evaluation.plots import save
-from common.evaluation.predict import image_files, load_model
 from common.explanation import faithfulness, lime
 from common.explanation.cams import METHODS as CAMS
 from common.explanation.cams import cam, gradient_maps, upsample
@@ -23,7 +19,11 @@ from common.explanation.graph import describe_map, map_facts
 from common.explanation.options import ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
 from common.explanation.provenance import provenance, sentence
+from common.metrics.outcome import read_predictions
+from common.report.plots import save
+from common.report.predict import image_files, load_model
 from common.runs.files import atomic
+from common.runs.reading import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.evaluation.plots import save
-from common.evaluation.tables import markdown
+from common.report.plots import save
+from common.report.tables import markdown
 from common.runs import atomic
 from feedback.config import CASE_TITLES
 from feedback.figures import before_after

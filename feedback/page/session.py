@@ -12,7 +12,7 @@ import numpy as np
 
 from common.data.images import resize
 from common.errors import UsageError
-from common.evaluation.metrics import jaccard_index
+from common.metrics.classification import jaccard_index
 from feedback.assessment import uncertainty_order
 from feedback.config import CASES
 from feedback.page.files import ImageFolder, pixels_digest

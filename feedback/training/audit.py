@@ -8,8 +8,8 @@ from common.data.audit import audit_command
 from common.data.images import read_image, read_mask
 from common.data.manifest import Dataset, class_names
 from common.errors import UsageError
-from common.evaluation.plots import save
-from common.evaluation.tables import markdown
+from common.report.plots import save
+from common.report.tables import markdown
 from common.runs import atomic
 from feedback import data, figures
 from feedback.config import READINGS, AuditOptions

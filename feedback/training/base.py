@@ -13,7 +13,7 @@ from common.data.manifest import fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.errors import UsageError
-from common.evaluation.outcome import write_metrics, write_predictions
+from common.metrics.outcome import write_metrics, write_predictions
 from common.runs import Run, fit
 from feedback import data, paper, reporting
 from feedback.augment import flips_and_rotations

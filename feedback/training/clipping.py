@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from common.data.manifest import fingerprint
-from common.evaluation.plots import save
-from common.evaluation.tables import markdown, number
+from common.report.plots import save
+from common.report.tables import markdown, number
 from common.runs import Run, read_json
 from feedback import data, figures
 from feedback.config import MAX_RATE, ClippingOptions, as_dict, simulation_settings

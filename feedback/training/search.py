@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.evaluation.plots import curves, save
-from common.evaluation.tables import markdown, number
+from common.report.plots import curves, save
+from common.report.tables import markdown, number
 from common.runs import Run, read_json
 from feedback.config import SimulateOptions
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from common import device
 from common.data.manifest import fingerprint
-from common.evaluation.outcome import write_metrics, write_predictions
+from common.metrics.outcome import write_metrics, write_predictions
 from common.runs import Run, atomic, read_json
 from feedback import data, faithfulness, figures, reporting
 from feedback.assessment import Assessment, Explainer, assess, difference, ellipse_baseline, summary, whole_image_baseline

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.evaluation.grid import GridCell, collect
-from common.evaluation.metrics import bootstrap_interval, mean_and_deviation
-from common.evaluation.plots import save
-from common.evaluation.report import SYNTHETIC, find_metric
-from common.evaluation.tables import Printed, Row, comparison_table, interval_text, markdown, number
+from common.metrics.classification import bootstrap_interval, mean_and_deviation
+from common.report.plots import save
+from common.report.report import SYNTHETIC, find_metric
+from common.report.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, read_json
+from common.runs.grid import GridCell, collect
 from feedback import faithfulness, figures, paper, reporting
 from feedback.config import WEIGHTS
 

@@ -5,8 +5,8 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from common.evaluation.grid import GridCell, run_grid
 from common.runs import Run
+from common.runs.grid import GridCell, run_grid
 from feedback.config import READINGS, WEIGHTS, Objective, SimulateOptions, TablesOptions
 from feedback.training.stage import model_digest, sample_base
 from feedback.training.table_report import write_tables

@@ -10,9 +10,9 @@ from common import device
 from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
-from common.evaluation.metrics import jaccard_index
-from common.evaluation.plots import save
-from common.evaluation.tables import markdown, number
+from common.metrics.classification import jaccard_index
+from common.report.plots import save
+from common.report.tables import markdown, number
 from common.runs import Run, atomic, read_json
 from feedback import data, figures
 from feedback.assessment import Explainer, ellipse_baseline

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from common.data.audit import audit_command as audit_dataset
-from common.evaluation.folder import RunFolder
-from common.evaluation.tables import markdown
+from common.report.tables import markdown
+from common.runs.reading import RunFolder
 from melanoma import data, paper
 from melanoma.config import AuditOptions
 

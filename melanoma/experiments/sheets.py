@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.evaluation.plots import save
+from common.report.plots import save
 from melanoma import figures, paper
 from melanoma.experiments.found import Found, default_rows, indicators_of
 from melanoma.training.shown import SHOWN, read_arrays

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from common.evaluation.folder import RunFolder
-from common.evaluation.report import Printed, write_model_card, write_report
-from common.evaluation.tables import MISSING, interval_text, markdown, number
+from common.report.report import Printed, write_model_card, write_report
+from common.report.tables import MISSING, interval_text, markdown, number
 from common.runs import Run
+from common.runs.reading import RunFolder
 from melanoma import data, figures, paper
 from melanoma.config import BioUNetOptions, PretrainOptions
 from melanoma.training.inputs import Inputs, load_inputs

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.evaluation.compare import verdict
-from common.evaluation.grid_tables import write_tables
-from common.evaluation.metrics import bootstrap_interval, mean_and_deviation, paired_bootstrap
-from common.evaluation.outcome import read_predictions
-from common.evaluation.plots import save
-from common.evaluation.tables import Printed, Row
+from common.metrics.classification import bootstrap_interval, mean_and_deviation, paired_bootstrap
+from common.metrics.compare import verdict
+from common.metrics.outcome import read_predictions
+from common.report.grid_tables import write_tables
+from common.report.plots import save
+from common.report.tables import Printed, Row
 from melanoma import figures, intervals, paper
 from melanoma.config import THRESHOLDS
 from melanoma.experiments.found import Found, baseline_rows, default_rows, find_runs, groups_of, indicators_of

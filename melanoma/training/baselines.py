@@ -10,8 +10,8 @@ import pandas as pd
 
 from common import device
 from common.data.pipeline import Batches
-from common.evaluation.outcome import write_metrics
-from common.evaluation.predict import load_model
+from common.metrics.outcome import write_metrics
+from common.report.predict import load_model
 from common.runs import Run, fit
 from melanoma import models
 from melanoma.config import BaselineOptions

@@ -11,7 +11,7 @@ from keras import ops
 
 from common import device
 from common.data.pipeline import Batches
-from common.evaluation.outcome import write_metrics
+from common.metrics.outcome import write_metrics
 from common.runs import Run, fit
 from melanoma import data, models
 from melanoma.config import CLASSES, STUDY, Settings

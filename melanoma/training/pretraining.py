@@ -19,13 +19,13 @@ from common import device
 from common.backbones import recompute_batchnorm
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
-from common.evaluation.outcome import write_metrics, write_predictions
-from common.evaluation.plots import save
-from common.evaluation.report import write_model_card, write_report
-from common.evaluation.tables import interval_text, number
+from common.metrics.outcome import write_metrics, write_predictions
+from common.report.plots import save
+from common.report.report import write_model_card, write_report
+from common.report.tables import interval_text, number
 from common.runs import Run, fit
 from common.runs.files import plain
+from common.runs.reading import RunFolder
 from melanoma import data, figures, intervals, models
 from melanoma.config import CLASSES, STUDY, Settings
 from melanoma.losses import PairedViewsLoss

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from common.evaluation.metrics import bootstrap_interval, continuous_dice
+from common.metrics.classification import bootstrap_interval, continuous_dice
 from melanoma.config import THRESHOLDS
 from melanoma.training.heatmaps import enlarge
 from melanoma.training.inputs import Inputs

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from common.evaluation.folder import RunFolder
 from common.runs import Run, atomic
+from common.runs.reading import RunFolder
 from melanoma.training.inputs import Inputs
 
 FILE = "shown.npz"

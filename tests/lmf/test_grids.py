@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
+from common.runs.reading import RunFolder
 from lmf import grids
 from tests.lmf.test_tables import made_up_run, wrong_in
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common.device import jit_compile
-from common.evaluation.metrics import macro_f1
+from common.metrics.classification import macro_f1
 from lmf.optimizer import CoupledAdam, MacroF1
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.evaluation.folder import RunFolder
-from common.evaluation.grid import GridCell, collect
-from common.evaluation.metrics import holm
-from common.evaluation.outcome import write_metrics, write_predictions
+from common.metrics.classification import holm
+from common.metrics.outcome import write_metrics, write_predictions
+from common.runs.grid import GridCell, collect
+from common.runs.reading import RunFolder
 from lmf import figures, grids, tables
 from lmf.options import SweepOptions
 

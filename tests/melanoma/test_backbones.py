@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from common.taps import tensor
 from melanoma import models
+from melanoma.taps import tensor
 from melanoma.training.heatmaps import HeatmapMaker
 
 

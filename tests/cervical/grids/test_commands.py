@@ -30,7 +30,7 @@ def here(finished, tmp_path, monkeypatch):
         trained.append(command[3])
         return SimpleNamespace(returncode=main("cervical", COMMANDS, command[3:]), stderr="")
 
-    monkeypatch.setattr("common.evaluation.grid.subprocess", SimpleNamespace(run=run, PIPE=-1))
+    monkeypatch.setattr("common.runs.grid.subprocess", SimpleNamespace(run=run, PIPE=-1))
     same = ("--copies", finished.options["copies"], "--batch-size", finished.options["batch_size"])
     return SimpleNamespace(trained=trained, options=(*TINY, *same, "--cache-dir", finished.options["cache_dir"]))
 

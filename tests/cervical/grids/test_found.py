@@ -8,7 +8,7 @@ import pytest
 from cervical.grids import found
 from cervical.grids.depth import COLLECTED, draw_depths
 from common.errors import UsageError
-from common.evaluation.grid import collect
+from common.runs.grid import collect
 from common.runs.publish import publish
 
 

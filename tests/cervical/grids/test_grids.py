@@ -20,9 +20,9 @@ from cervical.grids.losses import loss_cells, run_compare_losses
 from cervical.grids.tables import class_table, method_rows, run_tables, table_cells
 from common.data.manifest import Dataset, class_names
 from common.data.sample import ensure_sample
-from common.evaluation.grid import GridCell
-from common.evaluation.metrics import holm
-from common.evaluation.outcome import write_metrics, write_predictions
+from common.metrics.classification import holm
+from common.metrics.outcome import write_metrics, write_predictions
+from common.runs.grid import GridCell
 
 TINY = {"limit": 50, "image_size": 32}
 
@@ -65,7 +65,7 @@ def home(tmp_path, monkeypatch, sample_cache):
     def refuse(command, **_):
         raise AssertionError(f"a cell was run again: {command}")
 
-    monkeypatch.setattr("common.evaluation.grid.subprocess", SimpleNamespace(run=refuse, PIPE=-1))
+    monkeypatch.setattr("common.runs.grid.subprocess", SimpleNamespace(run=refuse, PIPE=-1))
     return tmp_path
 
 
@@ -173,7 +173,7 @@ def test_a_failed_cell_leaves_a_hole_and_the_exit_code(home, sample_cache, monke
     make_runs(table_cells(options, dataset)[:1], dataset)
 
     ended = SimpleNamespace(returncode=2, stderr="--weights imagenet: the download failed\n")
-    monkeypatch.setattr("common.evaluation.grid.subprocess", SimpleNamespace(run=lambda *_, **__: ended, PIPE=-1))
+    monkeypatch.setattr("common.runs.grid.subprocess", SimpleNamespace(run=lambda *_, **__: ended, PIPE=-1))
     with pytest.raises(Exception, match="download failed"):
         run_tables(options)
     folder = next((home / "runs" / "cervical" / "tables").iterdir())

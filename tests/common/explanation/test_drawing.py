@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from common.evaluation.plots import save
 from common.explanation.drawing import SheetRow, faithfulness_curves, overlay, sheet
 from common.explanation.faithfulness import Curves
+from common.report.plots import save
 
 
 def row(label: str, predicted: str) -> SheetRow:

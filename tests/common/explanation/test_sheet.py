@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
-from common.evaluation.outcome import write_predictions
 from common.explanation import sheet
 from common.explanation.options import METHODS, ExplainOptions
+from common.metrics.outcome import write_predictions
 from tests.common.explanation import nets
 
 CLASSES = ["a", "b", "c"]

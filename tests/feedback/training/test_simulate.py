@@ -180,7 +180,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_bas
 def _no_figures(monkeypatch) -> None:
     """Without a run's figures, which are half of its time and drawn in the tests above."""
     monkeypatch.setattr(simulate.figures, "simulation_figures", lambda *_: None)
-    monkeypatch.setattr("common.evaluation.plots.standard_figures", lambda *_: [])
+    monkeypatch.setattr("common.report.plots.standard_figures", lambda *_: [])
 
 
 def _release() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.evaluation.grid import GridCell
 from common.runs import Run
+from common.runs.grid import GridCell
 from feedback import reporting
 from feedback.config import TablesOptions
 from feedback.training import table_report

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from common.cli import main
-from common.evaluation.grid import GridOutcome
+from common.runs.grid import GridOutcome
 from feedback.__main__ import COMMANDS
 from feedback.config import AuditOptions, TablesOptions
 from feedback.training import tables

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
+from common.runs.reading import RunFolder
 
 
 def test_a_run_a_path_and_a_folder_are_the_same(tmp_path):

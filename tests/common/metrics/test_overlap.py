@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.evaluation.overlap import continuous_dice, jaccard_index
+from common.metrics.overlap import continuous_dice, jaccard_index
 
 
 def slow_jaccard(mask, values, threshold):

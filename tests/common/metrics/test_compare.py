@@ -4,8 +4,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from common.errors import UsageError
-from common.evaluation.compare import compare_costs, compare_predictions, compare_runs, verdict
-from common.evaluation.statistics import Difference
+from common.metrics.compare import compare_costs, compare_predictions, compare_runs, verdict
+from common.metrics.statistics import Difference
 
 
 def table(predicted, labels="aabb", images="1234"):

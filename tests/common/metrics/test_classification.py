@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from common.evaluation.metrics import (
+from common.metrics.classification import (
     auc,
     bootstrap_interval,
     classification_metrics,

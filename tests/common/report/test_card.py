@@ -3,7 +3,7 @@ import json
 import pytest
 
 from common.errors import UsageError
-from common.evaluation.model_card import write_model_card
+from common.report.card import write_model_card
 
 
 def test_scores_and_classes_are_those_of_the_run(tmp_path, make_run):

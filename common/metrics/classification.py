@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.evaluation.calibration import calibration_bins, expected_calibration_error
-from common.evaluation.overlap import continuous_dice, jaccard_index
-from common.evaluation.statistics import (
+from common.metrics.calibration import calibration_bins, expected_calibration_error
+from common.metrics.overlap import continuous_dice, jaccard_index
+from common.metrics.statistics import (
     RESAMPLES,
     Difference,
     McNemar,

@@ -1,4 +1,4 @@
-"""`python -m common.evaluation.overview RESULTS README.md`: one line a published run, in RESULTS/README.md, and the main ones in README.md.
+"""`python -m common.report.overview RESULTS README.md`: one line a published run, in RESULTS/README.md, and the main ones in README.md.
 
 Nothing is typed by hand: the measured numbers come from metrics.json, the printed ones from report.json, the rest from config.json.
 The README shows what lies directly in RESULTS/<study>/; runs further down (the cells of a grid, controls) are for RESULTS/README.md.
@@ -76,7 +76,7 @@ def _share(value: Any) -> str:
 def main(arguments: list[str]) -> int:
     """Exit code 2, with one line, when the arguments or the markers are wrong."""
     if len(arguments) != 2 or not Path(arguments[0]).is_dir() or not Path(arguments[1]).is_file():
-        print("usage: python -m common.evaluation.overview RESULTS README.md", file=sys.stderr)
+        print("usage: python -m common.report.overview RESULTS README.md", file=sys.stderr)
         return 2
     try:
         write_overview(Path(arguments[0]), Path(arguments[1]))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.evaluation.report import Printed, find_metric, report_command, write_model_card, write_report
+from common.report.report import Printed, find_metric, report_command, write_model_card, write_report
 
 
 @pytest.fixture(scope="module")

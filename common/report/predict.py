@@ -13,9 +13,9 @@ import pandas as pd
 
 from common.data.images import is_image, read_image, resize
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
-from common.evaluation.outcome import DECIMALS, PREFIX
+from common.metrics.outcome import DECIMALS, PREFIX
 from common.runs.files import atomic
+from common.runs.reading import RunFolder
 from common.startup import without_startup_lines
 
 log = logging.getLogger(__name__)

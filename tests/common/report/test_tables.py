@@ -1,6 +1,6 @@
 import pytest
 
-from common.evaluation.tables import Printed, Row, comparison_table, markdown
+from common.report.tables import Printed, Row, comparison_table, markdown
 
 
 def cells(text, row=2):

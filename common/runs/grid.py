@@ -19,7 +19,7 @@ import pandas as pd
 
 from common.durations import duration
 from common.errors import UsageError
-from common.evaluation.report import find_metric
+from common.report.report import find_metric
 from common.runs.folder import is_finished
 
 log = logging.getLogger(__name__)

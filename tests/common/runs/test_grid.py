@@ -4,7 +4,7 @@ import math
 import pytest
 
 from common.errors import UsageError
-from common.evaluation.grid import GridCell, GridOutcome, collect, run_grid
+from common.runs.grid import GridCell, GridOutcome, collect, run_grid
 
 # A study of four lines: it notes that it ran, and finishes its run folder unless its argument says otherwise.
 STUDY = """

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.evaluation.calibration import calibration_bins, expected_calibration_error
+from common.metrics.calibration import calibration_bins, expected_calibration_error
 
 
 def test_ece_equals_a_loop():

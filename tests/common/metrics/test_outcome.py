@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.evaluation.outcome import (
+from common.metrics.outcome import (
     add_groups,
     probabilities_of,
     read_predictions,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.evaluation.overview import BEGIN, END, main, overview
+from common.report.overview import BEGIN, END, main, overview
 
 
 def publish(folder: Path, accuracy: float, synthetic: bool = False) -> None:

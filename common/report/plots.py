@@ -311,7 +311,7 @@ def _cliques(ranks: np.ndarray, cd: float) -> list[tuple[int, int]]:
 
 def standard_figures(run: Any) -> list[Path]:
     """figures/{confusion,reliability,training_curves}.png of a run folder, as far as metrics.json and history.csv go."""
-    from common.evaluation.folder import RunFolder
+    from common.runs.reading import RunFolder
 
     folder = RunFolder.of(run)
     metrics = folder.read_json("metrics.json")

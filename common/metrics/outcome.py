@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
-from common.evaluation.folder import RunFolder
-from common.evaluation.metrics import class_indices, classification_metrics, expected_cost, one_vs_rest
+from common.metrics.classification import class_indices, classification_metrics, expected_cost, one_vs_rest
+from common.runs.reading import RunFolder
 
 PREFIX = "prob_"
 GROUP = "group"

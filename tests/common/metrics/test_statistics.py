@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.evaluation.statistics import (
+from common.metrics.statistics import (
     Difference,
     average_deviation,
     average_ranks,

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from common.evaluation.grid import GridCell
-from common.evaluation.grid_tables import (
+from common.metrics.outcome import read_predictions
+from common.report.grid_tables import (
     compare_means,
     compare_methods,
     comparisons_frame,
@@ -17,8 +17,8 @@ from common.evaluation.grid_tables import (
     shared_interval,
     write_tables,
 )
-from common.evaluation.outcome import read_predictions
-from common.evaluation.tables import Printed
+from common.report.tables import Printed
+from common.runs.grid import GridCell
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
-from common.evaluation.compare import Comparison, compare_runs, verdict
-from common.evaluation.folder import RunFolder
-from common.evaluation.grid import GridCell
-from common.evaluation.metrics import class_indices, class_scores, confusions_by_group
-from common.evaluation.outcome import GROUP, read_predictions
-from common.evaluation.report import find_metric
-from common.evaluation.statistics import (
+from common.metrics.classification import class_indices, class_scores, confusions_by_group
+from common.metrics.compare import Comparison, compare_runs, verdict
+from common.metrics.outcome import GROUP, read_predictions
+from common.metrics.statistics import (
     RESAMPLES,
     Difference,
     group_counts,
@@ -22,7 +19,10 @@ from common.evaluation.statistics import (
     mean_and_deviation,
     percentile_interval,
 )
-from common.evaluation.tables import MISSING, Printed, Row, comparison_table, markdown, number
+from common.report.report import find_metric
+from common.report.tables import MISSING, Printed, Row, comparison_table, markdown, number
+from common.runs.grid import GridCell
+from common.runs.reading import RunFolder
 
 Key = tuple[Any, ...]
 # What two methods were compared at (values of `pair_by`), the second one's name, and the outcome.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
-from common.evaluation.predict import image_files, predict_command
+from common.report.predict import image_files, predict_command
 
 CLASSES = ["blue", "red"]
 

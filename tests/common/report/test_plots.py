@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.evaluation import plots
-from common.evaluation.calibration import calibration_bins
+from common.metrics.calibration import calibration_bins
+from common.report import plots
 
 HISTORY = pd.DataFrame(
     {

@@ -3,8 +3,9 @@
 import keras
 import pytest
 
-from common import backbones, taps
+from common import backbones
 from common.errors import UsageError
+from melanoma import taps
 
 # The last three blocks of each stage by the block numbers of the networks' papers (ResNet: He et al. 2016, table 1; DenseNet: Huang et al.
 # 2017, table 1; EfficientNetV2-S: Tan and Le 2021, table 4), in Keras's names.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.evaluation.folder import RunFolder
-from common.evaluation.tables import interval_text, markdown, number
+from common.report.tables import interval_text, markdown, number
+from common.runs.reading import RunFolder
 
 RESEARCH_ONLY = (
     "Research and teaching only: to rerun, compare and explain published experiments. It is no medical device, was never tested on "

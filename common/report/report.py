@@ -14,11 +14,11 @@ import pandas as pd
 
 from common.durations import duration
 from common.errors import UsageError
-from common.evaluation.compare import Comparison, compare_runs
-from common.evaluation.folder import RunFolder
-from common.evaluation.model_card import write_model_card
-from common.evaluation.outcome import remake_metrics
-from common.evaluation.tables import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+from common.metrics.compare import Comparison, compare_runs
+from common.metrics.outcome import remake_metrics
+from common.report.card import write_model_card
+from common.report.tables import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+from common.runs.reading import RunFolder
 
 __all__ = ["Printed", "Row", "comparison_table", "report_command", "write_model_card", "write_report"]
 
@@ -76,7 +76,7 @@ def write_report(
         parts.append("## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
     parts.append("## What was run\n\n" + _facts(folder, config, metrics))
     if figures:
-        from common.evaluation.plots import standard_figures
+        from common.report.plots import standard_figures
 
         standard_figures(folder.path)
     parts.append(_figures(folder))

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
-from common.evaluation.metrics import averages, class_indices, confusions_by_group, macro_f1, resampled_confusions
-from common.evaluation.outcome import common_groups, read_predictions
-from common.evaluation.statistics import RESAMPLES, Difference, McNemar, group_numbers, mcnemar, paired_bootstrap, percentile_interval
+from common.metrics.classification import averages, class_indices, confusions_by_group, macro_f1, resampled_confusions
+from common.metrics.outcome import common_groups, read_predictions
+from common.metrics.statistics import RESAMPLES, Difference, McNemar, group_numbers, mcnemar, paired_bootstrap, percentile_interval
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Numbers: classification, overlap, calibration, intervals and the one comparison. Nothing here reads or writes a file."""

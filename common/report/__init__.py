@@ -1,0 +1,1 @@
+"""Writing: reports, tables, plots, model cards and predictions of finished runs."""
