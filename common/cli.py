@@ -1,8 +1,9 @@
 """Command lines from typed, frozen dataclasses: `python -m <study> <command> [options]`.
 
-A study's `config.py` derives one dataclass a command from the ones here; its `__main__.py` is a table of `Command`s. Parsing, help and
-every check that needs no pixels happen before Keras is imported, so they answer within half a second. tyro parses; its many-line boxes
-become one line on stderr.
+A study's `__main__.py` is a table from a command's name to its `experiments/<command>.py`, which holds the dataclass and a `COMMAND`.
+Parsing, help and every check that needs no pixels happen before Keras is imported, so they answer within half a second. `--reading` and
+`--dataset` are read first and choose the settings that the other options are put over; tyro parses those, and its many-line boxes become
+one line on stderr.
 """
 
 from __future__ import annotations
@@ -19,47 +20,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import tyro
 from tyro.conf import Positional
 
 from common.errors import UsageError
+from common.settings import (
+    BACKBONE_NAMES,
+    DEFAULT_CACHE,
+    MAIN_BACKBONES,
+    Command,
+    Settings,
+    check_group_pattern,
+    check_path,
+    check_range,
+    require,
+)
 from common.startup import without_startup_lines
 
-# The documents' networks, and mobilenetv2_035, which is small; then the others of `keras.applications` (the keys of
-# `common.backbones.BACKBONES`, which cannot be imported here without Keras; a test compares them).
-MAIN_BACKBONES = ("vgg16", "vgg19", "resnet50", "mobilenetv2", "mobilenetv2_035", "densenet121", "densenet169", "efficientnetv2s")
-BACKBONE_NAMES = (
-    *MAIN_BACKBONES, "resnet101", "resnet152", "resnet50v2", "resnet101v2", "resnet152v2", "mobilenet", "inceptionv3", "inceptionresnetv2",
-    "xception", "nasnetmobile", "nasnetlarge", "mobilenetv3small", "mobilenetv3large", "densenet201", "convnexttiny", "convnextsmall",
-    "convnextbase", "convnextlarge", "convnextxlarge", "efficientnetv2b0", "efficientnetv2b1", "efficientnetv2b2", "efficientnetv2b3",
-    "efficientnetv2m", "efficientnetv2l", *(f"efficientnetb{size}" for size in range(8)),
-)  # fmt: skip
-DEFAULT_CACHE = Path(os.environ.get("REPLICATION_CACHE", ".cache"))
 _BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt"}
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise `UsageError(message)` unless `condition` holds."""
-    if not condition:
-        raise UsageError(message)
-
-
-def check_range(option: str, value: float | None, low: float, high: float | None = None) -> None:
-    """`value` (None is allowed: the reading decides) must lie in [low, high]; the message names the option, its value and the range."""
-    if value is None:
-        return
-    expected = f"{low} or more" if high is None else f"between {low} and {high}"
-    require(value >= low and (high is None or value <= high), f"--{option} {value}: expected {expected}")
-
-
-def check_path(option: str, path: Path | None, kind: Literal["file", "folder", "any"] = "any") -> None:
-    """`path` (None is allowed) must exist and be of the kind expected."""
-    if path is None:
-        return
-    found = path.is_dir() if kind == "folder" else path.is_file() if kind == "file" else path.exists()
-    require(found, f"--{option} {path}: no such {'file or folder' if kind == 'any' else kind}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +60,7 @@ class SourceOptions:
     def __post_init__(self) -> None:
         check_path("data-dir", self.data_dir, "folder")
         check_path("mask-dir", self.mask_dir, "folder")
-        if self.group_pattern is not None:
-            try:
-                groups = re.compile(self.group_pattern).groups
-            except re.error as error:
-                raise UsageError(f"--group-pattern {self.group_pattern}: not a regular expression ({error})") from None
-            require(groups >= 1, f"--group-pattern {self.group_pattern}: expected one group in parentheses, e.g. '([0-9]+)_'")
+        check_group_pattern(self.group_pattern)
         require(
             self.dataset == "sample" or self.data_dir is not None,
             f"--dataset {self.dataset}: expected --data-dir with the folder that holds it",
@@ -198,26 +173,11 @@ def check_run(run: Path, *files: str) -> None:
         require((run / name).is_file(), f"{run}: not a finished run folder ({name} is missing)")
 
 
-@dataclass(frozen=True)
-class Command:
-    """One command of a study.
-
-    Attributes:
-        options: frozen dataclass of its options; ranges and paths are checked in its `__post_init__` (UsageError).
-        target: "package.module:function", imported only after the options have passed; called with the options object.
-        help: what it reproduces, the printed number to expect, and what it costs in time and disk.
-    """
-
-    options: type
-    target: str
-    help: str
-
-
 # What the system says of a file or folder that cannot be used for what it is meant for; anything else is a bug of ours.
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
-def main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] | None = None) -> int:
+def main(study: str, commands: Mapping[str, Command | str], arguments: Sequence[str] | None = None) -> int:
     """Run one command of `study` and return the exit code: 0 done, 2 wrong usage or bad data (one line on stderr), 1 a bug (traceback)."""
     try:
         code = _main(study, commands, arguments)
@@ -229,7 +189,7 @@ def main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] |
     return code
 
 
-def _main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] | None) -> int:
+def _main(study: str, commands: Mapping[str, Command | str], arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     program = f"python -m {study}"
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -239,8 +199,8 @@ def _main(study: str, commands: Mapping[str, Command], arguments: Sequence[str] 
     try:
         if name not in commands:
             raise UsageError(f"{program}: unknown command '{name}'; expected one of {', '.join(commands)}")
-        command = commands[name]
-        options = _parse(command, f"{program} {name}", rest)
+        command = _command(commands[name])
+        options = parse(command, rest, f"{program} {name}")
         if options is None:
             return 0
         prepare_environment()
@@ -292,33 +252,118 @@ def prepare_environment() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def _overview(program: str, commands: Mapping[str, Command]) -> str:
+def _command(entry: Command | str) -> Command:
+    """The command itself; `entry` may name the module that holds it as `COMMAND`."""
+    return importlib.import_module(entry).COMMAND if isinstance(entry, str) else entry
+
+
+def _overview(program: str, commands: Mapping[str, Command | str]) -> str:
     width = max(len(name) for name in commands)
     lines = [f"usage: {program} COMMAND [options]", "", "commands (each has its own --help):"]
-    lines += [f"  {name:<{width}}  {_first_sentence(command.help)}" for name, command in commands.items()]
+    lines += [f"  {name:<{width}}  {_first_sentence(_command(entry).help)}" for name, entry in commands.items()]
     return "\n".join(lines)
 
 
 def _first_sentence(text: str) -> str:
-    return re.split(r"(?<=[.])\s", " ".join(text.split()), maxsplit=1)[0]
+    """Up to the first full stop that ends a sentence: what follows begins with a capital, and "fig." and the like end none."""
+    plain = " ".join(text.split())
+    for stop in re.finditer(r"[.] (?=[A-Z`])", plain):
+        if not re.search(r"\b(fig|figs|eq|sec|tab|e\.g|i\.e|cf|vs|no|al)$", plain[: stop.start()], re.IGNORECASE):
+            return plain[: stop.start() + 1]
+    return plain
 
 
-def _parse(command: Command, program: str, arguments: Sequence[str]) -> Any:
-    """Options object, or None after --help has been printed."""
+def parse(command: Command, arguments: Sequence[str], program: str = "") -> Any:
+    """The command's settings for these options, checked; None after --help has been printed.
+
+    Raises:
+        UsageError: an option is unknown, malformed, out of range, names a missing file, or has no effect in this combination.
+    """
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        require(word != "", f"{before or program}: expected a value, got an empty one")
+    words = _with_values(command.settings, arguments)
+    words = _expanded(words, command.everywhere or {})
+    default = {} if command.default is None else {"default": _default(command, words)}
     boxes, page = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stderr(boxes), contextlib.redirect_stdout(page):
-            return tyro.cli(
-                command.options,
-                prog=program,
-                description=" ".join(command.help.split()),
-                args=_with_values(command.options, arguments),
-            )
+            options = tyro.cli(command.settings, prog=program, description=_description(command), args=words, **default)
     except SystemExit as stop:
         if not stop.code:
-            print(_without_none(page.getvalue()), end="")
+            print(page.getvalue(), end="")
             return None
         raise UsageError(f"{program}: {_one_line(boxes.getvalue())} (see {program} --help)") from None
+    if isinstance(options, Settings):
+        _check_given(options, _given(words))
+        options.check_paths()
+    return options
+
+
+def _default(command: Command, words: Sequence[str]) -> Any:
+    """The settings that the other options are put over: those of the reading and the data set asked for.
+
+    Somebody's own images replicate nothing, so with `folders` careful practice is the default reading.
+    """
+    hints = get_type_hints(command.settings)
+    dataset = _last(words, "--dataset") or next((f.default for f in fields(command.settings) if f.name == "dataset"), "sample")
+    allowed = get_args(hints.get("reading"))
+    reading = _last(words, "--reading") or ("corrected" if dataset == "folders" and "corrected" in allowed else "described")
+    require(not allowed or reading in allowed, f"--reading {reading}: expected one of {', '.join(map(str, allowed))}")
+    assert command.default is not None
+    return command.default(reading, dataset)
+
+
+def _last(words: Sequence[str], option: str) -> str | None:
+    """The value that `option` has in the end, given as two words or as `option=value`."""
+    value = None
+    for index, word in enumerate(words):
+        if word == option and index + 1 < len(words):
+            value = words[index + 1]
+        elif word.startswith(option + "="):
+            value = word.partition("=")[2]
+    return value
+
+
+def _expanded(words: Sequence[str], everywhere: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The words with each option of `everywhere` replaced, in place, by the nested options that it sets; later options still win."""
+    found: list[str] = []
+    index = 0
+    while index < len(words):
+        name, equals, value = words[index].partition("=")
+        targets = everywhere.get(name.removeprefix("--").replace("_", "-")) if name.startswith("--") else None
+        if targets is None:
+            found.append(words[index])
+        elif equals:
+            found += [f"--{target}={value}" for target in targets]
+        else:
+            require(index + 1 < len(words), f"{name}: expected a value")
+            found += [word for target in targets for word in (f"--{target}", words[index + 1])]
+            index += 1
+        index += 1
+    return found
+
+
+def _description(command: Command) -> str:
+    sets = [f"--{name} sets {' and '.join('--' + target for target in targets)}." for name, targets in (command.everywhere or {}).items()]
+    return " ".join([*command.help.split(), *sets])
+
+
+def _given(words: Sequence[str]) -> dict[str, str]:
+    """Field, as `encoder.learning_rate`, -> the option as it was typed."""
+    names = {word.partition("=")[0] for word in words if word.startswith("--")}
+    given = {name.removeprefix("--").replace("-", "_"): name for name in sorted(names)}
+    return given | {name.removeprefix("no_"): option for name, option in given.items() if name.startswith("no_")}
+
+
+def _check_given(options: Settings, given: Mapping[str, str]) -> None:
+    """Every option that was given has a value and acts."""
+    for field in fields(options):
+        if field.name in given and getattr(options, field.name) == ():
+            raise UsageError(f"{given[field.name]}: expected at least one value")
+    for name, reason in options.unused().items():
+        for field_name, option in given.items():
+            if field_name == name or field_name.startswith(name + "."):
+                raise UsageError(f"{option}: has no effect here: {reason}")
 
 
 def _with_values(options: type, arguments: Sequence[str]) -> list[str]:
@@ -330,14 +375,6 @@ def _with_values(options: type, arguments: Sequence[str]) -> list[str]:
         flag = words.get(word.replace("_", "-")) if after not in ("True", "False", "None") else None
         found += flag or (word,)
     return found
-
-
-def _without_none(page: str) -> str:
-    """None means "the reading decides", so neither the type nor the default needs to say it; blanks keep tyro's frame straight."""
-    page = re.sub(r"--(\S+) \{None,True,False\}", lambda found: f"--{found[1]}, --no-{found[1]}".ljust(len(found[0])), page)
-    page = re.sub(r"\{None\}\|(\S+)", lambda found: found[1] + " " * 7, page)
-    page = re.sub(r"\{None,(\S+)\}", lambda found: "{" + found[1] + "}" + " " * 5, page)
-    return page.replace("(default: None)", " " * 15)
 
 
 def _one_line(boxes: str) -> str:
@@ -358,6 +395,8 @@ def _one_line(boxes: str) -> str:
 
 __all__ = [
     "BACKBONE_NAMES",
+    "DEFAULT_CACHE",
+    "MAIN_BACKBONES",
     "Command",
     "DataOptions",
     "Positional",
@@ -369,6 +408,7 @@ __all__ = [
     "check_range",
     "check_run",
     "main",
+    "parse",
     "prepare_environment",
     "require",
 ]

@@ -1,0 +1,245 @@
+"""Settings and recipes: one frozen dataclass of effective values a command, nothing of it decided elsewhere.
+
+A study's `experiments/<command>.py` derives one dataclass from the ones here; the document's readings are instances of it, and the command
+line (`common.cli`) parses straight into it. What decides a training but the seed is its recipe (`recipe`); a run is a recipe and a seed.
+Nothing heavy is imported here: settings are checked before Keras loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from common.errors import UsageError
+from common.runs.files import plain
+
+Reading = Literal["described", "coded", "corrected"]
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+# The documents' networks, and mobilenetv2_035, which is small; then the others of `keras.applications` (the keys of
+# `common.backbones.BACKBONES`, which cannot be imported here without Keras; a test compares them).
+MAIN_BACKBONES = ("vgg16", "vgg19", "resnet50", "mobilenetv2", "mobilenetv2_035", "densenet121", "densenet169", "efficientnetv2s")
+BACKBONE_NAMES = (
+    *MAIN_BACKBONES, "resnet101", "resnet152", "resnet50v2", "resnet101v2", "resnet152v2", "mobilenet", "inceptionv3", "inceptionresnetv2",
+    "xception", "nasnetmobile", "nasnetlarge", "mobilenetv3small", "mobilenetv3large", "densenet201", "convnexttiny", "convnextsmall",
+    "convnextbase", "convnextlarge", "convnextxlarge", "efficientnetv2b0", "efficientnetv2b1", "efficientnetv2b2", "efficientnetv2b3",
+    "efficientnetv2m", "efficientnetv2l", *(f"efficientnetb{size}" for size in range(8)),
+)  # fmt: skip
+DEFAULT_CACHE = Path(os.environ.get("REPLICATION_CACHE", ".cache"))
+MOST_EPOCHS, MOST_BATCH, MOST_IMAGES, LARGEST_SEED = 100_000, 65_536, 10**9, 2**31 - 1
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UsageError(message)` unless `condition` holds."""
+    if not condition:
+        raise UsageError(message)
+
+
+def check_range(option: str, value: float | None, low: float, high: float | None = None, above: bool = False) -> None:
+    """`value` (None is allowed) must be finite and in [low, high], or (low, high] with `above`; the message names option and range."""
+    if value is None:
+        return
+    bound = f"more than {low}" if above else f"{low} or more"
+    expected = bound if high is None else f"{bound} and at most {high}" if above else f"between {low} and {high}"
+    # Not math.isfinite, which cannot take an integer of 400 digits.
+    inside = (value > low if above else value >= low) and (value < math.inf if high is None else value <= high)
+    require(inside, f"--{option} {value}: expected {expected}")
+
+
+def check_path(option: str, path: Path | None, kind: Literal["file", "folder", "any"] = "any") -> None:
+    """`path` (None is allowed) must exist and be of the kind expected."""
+    if path is None:
+        return
+    try:
+        found = path.is_dir() if kind == "folder" else path.is_file() if kind == "file" else path.exists()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        found = False
+    require(found, f"--{option} {path}: no such {'file or folder' if kind == 'any' else kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Effective settings of one command; every field is the value that is used, and None stands only where it means something itself.
+
+    Subclasses check ranges in `check`, files and folders in `check_paths` (readings are instances and name no file), and say in `unused`
+    which fields have no effect beside the others.
+    """
+
+    NOT_RECIPE: ClassVar[frozenset[str]] = frozenset()
+    """Fields that do not decide a training: its seed, where files lie, what is shown. Subclasses add to it."""
+    CONTENT: ClassVar[frozenset[str]] = frozenset()
+    """Fields that may name a file which decides the result: it enters a recipe by its name and the SHA-256 of its content."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """UsageError for a value out of its range. Looks at no file; subclasses call `super().check()` first."""
+
+    def check_paths(self) -> None:
+        """UsageError for a file or folder that is missing. Called by the command line; subclasses call `super().check_paths()` first."""
+
+    def unused(self) -> dict[str, str]:
+        """Fields (nested ones as `encoder.patience`) without effect in this combination, each with the reason.
+
+        Given on the command line they are refused; they are no part of the recipe.
+        """
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Settings):
+    """Which images, as they lie on disk."""
+
+    NOT_RECIPE = frozenset({"data_dir", "cache_dir", "skip_unreadable"})  # the images count by their content (the data fingerprint)
+
+    dataset: str = "sample"
+    """Data set; `sample` is drawn on the spot and synthetic, `folders` is your own images, one folder a class."""
+    data_dir: Path | None = None
+    """Folder that holds the data set as distributed (not needed for `sample`)."""
+    cache_dir: Path = DEFAULT_CACHE
+    """Folder for decoded images and drawn samples; safe to delete."""
+    skip_unreadable: bool = False
+    """Go on without images that cannot be decoded (otherwise they are listed and the command stops)."""
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_path("data-dir", self.data_dir, "folder")
+        missing = self.dataset != "sample" and self.data_dir is None
+        require(not missing, f"--dataset {self.dataset}: expected --data-dir with the folder that holds it")
+
+    def unused(self) -> dict[str, str]:
+        drawn = {"data_dir": "the sample is drawn on the spot", "skip_unreadable": "the sample is drawn on the spot"}
+        return super().unused() | (drawn if self.dataset == "sample" else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Source):
+    """What training commands of every study take."""
+
+    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "tensorboard"}
+    CONTENT = Source.CONTENT | {"weights"}
+
+    reading: Reading = "described"
+    """`described`: the document's text. `coded`: what the authors' code does. `corrected`: careful practice."""
+    split: Literal["paper", "grouped"] = "paper"
+    """`paper`: the document's split. `grouped`: no slide image, lesion or patient on two sides."""
+    split_seed: int = 42
+    """Seed of the split; it stays while --seed varies, so that seeds share their test images."""
+    limit: int | None = None
+    """Use only N images in all (smoke runs); None: all."""
+    image_size: int = 224
+    """Side of the square network input, pixels."""
+    backbone: str = "mobilenetv2"
+    """Network: vgg16, vgg19, resnet50, mobilenetv2, mobilenetv2_035, densenet121, densenet169, efficientnetv2s, or any other class of
+    `keras.applications` in lower case, such as resnet101 or convnexttiny."""
+    weights: str = "none"
+    """`imagenet` (downloads), `none` (from scratch) or the path of a .weights.h5 file."""
+    batch_size: int = 32
+    """Images a step."""
+    precision: Precision = "float32"
+    """Arithmetic of the network; weights stay float32."""
+    seed: int = 0
+    """Seed of the initial weights, the order of images and the augmentation."""
+    run_dir: Path | None = None
+    """Run folder; default runs/<study>/<experiment>/<name made from the settings>."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files into the run folder (needs the tensorboard package)."""
+
+    def check(self) -> None:
+        super().check()
+        check_backbone("backbone", self.backbone)
+        check_range("limit", self.limit, 1, MOST_IMAGES)
+        check_range("image-size", self.image_size, 16, 1024)
+        check_range("batch-size", self.batch_size, 1, MOST_BATCH)
+        check_range("seed", self.seed, 0, LARGEST_SEED)
+        check_range("split-seed", self.split_seed, 0, LARGEST_SEED)
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        if self.weights not in ("none", "imagenet"):
+            check_path("weights", Path(self.weights), "file")
+        check_run_dir(self.run_dir)
+        for package in ("tensorboard", "tensorflow") if self.tensorboard else ():
+            require(importlib.util.find_spec(package) is not None, f"--tensorboard: the package {package} is not installed")
+
+
+def check_backbone(option: str, name: str) -> None:
+    """`name` must be a network of the suite."""
+    require(name in BACKBONE_NAMES, f"--{option} {name}: unknown; expected one of {', '.join(BACKBONE_NAMES)}")
+
+
+def check_run_dir(run_dir: Path | None) -> None:
+    """A run folder may be new, empty or a run's; it must not be a file, and its place must be one where a folder can be made."""
+    if run_dir is None:
+        return
+    try:
+        require(not run_dir.exists() or run_dir.is_dir(), f"--run-dir {run_dir}: is a file; expected a folder")
+        parent = next(folder for folder in (run_dir, *run_dir.absolute().parents) if folder.exists())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--run-dir {str(run_dir)[:80]}: cannot be a folder ({getattr(error, 'strerror', None) or error})") from None
+    require(parent.is_dir(), f"--run-dir {run_dir}: {parent} is a file; expected a folder")
+    require(os.access(parent, os.W_OK), f"--run-dir {run_dir}: {parent} cannot be written; choose another folder")
+
+
+def check_group_pattern(pattern: str | None) -> None:
+    """`pattern` must be a regular expression with one group in parentheses."""
+    if pattern is None:
+        return
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise UsageError(f"--group-pattern {pattern}: not a regular expression ({error})") from None
+    require(groups >= 1, f"--group-pattern {pattern}: expected one group in parentheses, e.g. '([0-9]+)_'")
+
+
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recipe(settings: Settings, **content: Any) -> dict[str, Any]:
+    """Everything that decides a training but its seed, as plain JSON values.
+
+    The settings without `NOT_RECIPE` and without what is `unused`; files of `CONTENT` by name and SHA-256 (`<field>_sha256`); `content`
+    is what the command read besides (the classes, say; the data's fingerprint is kept by the run folder); and the backend.
+    """
+    skipped = settings.NOT_RECIPE | set(settings.unused())
+    values = _without(asdict(settings), skipped)
+    for name in settings.CONTENT & set(values):
+        path = values[name]
+        if isinstance(path, str | Path) and Path(path).is_file():
+            values |= {name: Path(path).name, f"{name}_sha256": file_digest(path)}
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    return plain({**values, **content, "backend": backend})
+
+
+def _without(values: Mapping[str, Any], skipped: set[str] | frozenset[str], prefix: str = "") -> dict[str, Any]:
+    kept = {name: value for name, value in values.items() if prefix + name not in skipped}
+    return {name: _without(value, skipped, f"{prefix}{name}.") if isinstance(value, dict) else value for name, value in kept.items()}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a study.
+
+    Attributes:
+        settings: frozen dataclass of its settings (or of plain options); ranges and paths are checked in it (UsageError).
+        target: "package.module:function", imported only after the settings have passed; called with them.
+        help: what it reproduces, the printed number to expect, and what it costs in time and disk (the module's docstring).
+        default: (reading, dataset) -> the settings that options are put over; None: the class's own defaults.
+        everywhere: option -> the nested options that it sets, as {"epochs": ("encoder.epochs", "classifier.epochs")}.
+    """
+
+    settings: type
+    target: str
+    help: str
+    default: Callable[[str, str], Any] | None = None
+    everywhere: Mapping[str, tuple[str, ...]] | None = None
