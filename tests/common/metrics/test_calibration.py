@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.metrics.calibration import calibration_bins, expected_calibration_error
+from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error, fit_temperature
 
 
 def test_ece_equals_a_loop():
@@ -42,3 +42,29 @@ def test_shapes_must_fit():
         calibration_bins(np.ones(3, dtype=bool), np.ones(2))
     with pytest.raises(ValueError, match="no prediction"):
         expected_calibration_error([])
+
+
+def test_temperature_is_found_again_and_keeps_the_order() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 3))
+    truth = np.array([rng.choice(3, p=np.exp(row) / np.exp(row).sum()) for row in logits])
+    sure = np.exp(3 * logits) / np.exp(3 * logits).sum(axis=1, keepdims=True)  # three times too sure
+    temperature = fit_temperature(sure, truth)
+    assert temperature == pytest.approx(3, abs=0.15)
+    cooled = apply_temperature(sure, temperature)
+    assert np.array_equal(cooled.argmax(axis=1), sure.argmax(axis=1)) and cooled.sum(axis=1) == pytest.approx(1)
+
+
+def test_temperature_against_a_search_over_a_grid() -> None:
+    rows, labels = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.9, 0.1]]), np.array([0, 1, 0, 0])
+
+    def loss(temperature: float) -> float:
+        powers = rows ** (1 / temperature)
+        return float(-np.log((powers / powers.sum(axis=1, keepdims=True))[np.arange(4), labels]).mean())
+
+    grid = np.linspace(0.1, 10, 20_000)
+    assert fit_temperature(rows, labels) == pytest.approx(grid[np.argmin([loss(value) for value in grid])], rel=1e-2)
+
+
+def test_a_model_that_is_always_right_keeps_a_finite_temperature() -> None:
+    assert 0.05 <= fit_temperature(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])) < 0.06

@@ -1,0 +1,81 @@
+"""Conformal sets against sets made by hand, and their promise on exchangeable data."""
+
+import math
+
+import numpy as np
+import pytest
+
+from common.errors import UsageError
+from common.metrics.conformal import ConformalSets, covered, scores, smallest_calibration
+
+
+def test_scores_by_hand() -> None:
+    rows = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    assert scores(rows, "lac") == pytest.approx(np.array([[0.5, 0.7, 0.8], [0.9, 0.2, 0.9]]))
+    # Cumulated from the most probable class down; the two classes of 0.1 count each other.
+    assert scores(rows, "aps") == pytest.approx(np.array([[0.5, 0.8, 1.0], [1.0, 0.8, 1.0]]))
+
+
+@pytest.mark.parametrize("kind", ["lac", "aps"])
+def test_sets_are_those_of_the_quantile_worked_out_by_hand(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    rows, labels = rng.dirichlet(np.ones(4), 57), rng.integers(0, 4, 57)
+    new = rng.dirichlet(np.ones(4), 30)
+    sets = ConformalSets.fit(rows, labels, kind).predict(new, 0.8)  # type: ignore[arg-type]
+    mine = scores(rows, kind)[np.arange(57), labels]  # type: ignore[arg-type]
+    limit = np.sort(mine)[math.ceil(58 * 0.8) - 1]
+    assert np.array_equal(sets, scores(new, kind) <= limit)  # type: ignore[arg-type]
+
+
+def test_by_class_each_class_has_a_limit_of_its_own() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], [40, 60])
+    rows = np.stack([rng.beta(5, 2, 100), np.zeros(100)], axis=1)
+    rows[labels == 1, 0] = rng.beta(2, 2, 60)
+    rows[:, 1] = 1 - rows[:, 0]
+    new = rows[::7]
+    sets = ConformalSets.fit(rows, labels, by_class=True).predict(new, 0.9)
+    for number, count in ((0, 40), (1, 60)):
+        limit = np.sort(1 - rows[labels == number, number])[math.ceil((count + 1) * 0.9) - 1]
+        assert np.array_equal(sets[:, number], 1 - new[:, number] <= limit)
+
+
+def test_mean_coverage_is_the_nominal_one_on_exchangeable_images() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(2000, 5))
+    labels = rng.integers(0, 5, 2000)
+    logits[np.arange(2000), labels] += 1.5
+    rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for kind in ("lac", "aps"):
+        rates = []
+        for _ in range(20):
+            order = rng.permutation(2000)
+            half, rest = order[:1000], order[1000:]
+            sets = ConformalSets.fit(rows[half], labels[half], kind).predict(rows[rest], 0.9)  # type: ignore[arg-type]
+            rates.append(covered(sets, labels[rest]).mean())
+        assert abs(np.mean(rates) - 0.9) < 0.02, kind
+
+
+def test_too_few_calibration_images_are_told_with_the_number_needed() -> None:
+    assert (smallest_calibration(0.9), smallest_calibration(0.95)) == (9, 19)
+    rows, labels = np.full((18, 2), 0.5), np.arange(18) % 2
+    with pytest.raises(UsageError, match=r"--coverage 0.95: needs at least 19 calibration images, there are 18"):
+        ConformalSets.fit(rows, labels).predict(rows, 0.95)
+    with pytest.raises(UsageError, match="needs at least 19 calibration images of the rarest class, there are 9"):
+        ConformalSets.fit(rows, labels, by_class=True).predict(rows, 0.95)
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -1, 2, math.nan])
+def test_coverage_lies_between_0_and_1(coverage: float) -> None:
+    sets = ConformalSets.fit(np.full((30, 2), 0.5), np.arange(30) % 2)
+    with pytest.raises(UsageError, match="--coverage"):
+        sets.predict(np.full((2, 2), 0.5), coverage)
+
+
+def test_wrong_shapes_are_errors() -> None:
+    with pytest.raises(ValueError, match="one label"):
+        ConformalSets.fit(np.full((3, 2), 0.5), np.array([0]))
+    with pytest.raises(ValueError, match="2 classes, got 3"):
+        ConformalSets.fit(np.full((30, 2), 0.5), np.arange(30) % 2).predict(np.full((2, 3), 1 / 3), 0.9)
+    with pytest.raises(ValueError, match="finite"):
+        scores(np.array([[math.nan, 1.0]]))
