@@ -215,12 +215,14 @@ def has_accelerator() -> bool:
 def compiled(function: Callable, *models) -> Callable:
     """`function(*arrays)` compiled for the active backend; it may call `models`, whose weights are read afresh at each call.
 
-    One trace for each set of input shapes. No XLA on TensorFlow: on a CPU it is slower (measured).
+    One trace for each set of input shapes, exactly these: with TensorFlow's `reduce_retracing` the program would depend on the shapes
+    that the process saw before, and a resumed run would round otherwise than a whole one. No XLA on TensorFlow: on a CPU it is slower
+    (measured).
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False, reduce_retracing=True)
+        return tf.function(function, autograph=False)
     if keras.backend.backend() == "jax":
         import jax
 

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from common.startup import without_startup_lines
 
 log = logging.getLogger(__name__)
 
+# The packages of this project. Nothing else is imported because a file names it: a received folder may lie in the working directory.
+STUDIES = ("cervical", "lmf", "melanoma", "feedback")
 # Decoded images held at a time: 77 MB at 224 px.
 CHUNK = 512
 
@@ -74,8 +75,8 @@ def predict_images(run: Any, files: Sequence[Path], skip_unreadable: bool = Fals
 def load_model(run: Any) -> Any:
     """model.keras of a run, in safe mode (no code from the file runs), without its training state.
 
-    The study's own layers must be known to Keras first, so its `models` room is imported by the name in config.json.
-    UsageError when the file is missing or cannot be read.
+    The study's own layers must be known to Keras first, so its `models` room is imported.
+    UsageError when the file is missing or cannot be read, or the run is of no study of this project.
     """
     with without_startup_lines():
         import keras
@@ -84,9 +85,10 @@ def load_model(run: Any) -> Any:
     path, study = folder.path / "model.keras", str(folder.read_json("config.json").get("study"))
     if not path.is_file():
         raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
+    if study not in STUDIES:
+        raise UsageError(f"{folder.path / 'config.json'}: study is {study[:60]!r}; expected one of {', '.join(STUDIES)}")
     for module in ("common.backbones", f"{study}.models"):
-        if study.isidentifier() and _exists(module):
-            import_module(module)
+        import_module(module)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
@@ -123,10 +125,3 @@ def _decoded(files: Sequence[Path], size: int, method: str, skip_unreadable: boo
         # stdout may be the CSV itself.
         print(f"left out, unreadable: {', '.join(bad)}", file=sys.stderr)
     return images, names
-
-
-def _exists(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

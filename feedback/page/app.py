@@ -50,8 +50,8 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(primary_hue="blue", text_size="lg", **fonts).set(**blue)
 
 
-def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
-    """The page over a session."""
+def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
+    """The page over a session. `uploads`: where Gradio puts what a browser uploads; no other file is opened by its path."""
     with gr.Blocks(title="Correct the model: research software", analytics_enabled=False) as page:
         tab = gr.State()  # a Tab once an image is shown
         gr.Markdown("# Correct the model")
@@ -129,7 +129,10 @@ def build(session: CorrectionSession, order: str = "uncertain") -> gr.Blocks:
             return fresh(session.next_image(how, seen_before, current), known, weight)
 
         def open_upload(file: str, known: Tab | None, weight: float) -> dict[Any, Any]:
-            return fresh(session.folder.add(Path(file)), known, weight)
+            path = Path(file).resolve()
+            if not path.is_relative_to(uploads.resolve()):
+                raise UsageError("only a file that was uploaded can be opened")
+            return fresh(session.folder.add(path), known, weight)
 
         def strengthen(known: Tab | None, weight: float) -> dict[Any, Any]:
             if known is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import re
+import secrets
 import socket
 import tempfile
 from dataclasses import asdict, replace
@@ -16,6 +16,7 @@ from common.errors import UsageError
 from common.runs import read_json
 from feedback.config import READINGS, SimulateOptions, Simulation
 from feedback.page.files import ImageFolder
+from feedback.page.gate import HOST, Gate, bounded
 from feedback.page.guard import validation_images
 from feedback.page.log import CorrectionLog
 from feedback.page.model import TunedModel
@@ -25,15 +26,8 @@ from feedback.training.stage import load_classifier, sample_base
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
-# Gradio needs inline scripts, eval (its drawing area compiles shaders and layouts) and workers; all of it from this server alone.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'; object-src 'none'"
-)
-# Link previews for social networks: they name addresses elsewhere.
-_PREVIEWS = re.compile(rb"<meta\s+(?:property=\"og:|name=\"twitter:)[^>]*>", re.DOTALL)
+# Events that wait: of all tabs together, and of one, so that a tab that sends without end does not keep the others out.
+QUEUE, QUEUE_OF_A_TAB = 32, 6
 
 
 def run_serve(options: ServeOptions) -> None:
@@ -102,7 +96,7 @@ def sample_images(cache_dir: Path) -> Path:
 
 
 def build_server(session: CorrectionSession, options: ServeOptions, temporary: Path) -> tuple[Any, socket.socket, str]:
-    """The web server, the socket it is to run on, and the page's address. Gradio keeps the pictures it shows in `temporary`.
+    """The web server, the socket it is to run on, and the page's address with its token. Gradio keeps its pictures in `temporary`.
 
     Raises:
         UsageError: the port is taken.
@@ -122,65 +116,16 @@ def build_server(session: CorrectionSession, options: ServeOptions, temporary: P
         listener.close()
         raise UsageError(f"--port {options.port}: in use by another program; choose another, or 0 for any free one") from None
     port = listener.getsockname()[1]
-    page = app.build(session, options.order)
+    page = app.build(session, options.order, temporary).queue(max_size=QUEUE)
+    bounded(page, QUEUE_OF_A_TAB)
     site = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None), page, path="/", server_name=HOST, server_port=port, footer_links=[],
         run_history=False, allowed_paths=[], max_file_size=int(options.max_upload_mb * 1e6), ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, theme=app.theme(), css=app.CSS, head=app.HEAD,
+        enable_monitoring=False, show_error=False, theme=app.theme(), css=app.CSS, head=app.HEAD,
     )  # fmt: skip
-    config = uvicorn.Config(OnlyHere(site, port), host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=2)
-    return uvicorn.Server(config), listener, f"http://{HOST}:{port}/"
-
-
-class OnlyHere:
-    """ASGI wrapper: answers this machine's own browser only, and tells it to load nothing from elsewhere.
-
-    A page of another site can make a browser send requests to 127.0.0.1; those name another host or origin and are refused.
-    """
-
-    def __init__(self, app: Any, port: int) -> None:
-        self.app = app
-        self.hosts = {f"{name}:{port}".encode() for name in (HOST, "localhost")}
-        self.origins = {b"http://" + host for host in self.hosts}
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin")
-        if headers.get(b"host") not in self.hosts or (origin is not None and origin not in self.origins):
-            if scope["type"] == "http":
-                await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-                await send({"type": "http.response.body", "body": b"This page answers the browser of its own machine only.\n"})
-            else:
-                await send({"type": "websocket.close", "code": 1008})
-            return
-        await self.app(scope, receive, _Answer(send))
-
-
-class _Answer:
-    """Adds the policy to every answer and takes the link previews out of pages; a page is held back until it is whole."""
-
-    def __init__(self, send: Any) -> None:
-        self.send = send
-        self.held: dict[str, Any] | None = None
-        self.body = b""
-
-    async def __call__(self, event: dict[str, Any]) -> None:
-        if event["type"] == "http.response.start":
-            headers = [(k, v) for k, v in event["headers"] if k.lower() != b"content-security-policy"]
-            event = {**event, "headers": [*headers, (b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer")]}
-            plain = not any(k.lower() == b"content-encoding" for k, _ in headers)
-            if plain and any(k.lower() == b"content-type" and v.startswith(b"text/html") for k, v in headers):
-                self.held = event
-                return
-        elif event["type"] == "http.response.body" and self.held is not None:
-            self.body += event.get("body", b"")
-            if event.get("more_body"):
-                return
-            body = _PREVIEWS.sub(b"", self.body)
-            headers = [(k, v) for k, v in self.held["headers"] if k.lower() != b"content-length"]
-            await self.send({**self.held, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
-            self.held, event = None, {"type": "http.response.body", "body": body}
-        await self.send(event)
+    # Gradio checks what file an event names only once it has been launched, which mounting does not count as.
+    page.has_launched = True
+    token = secrets.token_urlsafe(24)
+    gate = Gate(site, port, token, max_body=int(options.max_upload_mb * 1e6) + 2**20)
+    config = uvicorn.Config(gate, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=2)
+    return uvicorn.Server(config), listener, f"http://{HOST}:{port}/?token={token}"

@@ -114,3 +114,17 @@ def test_code_inside_a_model_file_does_not_run(pictures, tmp_path):
     (tmp_path / "config.json").write_text('{"study": "cervical", "classes": ["a", "b"], "image_size": 8}')
     with pytest.raises(UsageError, match="model.keras cannot be loaded"):
         predict_command(options(tmp_path, pictures / "a.png"))
+
+
+def test_a_run_of_an_unknown_study_imports_nothing(run, pictures, tmp_path, monkeypatch):
+    hostile, said = tmp_path / "received", tmp_path / "executed"
+    hostile.mkdir()
+    for name in ("__init__.py", "models.py"):
+        (hostile / name).write_text(f"open({str(said)!r}, 'w')")
+    (hostile / "model.keras").write_bytes((run / "model.keras").read_bytes())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for study in ("received", "../received", "", None, ["received"], "common", "os"):
+        (hostile / "config.json").write_text(json.dumps({"study": study, "classes": CLASSES, "image_size": 8}))
+        with pytest.raises(UsageError, match="study is .*expected one of cervical"):
+            predict_command(options(hostile, pictures / "a.png"))
+    assert not said.exists()

@@ -51,7 +51,7 @@ def served(base_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     said = ""
     for line in process.stdout:
         said += line
-        if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
+        if found := re.search(r"http://127\.0\.0\.1:\d+/\?token=[\w-]+", line):
             yield found[0], log
             break
     else:
@@ -191,7 +191,7 @@ def test_draw_learn_undo_export(page, served):
 
 
 def test_nothing_is_fetched_from_elsewhere(page, served):
-    address = served[0]
+    address = served[0].split("?")[0]
     assert len(page.requested) > 5
     assert [url for url in page.requested if not url.startswith((address, "data:", "blob:"))] == []
     html = page.tab.request.get(address)
@@ -204,13 +204,13 @@ def test_nothing_is_fetched_from_elsewhere(page, served):
 
 
 def test_no_file_beside_the_pictures_is_served(served):
-    address, log = served
+    (address, _, word), log = served[0].partition("?"), served[1]
     for path in ("/etc/passwd", log / "session.json", ROOT / "README.md", log / "base" / "model.keras"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{address}gradio_api/file={path}", timeout=30)
+            urllib.request.urlopen(f"{address}gradio_api/file={path}?{word}", timeout=30)
         assert refused.value.code in (403, 404)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(address, headers={"Host": "evil.example"}), timeout=30)
+        urllib.request.urlopen(urllib.request.Request(served[0], headers={"Host": "evil.example"}), timeout=30)
     assert refused.value.code == 403
 
 
