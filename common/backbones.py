@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -269,5 +269,26 @@ def recompute_batchnorm(model: keras.Model, batches: Iterable[Any], max_batches:
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-    log.info("batch-normalisation statistics recomputed on %d training batches", used)
+    log.debug("batch-normalisation statistics recomputed on %d training batches", used)
     return used
+
+
+class RecomputeBatchnorm(keras.callbacks.Callback):
+    """Recompute the statistics before each validation, so that the epoch is chosen by the very model that is kept.
+
+    Args:
+        batches: called each time, gives the training batches to use (the same ones, for a resumed run to equal an unbroken one).
+        when: whether to do so in an epoch (0-based).
+        max_batches: as in `recompute_batchnorm`.
+    """
+
+    def __init__(self, batches: Callable[[], Iterable[Any]], when: Callable[[int], bool], max_batches: int = 50) -> None:
+        super().__init__()
+        self.batches, self.when, self.max_batches, self.epoch = batches, when, max_batches, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self.when(self.epoch):
+            recompute_batchnorm(self.model, self.batches(), self.max_batches)

@@ -86,14 +86,10 @@ class Run:
             UsageError: the folder holds a run of other settings or of another weights file of the same name, something that is no run,
                 or is in use by another process.
         """
-        values = plain(dict(settings))
         weights_file = weights_file or settings.get("weights")
-        if isinstance(values.get("weights"), str):
-            # A weights file by its name: config.json is published, and the same file in another folder is the same setting.
-            values["weights"] = Path(values["weights"]).name
-        identity = {"study": study, "experiment": experiment, "settings": values, "data_fingerprint": fingerprint}
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        path = run_dir or RUNS / study / experiment / "-".join([*name_parts, digest])
+        identity = _identity(study, experiment, settings, fingerprint)
+        values = identity["settings"]
+        path = run_dir or run_path(study, experiment, settings, name_parts=name_parts, fingerprint=fingerprint)
         config = _existing(path, identity)
         made: list[Path] = []
         fresh = config is None
@@ -210,6 +206,20 @@ class Run:
             raise UsageError(f"{self.path}: another process is at work on this run; wait for it or choose another --run-dir") from None
         for left_over in self.path.rglob("*.tmp-*"):  # of a process that was killed while it wrote
             left_over.unlink(missing_ok=True)
+
+
+def run_path(study: str, experiment: str, settings: Mapping[str, Any], *, name_parts: Iterable[str] = (), fingerprint: str = "") -> Path:
+    """The folder that `Run.open` makes for these arguments when it is given none: readable parts and a hash of all that decides the run."""
+    identity = json.dumps(_identity(study, experiment, settings, fingerprint), sort_keys=True)
+    return RUNS / study / experiment / "-".join([*name_parts, hashlib.sha256(identity.encode()).hexdigest()[:8]])
+
+
+def _identity(study: str, experiment: str, settings: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
+    values = plain(dict(settings))
+    if isinstance(values.get("weights"), str):
+        # A weights file by its name: config.json is published, and the same file in another folder is the same setting.
+        values["weights"] = Path(values["weights"]).name
+    return {"study": study, "experiment": experiment, "settings": values, "data_fingerprint": fingerprint}
 
 
 def check_weights_file(path: Path, weights_file: Path | str | None) -> None:

@@ -156,3 +156,22 @@ def test_other_networks_get_what_keras_applications_prepares(name: str, module: 
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
     expected = getattr(keras.applications, module).preprocess_input(images.copy())
     np.testing.assert_allclose(ops.convert_to_numpy(backbones.preprocess_layer(name)(images)), expected, atol=1e-5)
+
+
+def test_statistics_are_those_of_the_model_that_is_validated():
+    """With momentum 1 the moving statistics never move by themselves; before a validation they are the training images' all the same."""
+    images = np.random.default_rng(0).normal(3.0, 2.0, (64, 4)).astype("float32")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.BatchNormalization(momentum=1.0, name="bn")(inputs))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_test_end(self, logs=None):
+            seen.append(keras.ops.convert_to_numpy(model.get_layer("bn").moving_mean).copy())
+
+    recompute = backbones.RecomputeBatchnorm(lambda: iter([images[:32], images[32:]]), lambda epoch: epoch > 0)
+    model.fit(images, images, epochs=2, batch_size=32, validation_data=(images, images), callbacks=[recompute, Look()], verbose=0)
+    assert seen[0].tolist() == [0, 0, 0, 0]
+    assert seen[1] == pytest.approx(images.mean(axis=0), abs=1e-4)
+    assert model.get_layer("bn").momentum == 1.0

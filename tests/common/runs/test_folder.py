@@ -11,6 +11,7 @@ import pytest
 
 from common.errors import UsageError
 from common.runs import Run, atomic, is_finished, read_json
+from common.runs.folder import run_path
 
 SETTINGS = {"seed": 1, "dataset": "sample", "lr": 1e-3, "classes": ("a", "b")}
 
@@ -24,7 +25,7 @@ def test_same_settings_same_folder_other_settings_other_folder(tmp_path: Path, m
     again.release()
     other = Run.open("study", "train", {**SETTINGS, "lr": 1e-4}, name_parts=parts, fingerprint="f")
     data = Run.open("study", "train", SETTINGS, name_parts=parts, fingerprint="g")
-    assert first.path == again.path
+    assert first.path == again.path == run_path("study", "train", SETTINGS, name_parts=parts, fingerprint="f")
     assert len({first.path, other.path, data.path}) == 3
     assert first.path.parent == Path("runs/study/train")
     assert first.path.name.startswith("sample-seed1-")
