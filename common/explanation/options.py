@@ -10,6 +10,8 @@ from typing import Literal
 from common.cli import Positional, check_path, check_range, check_run, require
 
 METHODS = ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam", "lime", "lime-pros-cons")
+# Methods whose maps can be drawn again for a network with random weights in reasonable time.
+SANITY_METHODS = {"gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,12 @@ class ExplainOptions:
     faithfulness_images: int = 0
     """Test images to measure, class-balanced; 0: those of the sheet. More images, narrower intervals."""
 
+    sanity: bool = False
+    """Also check that the maps depend on what the network learned (its weights made random, layer by layer), how steady and how simple
+    they are, for the class-activation methods; about a minute a method on 2 cores with a small network."""
+    sanity_images: int = 20
+    """Test images for --sanity, class-balanced."""
+
     def __post_init__(self) -> None:
         if (self.run / "cells.csv").is_file():
             object.__setattr__(self, "run", most_accurate(self.run))
@@ -57,6 +65,9 @@ class ExplainOptions:
         require(self.lime_superpixels != 1, "--lime-superpixels 1: expected 0 (quickshift) or at least 2")
         check_range("faithfulness-images", self.faithfulness_images, 0)
         require(not (self.faithfulness_images and self.images), "--faithfulness-images counts test images: it does not go with --images")
+        check_range("sanity-images", self.sanity_images, 1, 10_000)
+        require(not (self.sanity and self.engine != "own"), "--sanity: expected --engine own")
+        require(not (self.sanity and not set(self.methods) & SANITY_METHODS), "--sanity: expected a class-activation method in --methods")
         check_range("seed", self.seed, 0, 2**31 - 1)
 
 

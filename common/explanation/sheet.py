@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from common.data.images import read_image, read_mask, resize
 from common.errors import UsageError
-from common.explanation import faithfulness, lime
+from common.explanation import faithfulness, lime, sanity
 from common.explanation.cams import METHODS as CAMS
 from common.explanation.cams import cam, gradient_maps, upsample
 from common.explanation.drawing import SheetRow, faithfulness_curves, sheet
@@ -202,6 +203,23 @@ def explain_command(options: ExplainOptions) -> None:
     if options.faithfulness:
         notes = [sentence(facts), _how_chosen(options, len(chosen.names))]
         _write_faithfulness(output, model, chosen, maps, numbers, options, notes, synthetic)
+    if options.sanity:
+        chosen = chosen if options.images else _from_run(folder, config, options, count=options.sanity_images)
+        _write_sanity(output, model, chosen, options, sentence(facts), synthetic)
+
+
+def _write_sanity(output: RunFolder, model, chosen: Chosen, options: ExplainOptions, note: str, synthetic: bool) -> None:
+    """sanity.{csv,md,png} and sanity_cascade.csv: do the maps depend on the weights, are they steady, are they simple?"""
+    images = check_images(model, chosen.images)
+    numbers = probabilities(model, images).argmax(axis=1)
+    methods = {name: partial(cam, name, layer=options.layer) for name in options.methods if name in CAMS}
+    log.info("sanity checks of %s on %d images", ", ".join(methods), len(images))
+    table = sanity.check(model, images, numbers, methods, options.seed)
+    cascade = table.attrs["cascade"]
+    output.write_table("sanity.csv", sanity.summary(table, options.seed))
+    output.write_table("sanity_cascade.csv", cascade.assign(image=[chosen.names[i] for i in cascade["image"]]))
+    output.write_text("sanity.md", sanity.text(table, note, synthetic))
+    save(sanity.cascade_figure(cascade, f"Mean of {len(images)} images", synthetic=synthetic), output.path / "sanity.png")
 
 
 def _where(model, options: ExplainOptions) -> str:

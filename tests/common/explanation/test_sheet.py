@@ -155,3 +155,11 @@ def test_missing_data_folder_and_wrong_layer(options, run, tmp_path):
         sheet.explain_command(replace(options, output=tmp_path, data_dir=run / "data", methods=("layercam",), faithfulness=False))
     finally:
         (run / "local.json").write_text(local)
+
+
+def test_sanity_checks_beside_the_sheet(options, tmp_path):
+    sheet.explain_command(replace(options, output=tmp_path, methods=("gradcam", "lime"), faithfulness=False, sanity=True, sanity_images=4))
+    table = pd.read_csv(tmp_path / "sanity.csv")
+    assert table["method"].tolist() == ["gradcam"] and table["images"].tolist() == [4]
+    assert "Synthetic data" in (tmp_path / "sanity.md").read_text() and (tmp_path / "sanity.png").is_file()
+    assert set(pd.read_csv(tmp_path / "sanity_cascade.csv")["randomised"]) >= {0.0, 1.0}
