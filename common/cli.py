@@ -138,9 +138,19 @@ class ReportOptions:
 
     run: Positional[Path]
     """Run folder."""
+    by: tuple[str, ...] = ()
+    """Also report the test metrics by these columns of the metadata, such as sex age localization; `ita` is the skin tone estimated from
+    the images. With --metadata and no column: the data set's usual ones."""
+    metadata: Path | None = None
+    """CSV with a column that names the image and the columns of --by; None: the data set's own."""
+    data_dir: Path | None = None
+    """Folder of the run's images, for --by; None: where they lay when it was trained."""
 
     def __post_init__(self) -> None:
         check_run(self.run)
+        check_path("metadata", self.metadata, "file")
+        check_path("data-dir", self.data_dir, "folder")
+        require(self.data_dir is None or bool(self.by or self.metadata), "--data-dir: has no effect here: expected --by or --metadata")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,11 @@ def report_command(options: Any) -> None:
     card = folder.read_json("model_card.json") if folder.has("model_card.json") else {}
     write_model_card(folder, **card)
     print(folder.path / "report.md")
+    by, metadata = getattr(options, "by", ()), getattr(options, "metadata", None)
+    if by or metadata:
+        from common.report.subgroups import write_subgroups
+
+        print(write_subgroups(folder, metadata, by, getattr(options, "data_dir", None)))
 
 
 def _with_own_control(folder: RunFolder, controls: Mapping[str, Path]) -> dict[str, Path]:

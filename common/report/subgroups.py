@@ -1,0 +1,138 @@
+"""`report RUN --by COLUMN…`: the run's test metrics in subgroups of a metadata table, beside each other in subgroups.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UsageError
+from common.metrics.classification import class_indices
+from common.metrics.outcome import GROUP, probabilities_of, read_predictions
+from common.metrics.skin_tone import tone, typology_angle
+from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
+from common.report.tables import markdown, number
+from common.runs.reading import RunFolder
+
+# The metadata that a data set brings along, below its folder, and the columns that may name an image in such a file.
+OWN_METADATA = {"ham10000": "HAM10000_metadata.csv", "isic2019": "ISIC_2019_Training_Metadata.csv", "odir5k": "full_df.csv"}
+OWN_COLUMNS = {"ham10000": ("sex", "age", "localization", "dx_type"), "odir5k": ("Patient Sex", "Patient Age")}
+IMAGE_COLUMNS = ("image", "image_id", "filename", "isic_id")
+ITA = "ita"
+
+
+def write_subgroups(run: Any, metadata: Path | None, by: Sequence[str], data_dir: Path | None = None, seed: int = 0) -> Path:
+    """Write subgroups.md, subgroups.csv and subgroup_gaps.csv into the run folder; returns subgroups.md.
+
+    metadata: CSV with a column that names the image (`image`, `image_id`, `filename` or `isic_id`; folders and suffixes do not matter);
+    None: the data set's own, in its folder. by: columns; () takes the usual ones of the data set; `ita` is estimated from the images.
+
+    Raises:
+        UsageError: no metadata, an unknown column, an image named twice or test images that are not named.
+    """
+    folder = RunFolder.of(run)
+    table, classes = read_predictions(folder)
+    dataset = str(folder.read_json("config.json").get("dataset"))
+    columns = tuple(by) or OWN_COLUMNS.get(dataset, ())
+    if not columns:
+        raise UsageError(f"--by: expected columns of the metadata ({dataset} has no usual ones)")
+    values = _read_columns(folder, dataset, table["image"], metadata, [name for name in columns if name != ITA], data_dir)
+    if ITA in columns:
+        values[ITA] = _tones(folder, table["image"], data_dir)
+    truth, probabilities = class_indices(table["label"], classes), probabilities_of(table, classes)
+    groups = table[GROUP].to_numpy() if GROUP in table else None
+    rows, gaps, text = [], [], []
+    for name in columns:
+        found, between = subgroup_metrics(truth, probabilities, parts_of(values[name]).to_numpy(), classes, groups, seed)
+        rows += [{"column": name, **row} for row in found]
+        gaps += [{"column": name, **row} for row in between]
+        text.append(_section(name, found, between))
+    folder.write_table("subgroups.csv", pd.DataFrame(rows))
+    gap_columns = ["column", "metric", "part", "other", "difference", "low", "high", "p", "p_holm"]
+    folder.write_table("subgroup_gaps.csv", pd.DataFrame(gaps, columns=gap_columns))
+    unit = "lesions or patients (the run's test groups)" if groups is not None else "test images"
+    note = (
+        f"Intervals: 95 % bootstrap over {unit}, drawn for all subgroups together. The p of a gap is corrected (Holm) over the gaps of its "
+        f"column. Subgroups of fewer than {SMALL} images are marked * and take part in no gap; a difference may come from what else "
+        "differs between subgroups (the mix of classes above all), so look at the sensitivities in subgroups.csv too."
+    )
+    return folder.write_text("subgroups.md", "\n\n".join(["# Subgroups of the test images", note, *text]) + "\n")
+
+
+def _read_columns(
+    folder: RunFolder, dataset: str, images: pd.Series, metadata: Path | None, columns: Sequence[str], data_dir: Path | None
+) -> dict[str, pd.Series]:
+    if not columns:
+        return {}
+    path = metadata
+    if path is None:
+        from common.explanation.sheet import data_dir_of
+
+        own = OWN_METADATA.get(dataset)
+        if own is None:
+            raise UsageError(f"--metadata: expected a CSV file ({dataset} brings no metadata along)")
+        path = data_dir_of(folder, data_dir) / own
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise UsageError(f"--metadata {path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UsageError(f"--metadata {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    key = next((name for name in IMAGE_COLUMNS if name in table), None)
+    if key is None:
+        raise UsageError(f"--metadata {path}: expected a column that names the image ({', '.join(IMAGE_COLUMNS)})")
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise UsageError(f"--by {missing[0]}: {path} has no such column; expected some of {', '.join(table.columns)}")
+    stems = table[key].map(lambda name: Path(name).stem)
+    wanted = images.map(lambda name: Path(name).stem)
+    twice = stems[stems.duplicated() & stems.isin(set(wanted))]
+    if len(twice) and not table.assign(_stem=stems).drop_duplicates(["_stem", *columns])["_stem"].is_unique:
+        raise UsageError(f"--metadata {path}: {twice.iloc[0]} stands there twice with different values")
+    known = table.assign(_stem=stems).drop_duplicates("_stem").set_index("_stem")
+    absent = wanted[~wanted.isin(known.index)]
+    if len(absent):
+        raise UsageError(f"--metadata {path}: has no row for the test image {absent.iloc[0]} ({len(absent)} of {len(wanted)} are missing)")
+    return {name: known.loc[wanted, name].reset_index(drop=True) for name in columns}
+
+
+def _tones(folder: RunFolder, images: pd.Series, data_dir: Path | None) -> pd.Series:
+    """Skin tone of each image, estimated outside the lesion mask where manifest.csv names one."""
+    from common.data.images import read_image, read_mask, resize
+    from common.explanation.sheet import data_dir_of
+
+    root = data_dir_of(folder, data_dir)
+    manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False).drop_duplicates("image").set_index("image")
+    masks = [name for name in manifest.columns if name.startswith("mask")]
+    found = []
+    for name in images:
+        pixels = resize(read_image(root / name), 128, "bilinear")
+        files = [manifest.loc[name, column] for column in masks if name in manifest.index and manifest.loc[name, column]]
+        drawn = [resize(read_mask(root / file).astype(np.uint8), 128, "nearest") > 0 for file in files]
+        found.append(tone(typology_angle(pixels, np.any(drawn, axis=0) if drawn else None)))
+    return pd.Series(found)
+
+
+def _section(name: str, rows: Sequence[dict[str, Any]], gaps: Sequence[dict[str, Any]]) -> str:
+    title = f"## {name}" + (" (skin tone estimated from the image, not a measurement of the person)" if name == ITA else "")
+    lines = [[row["part"] + ("*" if row["small"] else ""), row["n"], *(_cell(row, metric) for metric in METRICS)] for row in rows]
+    text = [title, markdown(("subgroup", "images", "accuracy", "balanced accuracy", "AUC"), lines)]
+    for metric in METRICS:
+        own = [gap for gap in gaps if gap["metric"] == metric]
+        if own:
+            gap = max(own, key=lambda each: each["difference"])
+            said = "shown" if gap["p_holm"] < 0.05 else "not shown"
+            text.append(
+                f"Largest gap in {metric.replace('_', ' ').replace('auc', 'AUC')}: {gap['part']} over {gap['other']} by "
+                f"{gap['difference']:.3f} [{gap['low']:.3f}, {gap['high']:.3f}], p {gap['p_holm']:.3g} (Holm): {said}."
+            )
+    return "\n\n".join(text)
+
+
+def _cell(row: dict[str, Any], metric: str) -> str:
+    if not np.isfinite(row[metric]):
+        return number(None)
+    return f"{row[metric]:.3f} [{row[metric + '_low']:.3f}, {row[metric + '_high']:.3f}]"
