@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from common.metrics.classification import Ranks, average_ranks, holm, mean_and_deviation
-from common.metrics.compare import Comparison, compare_runs, verdict
+from common.metrics.pair import Comparison, compare_runs, verdict
 from common.report.grid_tables import comparisons_frame
 from common.report.report import Printed, Row, comparison_table
 from common.report.tables import MISSING, markdown, number

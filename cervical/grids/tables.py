@@ -19,7 +19,7 @@ from cervical.paper import TABLE_NUMBERS, notebook, previous_works, printed_accu
 from common.backbones import BACKBONES
 from common.data.manifest import Dataset
 from common.errors import UsageError
-from common.metrics.compare import compare_costs
+from common.metrics.pair import compare_costs
 from common.report import plots
 from common.report.grid_tables import (
     Compared,

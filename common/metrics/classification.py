@@ -26,11 +26,13 @@ from common.metrics.statistics import (
 )
 
 __all__ = [
-    "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_ranks", "bootstrap_interval", "calibration_bins",
-    "class_scores", "classification_metrics", "confusion", "confusions_by_group", "continuous_dice", "expected_calibration_error",
-    "expected_cost", "holm", "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation", "one_vs_rest", "paired_bootstrap",
-    "resampled_confusions", "wilson_interval",
+    "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_precision", "average_ranks", "bootstrap_interval",
+    "calibration_bins", "class_scores", "classification_metrics", "confusion", "confusions_by_group", "continuous_dice",
+    "expected_calibration_error", "expected_cost", "holm", "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation",
+    "minimum_cost_decision", "one_vs_rest", "paired_bootstrap", "resampled_confusions", "wilson_interval",
 ]  # fmt: skip
+
+SCORES = ("precision", "recall", "f1")
 
 
 def class_indices(values: Sequence | np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -97,6 +99,19 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
     return float((ranks[positive].sum() - first * (first + 1) / 2) / (first * second))
 
 
+def average_precision(positive: np.ndarray, scores: np.ndarray) -> float | None:
+    """Σ (R_n − R_(n−1)) · P_n over the thresholds, without interpolation, as scikit-learn's. None without a positive."""
+    positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if not positive.any():
+        return None
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order])
+    # Images of one score pass a threshold together.
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    recall, precision = hits[last] / hits[-1], hits[last] / (last + 1)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
 def one_vs_rest(labels: Sequence, predicted: Sequence, probabilities: np.ndarray | None, classes: Sequence[str]) -> dict[str, dict]:
     """Per class, that class against all others: accuracy, specificity, sensitivity, F1 and AUC (feedback thesis, tables 3.1 and 4.1).
 
@@ -124,14 +139,31 @@ def expected_cost(labels: Sequence[int], predictions: Sequence[int], cost_matrix
 
     labels, predictions: `(n,)` class numbers; cost_matrix: `(K, K)` finite. Raises ValueError for anything else.
     """
-    costs = np.asarray(cost_matrix, dtype=np.float64)
-    if costs.ndim != 2 or costs.shape[0] != costs.shape[1] or not np.isfinite(costs).all():
-        raise ValueError(f"expected a finite square cost matrix, got shape {costs.shape}")
+    costs = cost_values(cost_matrix)
     names = [str(index) for index in range(len(costs))]
     truth, called = class_indices(labels, names), class_indices(predictions, names)
     if truth.shape != called.shape or not truth.size:
         raise ValueError(f"expected as many predictions as labels, at least one, got {truth.shape} and {called.shape}")
     return float(costs[truth, called].mean())
+
+
+def minimum_cost_decision(probabilities: np.ndarray, cost_matrix: np.ndarray) -> np.ndarray:
+    """`(n,)` int64: the class whose expected cost Σ_k p(k) · cost_matrix[k, decision] is smallest, the first of equals (Elkan 2001, eq. 1).
+
+    probabilities: `(n, K)`; cost_matrix: `(K, K)` finite, rows the truth, columns the decision. Raises ValueError for other shapes.
+    """
+    costs, rows = cost_values(cost_matrix), np.asarray(probabilities, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] != len(costs) or not np.isfinite(rows).all():
+        raise ValueError(f"expected finite probabilities (n, {len(costs)}), got shape {rows.shape}")
+    return np.argmin(rows @ costs, axis=1)
+
+
+def cost_values(cost_matrix: np.ndarray) -> np.ndarray:
+    """`(K, K)` float64; ValueError unless it is square and finite."""
+    costs = np.asarray(cost_matrix, dtype=np.float64)
+    if costs.ndim != 2 or costs.shape[0] != costs.shape[1] or not np.isfinite(costs).all():
+        raise ValueError(f"expected a finite square cost matrix, got shape {costs.shape}")
+    return costs
 
 
 def classification_metrics(
@@ -193,11 +225,15 @@ def classification_metrics(
         probabilities = np.asarray(probabilities, dtype=np.float64)
         if probabilities.shape != (truth.size, count):
             raise ValueError(f"expected probabilities of shape {(truth.size, count)}, got {probabilities.shape}")
-        areas = {name: auc(truth == index, probabilities[:, index]) for index, name in enumerate(classes)}
-        known = [value for value in areas.values() if value is not None]
+        areas = [
+            {name: area(truth == index, probabilities[:, index]) for index, name in enumerate(classes)} for area in (auc, average_precision)
+        ]
         bins = calibration_bins(truth == called, probabilities[np.arange(truth.size), called])
         result |= {
-            "auc": {"macro": float(np.mean(known)) if known else None, "per_class": areas},
+            **{
+                name: {"macro": _mean_known(each), "per_class": each}
+                for name, each in zip(("auc", "average_precision"), areas, strict=True)
+            },
             "ece": expected_calibration_error(bins),
             "calibration": bins,
         }
@@ -205,16 +241,35 @@ def classification_metrics(
 
 
 def averages(matrix: np.ndarray) -> dict:
-    """Accuracy, macro and weighted scores from `(…, K, K)`: floats for one matrix, arrays for many."""
+    """Accuracy, balanced accuracy (mean recall of the classes in the truth), the geometric mean of these recalls, Matthews' correlation,
+    macro and weighted scores from `(…, K, K)`: floats for one matrix, arrays for many.
+    """
     scores, support = class_scores(matrix), matrix.sum(axis=-1)
     total = support.sum(axis=-1)
     # A class that is predicted without being there costs its whole score, as in scikit-learn and in the LMF study's selection.
     present = support + matrix.sum(axis=-2) > 0
-    result = {"accuracy": np.trace(matrix, axis1=-2, axis2=-1) / total}
+    there, hits = support > 0, np.trace(matrix, axis1=-2, axis2=-1)
+    result = {
+        "accuracy": hits / total,
+        "balanced_accuracy": (scores["recall"] * there).sum(axis=-1) / there.sum(axis=-1),
+        "geometric_mean": np.where(there, scores["recall"], 1.0).prod(axis=-1) ** (1 / there.sum(axis=-1)),
+        "mcc": _correlation(hits, support.astype(np.float64), matrix.sum(axis=-2).astype(np.float64), total),
+    }
     for name, values in scores.items():
         result[f"macro_{name}"] = (values * present).sum(axis=-1) / present.sum(axis=-1)
         result[f"weighted_{name}"] = (values * support).sum(axis=-1) / total
     return {name: float(value) if matrix.ndim == 2 else value for name, value in result.items()}
+
+
+def _correlation(hits: np.ndarray, support: np.ndarray, called: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Matthews' correlation of K classes (Gorodkin 2004, eq. 8 as in scikit-learn); 0 where truth or predictions are all of one class."""
+    squares = (total**2 - (called**2).sum(axis=-1)) * (total**2 - (support**2).sum(axis=-1))
+    return np.where(squares > 0, (hits * total - (support * called).sum(axis=-1)) / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
+
+
+def _mean_known(values: dict[str, float | None]) -> float | None:
+    known = [value for value in values.values() if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _intervals(matrix: np.ndarray, by_group: np.ndarray | None, seed: int, resamples: int) -> dict:

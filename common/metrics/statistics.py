@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 RESAMPLES = 2000
+EXACT_ORDERS = 2_000_000
 
 
 class Difference(NamedTuple):
@@ -32,12 +34,21 @@ class McNemar(NamedTuple):
 
 
 class Ranks(NamedTuple):
-    """`ranks` `(methods,)`, 1 is best; two methods differ when their ranks are further apart than `critical_difference`."""
+    """`ranks` `(methods,)`, 1 is best; two methods differ when their ranks are further apart than `critical_difference`.
+
+    exact: whether `p_value` is Friedman's exact one. claimable: whether so many blocks could show any difference of ranks at all.
+    """
 
     ranks: np.ndarray
     friedman: float
     p_value: float
     critical_difference: float
+    exact: bool = False
+
+    @property
+    def claimable(self) -> bool:
+        # Ranks of k methods are at most k - 1 apart.
+        return self.critical_difference < len(self.ranks) - 1
 
 
 def resample_indices(n: int, resamples: int, seed: int) -> np.ndarray:
@@ -164,7 +175,8 @@ def average_ranks(scores: np.ndarray, higher_is_better: bool = True, alpha: floa
     """Average ranks of methods over data sets, Friedman's test and Nemenyi's critical difference (Demšar 2006, section 3.2.2).
 
     scores: `(data sets, methods)`, at least two of each; ties share the mean rank. CD = q_α · sqrt(k(k+1) / 6N), q_α = the studentised
-    range's quantile (k groups, infinite degrees of freedom) over √2. Friedman's χ² is corrected for ties.
+    range's quantile (k groups, infinite degrees of freedom) over √2. Friedman's χ² is corrected for ties; its p is exact, over all orders
+    of the ranks within the data sets, where these are at most `EXACT_ORDERS`, and otherwise that of χ².
     """
     from scipy import stats
 
@@ -177,7 +189,20 @@ def average_ranks(scores: np.ndarray, higher_is_better: bool = True, alpha: floa
     spread = np.sum((table - (k + 1) / 2) ** 2) / (n * (k - 1))
     friedman = n * np.sum((ranks - (k + 1) / 2) ** 2) / spread if spread else 0.0
     q = stats.studentized_range.ppf(1 - alpha, k, np.inf) / math.sqrt(2)
-    return Ranks(ranks, float(friedman), float(stats.chi2.sf(friedman, k - 1)), float(q * math.sqrt(k * (k + 1) / (6 * n))))
+    exact = math.factorial(k) ** (n - 1) <= EXACT_ORDERS
+    p = _friedman_p(table) if exact else float(stats.chi2.sf(friedman, k - 1))
+    return Ranks(ranks, float(friedman), p, float(q * math.sqrt(k * (k + 1) / (6 * n))), exact)
+
+
+def _friedman_p(table: np.ndarray) -> float:
+    """Exact p of Friedman's test: the share of all orders of each row's ranks `(data sets, methods)` whose rank sums are as uneven."""
+    # The first row may stay: only the rows' orders against each other count.
+    sums = table[:1]
+    for row in table[1:]:
+        sums = (sums[:, None, :] + np.array(list(permutations(row)))[None]).reshape(-1, table.shape[1])
+    mean = table.sum(axis=0).mean()
+    uneven = ((sums - mean) ** 2).sum(axis=1)
+    return float((uneven >= ((table.sum(axis=0) - mean) ** 2).sum() - 1e-9).mean())
 
 
 def ranks_with_ties(values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from common.errors import UsageError
 from common.metrics.classification import class_indices, class_scores, confusions_by_group
-from common.metrics.compare import Comparison, compare_runs, verdict
 from common.metrics.outcome import GROUP, read_predictions
+from common.metrics.pair import Comparison, compare_runs, verdict
 from common.metrics.statistics import (
     RESAMPLES,
     Difference,

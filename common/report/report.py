@@ -14,8 +14,8 @@ import pandas as pd
 
 from common.durations import duration
 from common.errors import UsageError
-from common.metrics.compare import Comparison, compare_runs
 from common.metrics.outcome import remake_metrics
+from common.metrics.pair import Comparison, compare_runs
 from common.report.card import write_model_card
 from common.report.tables import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs.reading import RunFolder

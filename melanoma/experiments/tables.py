@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from common.metrics.classification import bootstrap_interval, mean_and_deviation, paired_bootstrap
-from common.metrics.compare import verdict
 from common.metrics.outcome import read_predictions
+from common.metrics.pair import verdict
 from common.report.grid_tables import write_tables
 from common.report.plots import save
 from common.report.tables import Printed, Row
