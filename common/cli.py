@@ -17,7 +17,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -35,6 +35,7 @@ from common.settings import (
     check_group_pattern,
     check_path,
     check_range,
+    check_run,
     require,
 )
 from common.startup import without_startup_lines
@@ -176,13 +177,6 @@ class PredictOptions:
         check_range("batch-size", self.batch_size, 1)
 
 
-def check_run(run: Path, *files: str) -> None:
-    """`run` must be a run folder (it holds config.json) with the files named."""
-    require(run.is_dir(), f"{run}: no such run folder")
-    for name in ("config.json", *files):
-        require((run / name).is_file(), f"{run}: not a finished run folder ({name} is missing)")
-
-
 # What the system says of a file or folder that cannot be used for what it is meant for; anything else is a bug of ours.
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
@@ -205,19 +199,36 @@ def _main(study: str, commands: Mapping[str, Command | str], arguments: Sequence
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview(program, commands))
         return 0 if arguments else 2
-    name, rest = arguments[0], arguments[1:]
-    try:
+
+    def act() -> None:
+        name, rest = arguments[0], arguments[1:]
         if name not in commands:
             raise UsageError(f"{program}: unknown command '{name}'; expected one of {', '.join(commands)}")
         command = _command(commands[name])
         options = parse(command, rest, f"{program} {name}")
-        if options is None:
-            return 0
-        prepare_environment()
-        module, function = command.target.split(":")
-        with without_startup_lines():
-            target = getattr(importlib.import_module(module), function)
-        target(options)
+        if options is not None:
+            _execute(command, options)
+
+    return _guarded(act)
+
+
+def run(command: Command, options: Any) -> int:
+    """Carry a command out with these settings and return the exit code, as `main` does."""
+    return _guarded(lambda: _execute(command, options))
+
+
+def _execute(command: Command, options: Any) -> None:
+    prepare_environment()
+    module, function = command.target.split(":")
+    with without_startup_lines():
+        target = getattr(importlib.import_module(module), function)
+    target(options)
+
+
+def _guarded(action: Callable[[], None]) -> int:
+    """The exit code of what `action` does; what is the user's to mend is one line on stderr."""
+    try:
+        action()
     except UsageError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

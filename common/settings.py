@@ -188,6 +188,13 @@ def check_run_dir(run_dir: Path | None) -> None:
     require(os.access(parent, os.W_OK), f"--run-dir {run_dir}: {parent} cannot be written; choose another folder")
 
 
+def check_run(run: Path, *files: str) -> None:
+    """`run` must be a run folder (it holds config.json) with the files named."""
+    require(run.is_dir(), f"{run}: no such run folder")
+    for name in ("config.json", *files):
+        require((run / name).is_file(), f"{run}: not a finished run folder ({name} is missing)")
+
+
 def check_group_pattern(pattern: str | None) -> None:
     """`pattern` must be a regular expression with one group in parentheses."""
     if pattern is None:

@@ -20,10 +20,10 @@ from common.explanation.graph import describe_map, map_facts
 from common.explanation.options import ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
 from common.explanation.provenance import provenance, sentence
-from common.metrics.outcome import read_predictions
 from common.report.plots import save
 from common.report.predict import image_files, load_model
 from common.runs.files import atomic
+from common.runs.outcome import read_predictions
 from common.runs.reading import RunFolder
 
 log = logging.getLogger(__name__)

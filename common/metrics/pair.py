@@ -8,8 +8,8 @@ import pandas as pd
 
 from common.errors import UsageError
 from common.metrics.classification import averages, class_indices, confusions_by_group, macro_f1, resampled_confusions
-from common.metrics.outcome import common_groups, read_predictions
 from common.metrics.statistics import RESAMPLES, Difference, McNemar, group_numbers, mcnemar, paired_bootstrap, percentile_interval
+from common.runs.outcome import common_groups, read_predictions
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from common.errors import UsageError
 from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error, fit_temperature
 from common.metrics.classification import class_indices
 from common.metrics.conformal import ConformalSets, Score, covered, smallest_calibration
-from common.metrics.outcome import GROUP, probabilities_of, read_predictions
 from common.metrics.selective import aurc, excess_aurc, risk_coverage
 from common.metrics.statistics import bootstrap_interval
 from common.report.plots import panels, save, styled
 from common.report.predict import predict_images
 from common.report.tables import interval_text, markdown, number
+from common.runs.outcome import GROUP, probabilities_of, read_predictions
 from common.runs.reading import RunFolder
 
 log = logging.getLogger(__name__)

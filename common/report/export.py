@@ -18,8 +18,8 @@ from common.commands.export import ExportOptions
 from common.data.images import read_image, resize
 from common.errors import UsageError
 from common.explanation.gradcam import grad_cam, split_model
-from common.metrics.outcome import read_predictions
 from common.report.predict import load_model
+from common.runs.outcome import read_predictions
 from common.runs.reading import RunFolder
 
 log = logging.getLogger(__name__)

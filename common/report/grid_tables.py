@@ -9,7 +9,6 @@ import pandas as pd
 
 from common.errors import UsageError
 from common.metrics.classification import class_indices, class_scores, confusions_by_group
-from common.metrics.outcome import GROUP, read_predictions
 from common.metrics.pair import Comparison, compare_runs, verdict
 from common.metrics.statistics import (
     RESAMPLES,
@@ -22,6 +21,7 @@ from common.metrics.statistics import (
 from common.report.report import find_metric
 from common.report.tables import MISSING, Printed, Row, comparison_table, markdown, number
 from common.runs.grid import GridCell
+from common.runs.outcome import GROUP, read_predictions
 from common.runs.reading import RunFolder
 
 Key = tuple[Any, ...]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from common.data.images import is_image, read_image, resize
 from common.errors import UsageError
-from common.metrics.outcome import DECIMALS, PREFIX
 from common.runs.files import atomic
+from common.runs.outcome import DECIMALS, PREFIX
 from common.runs.reading import RunFolder
 from common.startup import without_startup_lines
 

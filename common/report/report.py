@@ -14,13 +14,13 @@ import pandas as pd
 
 from common.durations import duration
 from common.errors import UsageError
-from common.metrics.outcome import remake_metrics
 from common.metrics.pair import Comparison, compare_runs
 from common.report.card import write_model_card
 from common.report.tables import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
-from common.runs.reading import RunFolder
+from common.runs.outcome import remake_metrics
+from common.runs.reading import RunFolder, find_metric
 
-__all__ = ["Printed", "Row", "comparison_table", "report_command", "write_model_card", "write_report"]
+__all__ = ["Printed", "Row", "comparison_table", "find_metric", "report_command", "write_model_card", "write_report"]
 
 SYNTHETIC = (
     "> **Synthetic data.** These images were drawn by a program. The run shows that the procedure works from end to end; "
@@ -101,20 +101,6 @@ def _readable(name: str) -> str:
         return f"{_readable(score)} of {owner}"
     words = name.replace("_", " ")
     return "F1" if words == "f1" else words.replace(" f1", " F1").replace("auc", "AUC").replace("ece", "ECE")
-
-
-def find_metric(metrics: Mapping[str, Any], name: str) -> tuple[bool, float | None, list[float] | None]:
-    """Whether a metric exists, its value and its interval. Dots lead into nested dicts; a key with a dot in it is found as well."""
-    if name in metrics and not isinstance(metrics[name], Mapping):
-        interval = (metrics.get("intervals") or {}).get(name) or metrics.get(f"{name}_interval")
-        return True, metrics[name], interval
-    for split in (index for index, letter in enumerate(name) if letter == "."):
-        inner = metrics.get(name[:split])
-        if isinstance(inner, Mapping):
-            found = find_metric(inner, name[split + 1 :])
-            if found[0]:
-                return found
-    return False, None, None
 
 
 def report_command(options: Any) -> None:

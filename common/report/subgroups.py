@@ -11,10 +11,10 @@ import pandas as pd
 
 from common.errors import UsageError
 from common.metrics.classification import class_indices
-from common.metrics.outcome import GROUP, probabilities_of, read_predictions
 from common.metrics.skin_tone import tone, typology_angle
 from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
 from common.report.tables import markdown, number
+from common.runs.outcome import GROUP, probabilities_of, read_predictions
 from common.runs.reading import RunFolder
 
 # The metadata that a data set brings along, below its folder, and the columns that may name an image in such a file.

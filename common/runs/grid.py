@@ -1,16 +1,18 @@
-"""A grid of experiments: run what is missing, one process at a time, and collect what is there.
+"""A grid of experiments: run what is missing, each cell in a process of its own, and collect what is there.
 
-Each cell is one command line of a study, run in a process of its own (a crash or the memory of one cannot harm the next) and known by its
-run folder. The same call again goes on where the last one stopped: finished cells are skipped, a half-finished one resumes.
+A crash or the memory of one cell cannot harm the next. The same call again goes on where the last one stopped: finished cells are skipped,
+a half-finished one resumes; a cell that is finished with other settings, or for other data, is a failure that says so.
 """
 
 import json
 import logging
 import math
+import pickle
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,35 +21,73 @@ import pandas as pd
 
 from common.durations import duration
 from common.errors import UsageError
-from common.report.report import find_metric
+from common.runs.files import read_json
+from common.runs.finished import differences
 from common.runs.folder import is_finished
+from common.runs.reading import find_metric
+from common.settings import Settings, recipe
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class GridCell:
-    """`python -m <study> <experiment> <arguments…> --run-dir <run_dir>`, with what tells it from the other cells.
+    """One run of a command with these settings.
 
-    labels: such as {"backbone": "vgg16", "loss": "npairs", "seed": 0}; they become columns of `collect` and the cell's name.
+    Attributes:
+        study: package name.
+        experiment: command name.
+        settings: the command's settings; `run_dir` in them is replaced by the cell's. (A tuple of words for the command line until every
+            study has settings objects.)
+        run_dir: the cell's run folder.
+        labels: such as {"backbone": "vgg16", "loss": "npairs", "seed": 0}; columns of `collect`, and the cell's name.
+        fingerprint: of today's data, where the grid knows it; a cell finished for other data is then a failure.
     """
 
     study: str
     experiment: str
-    arguments: tuple[str, ...]
+    settings: Any
     run_dir: Path
     labels: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def name(self) -> str:
         return " ".join([self.study, self.experiment, *(f"{key}={value}" for key, value in self.labels.items())])
 
     @property
+    def arguments(self) -> tuple[str, ...]:
+        """The words, of a cell that has no settings object yet."""
+        return self.settings if isinstance(self.settings, tuple) else ()
+
+    @property
     def finished(self) -> bool:
         return is_finished(self.run_dir)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", self.study, self.experiment, *map(str, self.arguments), "--run-dir", str(self.run_dir)]
+        if isinstance(self.settings, tuple):
+            return [sys.executable, "-m", self.study, self.experiment, *map(str, self.settings), "--run-dir", str(self.run_dir)]
+        return [sys.executable, "-m", "common.runs.cell"]
+
+    def stdin(self) -> bytes:
+        """What the cell's process reads."""
+        if isinstance(self.settings, tuple):
+            return b""
+        return pickle.dumps((self.study, self.experiment, replace(self.settings, run_dir=self.run_dir)))
+
+    def conflict(self) -> str:
+        """Why the finished run in the cell's folder is not this cell's; "" where it is."""
+        config = read_json(self.run_dir / "config.json") if (self.run_dir / "config.json").is_file() else {}
+        if self.fingerprint and config.get("data_fingerprint") != self.fingerprint:
+            return f"{self.run_dir}: finished for other data; choose another folder, or remove this one"
+        if not isinstance(self.settings, Settings):
+            return ""
+        # What the command adds to the recipe when it has seen the data is not known here.
+        wanted = {**recipe(self.settings), "seed": getattr(self.settings, "seed", None)}
+        there = {key: value for key, value in config.get("settings", {}).items() if key in wanted}
+        differ = differences([there, wanted])
+        said = "; ".join(f"{key} was {old}, now {new}" for key, (old, new) in list(differ.items())[:3])
+        return f"{self.run_dir}: finished with other settings ({said}); choose another folder" if differ else ""
 
     def control(self, **labels: Any) -> "GridCell":
         """The control run inside this cell's folder, as a cell to collect (it is run by its method, never on its own)."""
@@ -81,8 +121,8 @@ class GridOutcome:
         raise SystemExit(1)
 
 
-def run_grid(cells: Sequence[GridCell]) -> GridOutcome:
-    """Run every cell that is not finished, in order, each in its own process; a failed one does not stop the others.
+def run_grid(cells: Sequence[GridCell], parallel: int = 1) -> GridOutcome:
+    """Run every cell that is not finished, `parallel` at a time, each in its own process; a failed one does not stop the others.
 
     The cells' own progress goes to stdout as it comes; before each one stands a line with its number, the time gone and the time left,
     estimated from the cells run so far. Raises ValueError when two cells share a run folder.
@@ -90,23 +130,42 @@ def run_grid(cells: Sequence[GridCell]) -> GridOutcome:
     if len({cell.run_dir.resolve() for cell in cells}) != len(cells):
         raise ValueError("two cells of the grid share a run folder")
     missing = [cell for cell in cells if not cell.finished]
-    log.info("%d of %d cells finished already, %d to run", len(cells) - len(missing), len(cells), len(missing))
-    failed: list[tuple[GridCell, int, str]] = []
-    began = time.monotonic()
-    for index, cell in enumerate(missing):
-        log.info("[%d/%d] %s%s", len(cells) - len(missing) + index + 1, len(cells), cell.name, _clock(began, index, len(missing)))
-        ended = subprocess.run(cell.command(), stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-        if ended.returncode or not cell.finished:
-            lines = ended.stderr.strip().splitlines()
-            if ended.returncode not in (0, 2):
-                sys.stderr.write(ended.stderr)
-            reason = lines[-1] if lines else "it ended without finishing its run"
-            failed.append((cell, ended.returncode or 1, reason))
-            log.info("failed, going on: %s", reason)
-    outcome = GridOutcome(len(cells), len(cells) - len(missing), len(missing) - len(failed), tuple(failed))
+    failed = [(cell, 2, reason) for cell in cells if cell.finished and (reason := cell.conflict())]
+    already = len(cells) - len(missing) - len(failed)
+    log.info("%d of %d cells finished already, %d to run", already, len(cells), len(missing))
+    began, done = time.monotonic(), 0
+
+    def one(place: int, cell: GridCell) -> tuple[int, str]:
+        nonlocal done
+        log.info("[%d/%d] %s%s", already + place + 1, len(cells), cell.name, _clock(began, done, len(missing)))
+        ended = run_cell(cell)
+        done += 1
+        return ended
+
+    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+        started = {pool.submit(one, place, cell): cell for place, cell in enumerate(missing)}
+        for each in as_completed(started):
+            code, reason = each.result()
+            if code:
+                failed.append((started[each], code, reason))
+                log.info("failed, going on: %s", reason)
+    ran = len(missing) - sum(cell in missing for cell, _, _ in failed)
+    outcome = GridOutcome(len(cells), already, ran, tuple(failed))
     spent = duration(time.monotonic() - began)
     log.info("grid: %d finished before, %d now, %d failed, %s", outcome.already, outcome.ran, len(failed), spent)
     return outcome
+
+
+def run_cell(cell: GridCell) -> tuple[int, str]:
+    """Run one cell in a process of its own: (0, "") when it finished, else (exit code, last line of its stderr)."""
+    ended = subprocess.run(cell.command(), input=cell.stdin(), stderr=subprocess.PIPE, check=False)
+    if not ended.returncode and cell.finished:
+        return 0, ""
+    said = ended.stderr.decode(errors="replace")
+    if ended.returncode not in (0, 2):
+        sys.stderr.write(said)
+    lines = said.strip().splitlines()
+    return ended.returncode or 1, lines[-1] if lines else "it ended without finishing its run"
 
 
 def collect(cells: Sequence[GridCell], metrics: Sequence[str] = ("accuracy", "macro_f1")) -> pd.DataFrame:

@@ -1,15 +1,16 @@
 """A run folder as the evaluation sees it: files that are read, and files that are written whole (temporary name, then rename)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from common.cli import check_run
 from common.errors import UsageError
 from common.runs.files import atomic, write_json
+from common.settings import check_run
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,17 @@ class RunFolder:
         with atomic(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return self.path / name
+
+
+def find_metric(metrics: Mapping[str, Any], name: str) -> tuple[bool, float | None, list[float] | None]:
+    """Whether a metric exists, its value and its interval. Dots lead into nested dicts; a key with a dot in it is found as well."""
+    if name in metrics and not isinstance(metrics[name], Mapping):
+        interval = (metrics.get("intervals") or {}).get(name) or metrics.get(f"{name}_interval")
+        return True, metrics[name], interval
+    for split in (index for index, letter in enumerate(name) if letter == "."):
+        inner = metrics.get(name[:split])
+        if isinstance(inner, Mapping):
+            found = find_metric(inner, name[split + 1 :])
+            if found[0]:
+                return found
+    return False, None, None

@@ -87,4 +87,4 @@ def arguments_of(options: SimulateOptions, chosen: Mapping[str, Any]) -> tuple[s
 
 def _without_paths(cells: Sequence[GridCell]) -> list[GridCell]:
     """The cells with folders shortened to their names, so that a moved data set is still the same grid."""
-    return [replace(cell, arguments=tuple(Path(word).name if "/" in word else word for word in cell.arguments)) for cell in cells]
+    return [replace(cell, settings=tuple(Path(word).name if "/" in word else word for word in cell.arguments)) for cell in cells]

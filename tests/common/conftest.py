@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.metrics.outcome import write_metrics, write_predictions
+from common.runs.outcome import write_metrics, write_predictions
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Parabasal")
 

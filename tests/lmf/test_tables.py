@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from common.metrics.classification import holm
-from common.metrics.outcome import write_metrics, write_predictions
 from common.runs.grid import GridCell, collect
+from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder
 from lmf import figures, grids, tables
 from lmf.options import SweepOptions

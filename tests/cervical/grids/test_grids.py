@@ -21,8 +21,8 @@ from cervical.grids.tables import class_table, method_rows, run_tables, table_ce
 from common.data.manifest import Dataset, class_names
 from common.data.sample import ensure_sample
 from common.metrics.classification import holm
-from common.metrics.outcome import write_metrics, write_predictions
 from common.runs.grid import GridCell
+from common.runs.outcome import write_metrics, write_predictions
 
 TINY = {"limit": 50, "image_size": 32}
 

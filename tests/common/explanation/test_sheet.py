@@ -11,7 +11,7 @@ from PIL import Image
 from common.errors import UsageError
 from common.explanation import sheet
 from common.explanation.options import METHODS, ExplainOptions
-from common.metrics.outcome import write_predictions
+from common.runs.outcome import write_predictions
 from tests.common.explanation import nets
 
 CLASSES = ["a", "b", "c"]

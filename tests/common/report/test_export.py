@@ -12,9 +12,9 @@ from PIL import Image
 from common.commands.export import COMMAND, ExportOptions
 from common.errors import UsageError
 from common.explanation.cams import gradcam
-from common.metrics.outcome import write_predictions
 from common.report import export as exporting
 from common.report.export import export_command, run_exported
+from common.runs.outcome import write_predictions
 
 CLASSES = ("a", "b", "c")
 

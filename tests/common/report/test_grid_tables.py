@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from common.metrics.outcome import read_predictions
 from common.report.grid_tables import (
     compare_means,
     compare_methods,
@@ -19,6 +18,7 @@ from common.report.grid_tables import (
 )
 from common.report.tables import Printed
 from common.runs.grid import GridCell
+from common.runs.outcome import read_predictions
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,17 @@
+import importlib
 import logging
 import math
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from common.errors import UsageError
 from common.runs.grid import GridCell, GridOutcome, collect, run_grid
+from common.runs.reading import RunFolder
+
+ROOT = Path(__file__).resolve().parents[3]
 
 # A study of four lines: it notes that it ran, and finishes its run folder unless its argument says otherwise.
 STUDY = """
@@ -86,3 +93,64 @@ def test_collect_shows_holes_and_controls(tmp_path, make_run):
     assert frame["accuracy"][0] > frame["accuracy"][1] and math.isnan(frame["accuracy"][2])
     assert (frame["accuracy_low"] <= frame["accuracy"])[:2].all() and (frame["accuracy"] <= frame["accuracy_high"])[:2].all()
     assert 0 < frame["per_class.Parabasal.f1"][0] <= 1
+
+
+TYPED = """
+from dataclasses import dataclass
+from pathlib import Path
+from common.settings import Command, Settings
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
+    NOT_RECIPE = frozenset({"seed", "run_dir"})
+    loss: str = "x"
+    rate: float = 0.1
+    seed: int = 0
+    run_dir: Path | None = None
+
+def train(settings):
+    from common.errors import UsageError
+    from common.runs import Run
+    from common.settings import recipe
+    if settings.loss == "wrong": raise UsageError("--loss wrong: unknown")
+    run = Run.open("typed", "train", {**recipe(settings), "seed": settings.seed}, run_dir=settings.run_dir, fingerprint="abc")
+    run.finish()
+
+COMMAND = Command(TrainSettings, "typed.train:train", "Train.")
+"""
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch):
+    """`typed("a", loss="x")`: a cell that carries its settings object."""
+    (tmp_path / "typed").mkdir()
+    (tmp_path / "typed" / "__main__.py").write_text('COMMANDS = {"train": "typed.train"}\n')
+    (tmp_path / "typed" / "train.py").write_text(TYPED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("typed.train")
+
+    def make(name, fingerprint="", **values):
+        return GridCell("typed", "train", module.TrainSettings(**values), tmp_path / "runs" / name, {"loss": name}, fingerprint)
+
+    yield make
+    for name in ("typed", "typed.train"):
+        sys.modules.pop(name, None)
+
+
+def test_a_cell_gets_its_settings_object(typed):
+    cells = [typed("a", loss="x", rate=0.3, seed=4), typed("b", loss="wrong")]
+    outcome = run_grid(cells, parallel=2)
+    assert outcome.ran == 1 and outcome.exit_code == 2 and outcome.failed[0][2] == "--loss wrong: unknown"
+    settings = RunFolder(cells[0].run_dir).read_json("config.json")["settings"]
+    assert (settings["rate"], settings["seed"]) == (0.3, 4)
+    assert run_grid(cells[:1]) == GridOutcome(1, 1, 0)
+
+
+def test_a_cell_finished_with_other_settings_or_data_is_no_finished_cell(typed):
+    assert run_grid([typed("a", rate=0.3)]).exit_code == 0
+    other = run_grid([typed("a", rate=0.4)])
+    assert other.exit_code == 2 and "rate was 0.3, now 0.4" in other.failed[0][2]
+    assert "other data" in run_grid([typed("a", "def", rate=0.3)]).failed[0][2]
+    assert run_grid([typed("a", "abc", rate=0.3)]).exit_code == 0

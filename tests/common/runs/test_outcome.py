@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.metrics.outcome import (
+from common.runs.outcome import (
     add_groups,
     probabilities_of,
     read_predictions,

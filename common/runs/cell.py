@@ -1,0 +1,28 @@
+"""`python -m common.runs.cell`: one cell of a grid in a process of its own; study, command and settings come pickled on standard input.
+
+The settings object itself arrives, not words for a command line: nothing is parsed again, nothing is looked up by a file's name.
+"""
+
+import importlib
+import pickle
+import sys
+
+from common.cli import run
+from common.settings import Command
+
+
+def command_of(study: str, experiment: str) -> Command:
+    """The command `experiment` from the table of commands in the study's `__main__`."""
+    entry = importlib.import_module(f"{study}.__main__").COMMANDS[experiment]
+    return importlib.import_module(entry).COMMAND if isinstance(entry, str) else entry
+
+
+def main() -> int:
+    study, experiment, settings = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the grid that started this process)
+    # What a run folder notes as its command: the settings are beside it.
+    sys.argv = [study, experiment, *(["--run-dir", str(settings.run_dir)] if settings.run_dir else [])]
+    return run(command_of(study, experiment), settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

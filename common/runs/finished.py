@@ -1,0 +1,211 @@
+"""Finished runs of a study, found below a folder and sorted by recipe: what tables, figures and notebooks are made of.
+
+A run is a recipe and a seed. Two runs are seeds of one method if and only if study, command, recipe (config["settings"] without the seed;
+the backend is part of it) and data fingerprint are equal. Published tables (`common.report.tables`: runs.json with predictions.csv.gz and
+history.csv.gz beside it) give the same objects as run folders do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.errors import UsageError
+from common.runs.files import plain, read_json
+from common.runs.folder import is_finished
+from common.runs.outcome import GROUP, PREFIX, read_predictions
+from common.runs.reading import RunFolder
+
+log = logging.getLogger(__name__)
+
+PUBLISHED = "runs.json"
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """One finished run.
+
+    Attributes:
+        path: its folder, or the folder of the published table that holds it.
+        config: its config.json.
+        number: place in a published table; None for a run folder.
+    """
+
+    path: Path
+    config: Mapping[str, Any] = field(repr=False)
+    number: int | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> FoundRun:
+        """The run in the folder `path`, finished or not. UsageError when it is no run folder."""
+        return cls(Path(path), RunFolder.existing(path).read_json("config.json"))
+
+    @property
+    def study(self) -> str:
+        return self.config["study"]
+
+    @property
+    def experiment(self) -> str:
+        return self.config["experiment"]
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["settings"].get("seed") or 0)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.config.get("data_fingerprint", "")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decided the training but the seed."""
+        settings = {name: value for name, value in self.config["settings"].items() if name != "seed"}
+        return {"backend": self.config.get("backend"), **settings}
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hexadecimal digits, equal for seeds of one method on the same data."""
+        same = json.dumps([self.study, self.experiment, self.recipe, self.fingerprint], sort_keys=True)
+        return hashlib.sha256(same.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}-{self.digest[:6]}-seed{self.seed}"
+
+    def value(self, key: str) -> Any:
+        """A field of the recipe, dotted for nested ones ("encoder.epochs"), or `experiment`, `seed`; None where there is none."""
+        if key in ("experiment", "seed", "study", "fingerprint"):
+            return getattr(self, key)
+        return flat(self.recipe).get(key, self.recipe.get(key))
+
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json. UsageError when it is missing."""
+        return RunFolder(self.path).read_json("metrics.json") if self.number is None else dict(self._published["metrics"])
+
+    def predictions(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """The predictions table (image, label, predicted, perhaps group, prob_<class>) and the classes."""
+        if self.number is None:
+            return read_predictions(RunFolder(self.path))
+        table, classes = self._part("predictions.csv.gz"), tuple(map(str, self._published["classes"]))
+        columns = ["image", "label", "predicted", *([GROUP] if self._published["grouped"] else []), *(PREFIX + name for name in classes)]
+        return table[columns], classes
+
+    def history(self) -> pd.DataFrame:
+        """history.csv, empty where there is none."""
+        if self.number is not None:
+            return self._part("history.csv.gz").dropna(axis=1, how="all")
+        folder = RunFolder(self.path)
+        return folder.read_table("history.csv") if folder.has("history.csv") else pd.DataFrame()
+
+    def scores(self, name: str) -> pd.DataFrame | None:
+        """Scores per image (image, score, perhaps group) that a published table holds under this row's name; None in a run folder."""
+        if self.number is None:
+            return None
+        table = self._part("predictions.csv.gz")
+        table = table[table["row"] == name]
+        return table[["image", "score", *([GROUP] if table[GROUP].ne("").any() else [])]]
+
+    def table(self, name: str, **options: Any) -> pd.DataFrame:
+        """Another CSV of the run folder. UsageError when it is missing, as in a published table."""
+        if self.number is not None:
+            raise UsageError(f"{self.path}: a published table holds no {name}")
+        return RunFolder(self.path).read_table(name, **options)
+
+    @property
+    def _published(self) -> Mapping[str, Any]:
+        return read_json(self.path / PUBLISHED)["runs"][self.number]
+
+    def _part(self, name: str) -> pd.DataFrame:
+        text = dict.fromkeys(("image", "label", "predicted", "row", GROUP), str)
+        whole = pd.read_csv(self.path / name, dtype=text, keep_default_na=name != "predictions.csv.gz", na_values={"score": [""]})
+        return whole[whole["run"] == self.number].drop(columns="run").reset_index(drop=True)
+
+
+def finished_runs(
+    folder: Path, study: str, *, experiments: Sequence[str] | None = None, fingerprints: Mapping[str, str] | None = None
+) -> list[FoundRun]:
+    """Finished runs of `study` below `folder`, controls inside other runs and published tables too, sorted by path.
+
+    Args:
+        experiments: commands to take; None for all.
+        fingerprints: data set -> fingerprint of today's data; runs of other data are left out, and said.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found: list[FoundRun] = []
+    older = False
+    for path in sorted(Path(folder).rglob("config.json")):
+        config = read_json(path)
+        if config.get("study") == study and "settings" in config:
+            if is_finished(path.parent) and (path.parent / "metrics.json").is_file():
+                found.append(FoundRun(path.parent, config))
+            older |= not is_finished(path.parent) and not (path.parent / "local.json").exists()
+    for path in sorted(Path(folder).rglob(PUBLISHED)):
+        runs = read_json(path).get("runs", [])
+        found += [FoundRun(path.parent, run["config"], number) for number, run in enumerate(runs) if run["config"].get("study") == study]
+    found = [run for run in found if experiments is None or run.experiment in experiments]
+    if fingerprints is not None:
+        found = _of_these_data(found, fingerprints)
+    if not found:
+        hint = "; what is there was published in an older form" if older else ""
+        raise UsageError(f"{folder}: no finished run of {study}{f' {chr(47).join(experiments)}' if experiments else ''} below it{hint}")
+    return found
+
+
+def _of_these_data(runs: Iterable[FoundRun], fingerprints: Mapping[str, str]) -> list[FoundRun]:
+    kept = []
+    for run in runs:
+        today = fingerprints.get(str(run.value("dataset")))
+        if today is None or run.fingerprint == today:
+            kept.append(run)
+        else:
+            log.info("left out: %s is finished for other data (fingerprint %s, now %s)", run.path, run.fingerprint[:8], today[:8])
+    return kept
+
+
+def by_recipe(runs: Iterable[FoundRun]) -> dict[str, list[FoundRun]]:
+    """Digest -> the seeds of one method on the same data, sorted; the same seed in two folders counts once."""
+    groups: dict[str, dict[int, FoundRun]] = {}
+    for run in runs:
+        groups.setdefault(run.digest, {}).setdefault(run.seed, run)
+    return {digest: [seeds[seed] for seed in sorted(seeds)] for digest, seeds in groups.items()}
+
+
+def select(runs: Iterable[FoundRun], **wanted: Any) -> list[FoundRun]:
+    """Runs whose recipe has these values, as `select(runs, experiment="contrastive", **{"encoder.epochs": 30})`."""
+    return [run for run in runs if all(plain(run.value(key)) == plain(value) for key, value in wanted.items())]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
+def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """Fields (dotted) in which recipes differ, each with the values in the recipes' order; None where a recipe has no such field."""
+    rows = [flat(recipe) for recipe in recipes]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    values = {key: tuple(row.get(key) for row in rows) for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+
+def names_by_difference(groups: Mapping[str, Sequence[FoundRun]]) -> dict[str, str]:
+    """Digest -> command and what tells its recipe from the others, as "train, loss ce, image size 64"."""
+    differ = differences([{**runs[0].recipe, "data": runs[0].fingerprint[:8]} for runs in groups.values()])
+    names = {}
+    for place, (digest, runs) in enumerate(groups.items()):
+        parts = [f"{key.replace('_', ' ')} {values[place]}" for key, values in differ.items() if values[place] is not None]
+        names[digest] = ", ".join([runs[0].experiment, *parts])
+    return names
