@@ -17,7 +17,7 @@ import pandas as pd
 from common.explanation.prepared import check_images, class_numbers, probabilities
 from common.metrics.overlap import continuous_dice, jaccard_index
 from common.metrics.statistics import bootstrap_interval, paired_bootstrap
-from common.report.tables import markdown
+from common.report.markup import markdown
 
 STEPS = 20
 # RISE's blur: a Gaussian of 5 pixels cut to an 11 x 11 kernel, for images of 224 pixels.

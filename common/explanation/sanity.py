@@ -17,8 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.metrics.statistics import bootstrap_interval
+from common.report.markup import markdown
 from common.report.plots import panels, styled
-from common.report.tables import markdown
 
 # Places where the network is looked at while its layers lose their weights, the last of them all random; more only cost time.
 STAGES = 6

@@ -20,13 +20,12 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
-from common.metrics.draws import Block, Cell, classes_of, evaluate, measure_named, same_images
+from common.metrics.draws import Block, Cell, Key, classes_of, evaluate, measure_named, same_images
 from common.metrics.metric import Metric
 from common.metrics.statistics import Ranks, average_ranks, holm, percentile_interval
 
 DRAWS = 1000
 ALPHA = 0.05
-Key = tuple[str, str, int | None]
 Verdict = Literal["better", "worse", "not shown", "one seed"]
 
 
@@ -103,12 +102,14 @@ class Comparisons:
         rows: in the order asked for.
         left_out: a sentence for each pair or cell that could not be compared.
         scores: the metric of each (block, method, seed).
+        intervals: (block, method) -> 95 % interval over test groups of the mean over its seeds.
         training_variance: max(0, s² − w), None where no two seeds are; degrees: Σ (M − 1)(S − 1).
     """
 
     rows: tuple[Comparison, ...]
     left_out: tuple[str, ...]
     scores: Mapping[Key, float]
+    intervals: Mapping[tuple[str, str], tuple[float, float]]
     metric: Metric
     training_variance: float | None
     degrees: int
@@ -204,7 +205,15 @@ def compare_blocks(
     for index, value in zip(judged, holm([rows[index].p for index in judged]) if judged else (), strict=True):
         rows[index] = replace(rows[index], p_holm=float(value))
     scores = {(name, *cell): value for name, block in blocks.items() for cell, value in block.scores.items()}
-    return Comparisons(tuple(rows), tuple(left_out), scores, measure, variance, degrees)
+    intervals = {
+        (name, method): _interval(block, method) for name, block in blocks.items() for method in dict.fromkeys(m for m, _ in block.scores)
+    }
+    return Comparisons(tuple(rows), tuple(left_out), scores, intervals, measure, variance, degrees)
+
+
+def _interval(block: Block, method: str) -> tuple[float, float]:
+    drawn = np.mean([draws for (name, _), draws in block.draws.items() if name == method], axis=0)
+    return percentile_interval(drawn[np.isfinite(drawn)])
 
 
 def training_variance(blocks: Sequence[Block]) -> tuple[float | None, int]:

@@ -14,6 +14,7 @@ from common.metrics.metric import Metric, metric_named
 from common.metrics.statistics import group_counts
 
 PREFIX, GROUP, SCORE = "prob_", "group", "score"
+Key = tuple[str, str, int | None]  # block, method and seed
 Cell = tuple[str, int | None]  # method and seed; seed None: no training noise
 
 

@@ -18,9 +18,9 @@ from common.metrics.classification import class_indices
 from common.metrics.conformal import ConformalSets, Score, covered, smallest_calibration
 from common.metrics.selective import aurc, excess_aurc, risk_coverage
 from common.metrics.statistics import bootstrap_interval
+from common.report.markup import interval_text, markdown, number
 from common.report.plots import panels, save, styled
 from common.report.predict import predict_images
-from common.report.tables import interval_text, markdown, number
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
 from common.runs.reading import RunFolder
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.report.tables import interval_text, markdown, number
+from common.report.markup import interval_text, markdown, number
 from common.runs.reading import RunFolder
 
 RESEARCH_ONLY = (

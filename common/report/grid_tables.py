@@ -18,8 +18,8 @@ from common.metrics.statistics import (
     mean_and_deviation,
     percentile_interval,
 )
+from common.report.markup import MISSING, Printed, Row, comparison_table, markdown, number
 from common.report.report import find_metric
-from common.report.tables import MISSING, Printed, Row, comparison_table, markdown, number
 from common.runs.grid import GridCell
 from common.runs.outcome import GROUP, read_predictions
 from common.runs.reading import RunFolder

@@ -16,7 +16,7 @@ from common.durations import duration
 from common.errors import UsageError
 from common.metrics.pair import Comparison, compare_runs
 from common.report.card import write_model_card
-from common.report.tables import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs.outcome import remake_metrics
 from common.runs.reading import RunFolder, find_metric
 

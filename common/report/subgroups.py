@@ -13,7 +13,7 @@ from common.errors import UsageError
 from common.metrics.classification import class_indices
 from common.metrics.skin_tone import tone, typology_angle
 from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
-from common.report.tables import markdown, number
+from common.report.markup import markdown, number
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
 from common.runs.reading import RunFolder
 

@@ -1,88 +1,328 @@
-"""Markdown tables, and the row that every result table is made of: ours, printed, difference, interval."""
+"""A study's table: rows of finished runs beside printed numbers, every two methods compared, and all of it as six small files.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+A study's `tables.py` says which runs stand in which row (`TableRow`) and what is printed there; all else is the same for every table.
+Rows of one block (a data set, or a data set with one network) are compared with each other.
+"""
 
-MISSING = "–"
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.errors import UsageError
+from common.metrics.compare import Comparisons, compare
+from common.metrics.draws import Key
+from common.metrics.metric import Metric
+from common.metrics.statistics import mean_and_deviation
+from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+from common.report.provenance import differs, provenance_text
+from common.runs.finished import FoundRun, differences
+from common.runs.publish import write_runs
+from common.runs.reading import RunFolder, find_metric
+
+__all__ = [
+    "MISSING", "Printed", "Row", "TableRow", "comparison_table", "compare_rows", "interval_text", "markdown", "number", "write_table",
+]  # fmt: skip
+
+SYNTHETIC = "> **Synthetic data.** These numbers show that the procedure runs; they do not belong beside the printed ones.\n"
+Scores = Callable[[FoundRun], pd.DataFrame]
+MOST_FIGURES = 3
 
 
 @dataclass(frozen=True)
-class Printed:
-    """A number as a paper prints it, in the unit of ours (shares 0..1 where ours are), and where: "paper, Table III".
+class TableRow:
+    """One method in one block.
 
-    differs: in what the printed run was another than ours, such as "VGG16": it is shown beside the number, and no difference is taken.
+    Attributes:
+        name: the method; rows of one block are compared by it.
+        block: where it is measured, such as "ham10000 · resnet50".
+        runs: finished seeds of one recipe; () is shown as not run yet.
+        printed: metric -> the document's number.
+        document: fields of the recipe (dotted for nested ones) with the values of the printed run, such as {"dataset": "ham10000",
+            "classes": 7, "backbone": "resnet50", "image_size": 224, "split": "paper", "limit": None}; where one is another the cell names
+            it and no difference is taken.
+        scores: scores per image (`image`, `score`, perhaps `group`) that are averaged and compared instead of `metric`, of each run; or
+            one table, of a row that has no run.
+        fixed: no training noise (a centred blob): the scores of the first run stand beside every seed.
     """
 
-    value: float
-    source: str
-    differs: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured number beside the printed one. `seeds` > 1: `measured` is a mean and `deviation` its standard deviation."""
-
     name: str
-    measured: float | None
-    interval: Sequence[float] | None = None
-    printed: Printed | None = None
-    deviation: float | None = None
-    seeds: int = 1
-    synthetic: bool = False
+    block: str = ""
+    runs: Sequence[FoundRun] = ()
+    printed: Mapping[str, Printed] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict)
+    scores: Scores | pd.DataFrame | None = None
+    fixed: bool = False
 
     @property
-    def difference(self) -> float | None:
-        """Ours minus printed. None without one of the two, and on synthetic data or where the printed run differs, which do not compare."""
-        if self.measured is None or self.printed is None or self.synthetic or self.printed.differs:
-            return None
-        return self.measured - self.printed.value
+    def empty(self) -> bool:
+        return not self.runs and not isinstance(self.scores, pd.DataFrame)
 
 
-def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
-    """A fixed number of digits, or a dash for nothing measured."""
-    if value is None:
-        return MISSING
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+def write_table(
+    folder: Path,
+    title: str,
+    rows: Sequence[TableRow],
+    *,
+    metrics: Sequence[str] = ("accuracy", "balanced_accuracy", "macro_f1"),
+    compared: str | Metric | None = "macro_f1",
+    baseline: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    ranks: bool = False,
+    repeated_splits: bool = False,
+    text: str = "",
+    notes: Sequence[str] = (),
+    figures: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write report.md, table.csv, runs.json, predictions.csv.gz, history.csv.gz and figures into `folder`; return report.md's path.
 
+    Args:
+        metrics: columns; keys of metrics.json, dotted for nested ones ("per_class.Parabasal.f1").
+        compared: the metric that methods are compared by; None compares nothing.
+        baseline, pairs: see `compare`. ranks: also average ranks over the blocks.
+        repeated_splits: seeds have test images of their own, and `split_seed` may differ within a row.
+        text: Markdown of the study's own, after the comparisons. notes: sentences at the end.
+        figures: file stem -> matplotlib figure, at most three.
 
-def interval_text(interval: Sequence[float] | None, digits: int = 4) -> str:
-    return MISSING if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
-    """A GitHub table; the first `left` columns flush left, the others right. Bars in cells are escaped."""
-    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in [header, *rows]]
-    rule = ["---" if index < left else "---:" for index in range(len(header))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]]) + "\n"
-
-
-def comparison_table(rows: Iterable[Row], digits: int = 4) -> str:
-    """Markdown: name, ours (mean ± deviation), printed, difference, 95 % interval, and whether it holds the printed number."""
-    lines = []
+    Raises:
+        UsageError: nothing is finished. ValueError: a row mixes recipes, or there are more than three figures.
+    """
+    figures = figures or {}
+    if len(figures) > MOST_FIGURES:
+        raise ValueError(f"expected at most {MOST_FIGURES} figures, got {len(figures)}")
+    if all(row.empty for row in rows):
+        raise UsageError(f"{folder}: no row of the table has a finished run yet")
     for row in rows:
-        ours = number(row.measured, digits)
-        if row.measured is not None and row.deviation is not None:
-            ours += f" ± {number(row.deviation, digits)}"
-        lines.append(
-            (
-                row.name,
-                ours,
-                number(row.printed.value, digits) if row.printed else MISSING,
-                "not comparable" if row.printed and (row.synthetic or row.printed.differs) else number(row.difference, digits, sign=True),
-                interval_text(row.interval, digits),
-                _holds(row),
-                row.seeds,
-                _where(row.printed) if row.printed else MISSING,
-            )
+        _check_row(row, repeated_splits)
+    result = compare_rows(rows, compared, baseline=baseline, pairs=pairs, repeated_splits=repeated_splits) if compared else None
+    lines = _lines(rows, metrics, result)
+    synthetic = any(line["synthetic"] for line in lines)
+    parts = [f"# {title}\n", SYNTHETIC if synthetic else "", _text(lines, list(dict.fromkeys(line["metric"] for line in lines)))]
+    if repeated_splits:
+        parts.append("Repeated splits: each seed has test images of its own, and methods meet on equal ones only.\n")
+    if result is not None and (result.rows or result.left_out):
+        parts.append(comparisons_text(result))
+    if ranks and result is not None:
+        parts.append(ranks_text(result))
+    parts += [text, "".join(f"- {note}\n" for note in notes)]
+    parts.append("## What was run\n\n" + provenance_text([(_label(row), row.runs) for row in rows]))
+    target = RunFolder(Path(folder))
+    found = result.frame().assign(kind="comparison") if result is not None else pd.DataFrame()
+    frame = pd.concat([pd.DataFrame(lines).assign(kind="row"), found], ignore_index=True)
+    target.write_table("table.csv", frame[["kind", *(name for name in frame if name != "kind")]])
+    write_runs(target.path, title, [(_label(row), run) for row in rows for run in row.runs], _scored(rows))
+    for name, figure in figures.items():
+        from common.report.plots import save
+
+        save(figure, target.path / f"{name}.png")
+        parts.append(f"![{name}]({name}.png)\n")
+    return target.write_text("report.md", "\n".join(part for part in parts if part))
+
+
+def compare_rows(
+    rows: Sequence[TableRow],
+    metric: str | Metric = "macro_f1",
+    *,
+    baseline: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    repeated_splits: bool = False,
+) -> Comparisons | None:
+    """`common.metrics.compare.compare` of the rows' runs, block by block; None where fewer than one row has any."""
+    order = sorted({_repetition(run) for row in rows for run in row.runs})
+    tables: dict[Key, pd.DataFrame] = {}
+    for row in rows:
+        if isinstance(row.scores, pd.DataFrame):
+            tables[row.block, row.name, None] = row.scores
+            continue
+        for run in row.runs[:1] if row.fixed else row.runs:
+            seed = order.index(_repetition(run)) if repeated_splits else run.seed
+            tables[row.block, row.name, None if row.fixed else seed] = _scores_of(row, run) if row.scores else run.predictions()[0]
+    if not tables:
+        return None
+    return compare(tables, metric, baseline=baseline, pairs=pairs, repeated_splits=repeated_splits)
+
+
+def comparisons_text(result: Comparisons) -> str:
+    """Markdown: every comparison, then what seeds disagree on, what was left out and how to read it."""
+    name = result.metric.name.replace("_", " ").replace(" f1", " F1")
+    rows = [
+        [
+            *([row.block] if any(each.block for each in result.rows) else []), row.second, row.first, len(row.seeds),
+            number(row.difference, sign=True), f"[{row.low:+.4f}, {row.high:+.4f}]",
+            MISSING if row.p_holm is None else f"{row.p_holm:.3g}", " ".join(f"{value:+.4f}" for value in row.by_seed), row.verdict,
+        ]
+        for row in result.rows
+    ]  # fmt: skip
+    blocks = ("",) if any(row.block for row in result.rows) else ()
+    header = (*blocks, "method", "against", "seeds", "difference", "95 % interval", "p (Holm)", "each seed", "verdict")
+    parts = [f"## Comparisons of {name}\n"]
+    if rows:
+        parts.append(markdown(header, rows, left=len(blocks) + 2))
+    disagree = [f"{row.second} against {row.first}{f' on {row.block}' if row.block else ''}" for row in result.rows if row.signs_differ]
+    if disagree:
+        parts.append(f"The seeds disagree in sign for {'; '.join(disagree)}.\n")
+    if result.left_out:
+        parts.append("Not compared: " + "; ".join(result.left_out) + ".\n")
+    if result.rows:
+        drawn = sorted({f"{row.units} {'groups' if row.grouped else 'images'}" for row in result.rows})
+        noise = "" if result.training_variance is None else f" Training noise has the deviation {result.training_variance**0.5:.4f}."
+        parts.append(
+            f"Differences are method minus against, averaged over common seeds. Intervals and p come from a bootstrap over test groups "
+            f"({', '.join(drawn)}) and, from two seeds on, the training noise of the whole table;{noise} p is corrected by Holm for the "
+            f"{sum(row.p is not None for row in result.rows)} comparisons with a verdict. One seed gives none: its interval is that of "
+            "the test images alone.\n".replace(";  p", "; p")
         )
-    return markdown(("", "ours", "printed", "difference", "95 % interval of ours", "printed inside?", "seeds", "printed where"), lines)
+    return "\n".join(parts)
 
 
-def _where(printed: Printed) -> str:
-    return printed.source + (f" ({printed.differs})" if printed.differs else "")
+def ranks_text(result: Comparisons) -> str:
+    """Average ranks over complete blocks, or why none are claimed."""
+    found = result.ranks()
+    if found is None:
+        return "## Ranks\n\nNone: fewer than two blocks have a seed of every method.\n"
+    methods, ranks = found
+    if not ranks.claimable:
+        return (
+            f"## Ranks\n\nNone is claimed: with so few blocks the critical difference is {ranks.critical_difference:.2f}, "
+            f"and ranks of {len(methods)} methods are at most {len(methods) - 1} apart.\n"
+        )
+    order = sorted(range(len(methods)), key=lambda place: ranks.ranks[place])
+    table = markdown(("method", "average rank"), [(methods[place], f"{ranks.ranks[place]:.2f}") for place in order])
+    kind = "exact" if ranks.exact else "from χ²"
+    said = f"Friedman's p {ranks.p_value:.3g} ({kind}); ranks differ where they are more than {ranks.critical_difference:.2f} apart.\n"
+    return f"## Ranks\n\n{table}\n{said}"
 
 
-def _holds(row: Row) -> str:
-    if row.difference is None or row.printed is None or row.interval is None:
-        return MISSING
-    return "yes" if row.interval[0] <= row.printed.value <= row.interval[1] else "no"
+def _label(row: TableRow) -> str:
+    return " · ".join(part for part in (row.block, row.name) if part)
+
+
+def _repetition(run: FoundRun) -> tuple[int, int]:
+    return int(run.value("split_seed") or 0), run.seed
+
+
+def _check_row(row: TableRow, repeated_splits: bool) -> None:
+    """The runs of a row are seeds of one recipe, on the same data."""
+    allowed = {"split_seed"} if repeated_splits else set()
+    differ = differences([{**run.recipe, "experiment": run.experiment, "data fingerprint": run.fingerprint} for run in row.runs])
+    wrong = {key: values for key, values in differ.items() if key not in allowed}
+    if wrong:
+        key, values = next(iter(wrong.items()))
+        raise ValueError(f"row {_label(row)} mixes recipes: {key} is {', '.join(map(str, dict.fromkeys(map(str, values))))}")
+    if len({_repetition(run) for run in row.runs}) < len(row.runs):
+        raise ValueError(f"row {_label(row)} holds a seed twice")
+
+
+def _scores_of(row: TableRow, run: FoundRun) -> pd.DataFrame:
+    kept = run.scores(_label(row))
+    if kept is not None:
+        return kept
+    assert callable(row.scores)
+    return row.scores(run)
+
+
+def _scored(rows: Sequence[TableRow]) -> dict[tuple[str, str | None], pd.DataFrame]:
+    """(row, run's folder and number, or None without a run) -> scores per image, of the rows that have some."""
+    found = {}
+    for row in rows:
+        if isinstance(row.scores, pd.DataFrame):
+            found[_label(row), None] = row.scores
+        elif row.scores is not None:
+            found |= {(_label(row), run.key): _scores_of(row, run) for run in row.runs}
+    return found
+
+
+def _lines(rows: Sequence[TableRow], metrics: Sequence[str], result: Comparisons | None) -> list[dict[str, Any]]:
+    """One dict per row and metric, baselines after the rows of their block."""
+    lines: list[dict[str, Any]] = []
+    for block in dict.fromkeys(row.block for row in rows):
+        members = [row for row in rows if row.block == block]
+        trivial: dict[str, Mapping[str, Any]] = {}
+        for row in members:
+            lines += _row_lines(row, metrics, result)
+            for run in row.runs[:1]:
+                trivial = {**run.metrics().get("baselines", {}), **trivial}
+        for name, scores in trivial.items():
+            for metric in metrics:
+                _, value, interval = find_metric(scores, metric)
+                if value is not None:
+                    low, high = interval or (None, None)
+                    lines.append({"block": block, "method": name, "metric": metric, "ours": value, "low": low, "high": high, "seeds": 1})
+    for line in lines:
+        line.setdefault("synthetic", False)
+    return lines
+
+
+def _row_lines(row: TableRow, metrics: Sequence[str], result: Comparisons | None) -> list[dict[str, Any]]:
+    contents = [run.metrics() for run in row.runs]
+    synthetic = any(content.get("synthetic") for content in contents)
+    names: list[str] = list(dict.fromkeys([*metrics, *row.printed]))
+    if row.scores is not None and result is not None:
+        names = [result.metric.name, *(name for name in names if name in row.printed and name != result.metric.name)]
+    lines = []
+    for metric in names:
+        values, low, high = [], None, None
+        if result is not None and metric == result.metric.name:
+            values = [value for (block, method, _), value in result.scores.items() if (block, method) == (row.block, row.name)]
+            low, high = result.intervals.get((row.block, row.name), (None, None))
+        elif contents:
+            found = [find_metric(content, metric) for content in contents]
+            values = [value for _, value, _ in found if value is not None]
+            low, high = (found[0][2] if len(found) == 1 else None) or (None, None)
+        mean, deviation = mean_and_deviation(values) if values else (None, None)
+        printed = row.printed.get(metric)
+        other = _differs(row, printed, synthetic) if printed else ""
+        lines.append({
+            "block": row.block, "method": row.name, "metric": metric, "ours": mean, "deviation": deviation, "low": low, "high": high,
+            "seeds": len(values), "printed": printed.value if printed else None,
+            "difference": mean - printed.value if printed and mean is not None and not other else None,
+            "differs": other or None, "source": printed.source if printed else None, "synthetic": synthetic,
+        })  # fmt: skip
+    return lines
+
+
+def _differs(row: TableRow, printed: Printed, synthetic: bool) -> str:
+    own = differs(row.runs[0], row.document, synthetic) if row.runs else ""
+    return "; ".join(part for part in (own, printed.differs) if part)
+
+
+def _text(lines: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> str:
+    """The Markdown table: a row per method, for each metric ours and, where any is printed, the printed number and the difference."""
+    with_printed = {line["metric"] for line in lines if line.get("printed") is not None}
+    with_interval = {line["metric"] for line in lines if line.get("low") is not None}
+    header = ["", "method"]
+    for metric in metrics:
+        name = metric.removeprefix("per_class.").replace("_", " ").replace(" f1", " F1")
+        header += [
+            name,
+            *(["95 % interval"] if metric in with_interval else []),
+            *(["printed", "difference"] if metric in with_printed else []),
+        ]
+    rows = []
+    for block, method in dict.fromkeys((line["block"], line["method"]) for line in lines):
+        mine = {line["metric"]: line for line in lines if (line["block"], line["method"]) == (block, method)}
+        cells = [block, method]
+        for metric in metrics:
+            line = mine.get(metric, {})
+            ours = number(line.get("ours"))
+            cells.append(ours if line.get("deviation") is None else f"{ours} ± {number(line['deviation'])}")
+            if metric in with_interval:
+                cells.append(MISSING if line.get("low") is None else interval_text((line["low"], line["high"])))
+            if metric in with_printed:
+                cells += [number(line.get("printed")), line.get("differs") or number(line.get("difference"), sign=True)]
+        rows.append([*cells, max((line.get("seeds") or 0) for line in mine.values())])
+    if not any(row[0] for row in rows):
+        header, rows = header[1:], [row[1:] for row in rows]
+    holes = sum(not row[-1] for row in rows)
+    note = f"\nNot run yet ({MISSING}): {holes} of {len(rows)}.\n" if holes else ""
+    sources = ", ".join(dict.fromkeys(str(line["source"]) for line in lines if line.get("source")))
+    note += (
+        f"\nPrinted: {sources}. Ours: mean ± standard deviation over seeds; intervals over test images or their groups.\n"
+        if sources
+        else ""
+    )
+    return markdown([*header, "seeds"], rows, left=2 if header[0] == "" else 1) + note

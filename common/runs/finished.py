@@ -1,7 +1,7 @@
 """Finished runs of a study, found below a folder and sorted by recipe: what tables, figures and notebooks are made of.
 
 A run is a recipe and a seed. Two runs are seeds of one method if and only if study, command, recipe (config["settings"] without the seed;
-the backend is part of it) and data fingerprint are equal. Published tables (`common.report.tables`: runs.json with predictions.csv.gz and
+the backend is part of it) and data fingerprint are equal. Published tables (`common.report.markup`: runs.json with predictions.csv.gz and
 history.csv.gz beside it) give the same objects as run folders do.
 """
 
@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from common.runs.reading import RunFolder
 log = logging.getLogger(__name__)
 
 PUBLISHED = "runs.json"
+TEXT = {"row", "image", "label", "predicted", GROUP, "stage"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ class FoundRun:
         return hashlib.sha256(same.encode()).hexdigest()[:12]
 
     @property
+    def key(self) -> tuple[str, int | None]:
+        """Tells this run from any other."""
+        return self.path.as_posix(), self.number
+
+    @property
+    def has_predictions(self) -> bool:
+        return (self.path / "predictions.csv").is_file() if self.number is None else bool(self._published["classes"])
+
+    @property
     def name(self) -> str:
         return f"{self.experiment}-{self.digest[:6]}-seed{self.seed}"
 
@@ -95,6 +105,7 @@ class FoundRun:
         if self.number is None:
             return read_predictions(RunFolder(self.path))
         table, classes = self._part("predictions.csv.gz"), tuple(map(str, self._published["classes"]))
+        table = table[table["predicted"] != ""].reset_index(drop=True)
         columns = ["image", "label", "predicted", *([GROUP] if self._published["grouped"] else []), *(PREFIX + name for name in classes)]
         return table[columns], classes
 
@@ -110,8 +121,9 @@ class FoundRun:
         if self.number is None:
             return None
         table = self._part("predictions.csv.gz")
-        table = table[table["row"] == name]
-        return table[["image", "score", *([GROUP] if table[GROUP].ne("").any() else [])]]
+        table = table[(table["row"] == name) & table["score"].notna()] if "score" in table else table[:0]
+        grouped = GROUP in table and table[GROUP].ne("").any()
+        return table[["image", "score", *([GROUP] if grouped else [])]] if len(table) else None
 
     def table(self, name: str, **options: Any) -> pd.DataFrame:
         """Another CSV of the run folder. UsageError when it is missing, as in a published table."""
@@ -124,9 +136,19 @@ class FoundRun:
         return read_json(self.path / PUBLISHED)["runs"][self.number]
 
     def _part(self, name: str) -> pd.DataFrame:
-        text = dict.fromkeys(("image", "label", "predicted", "row", GROUP), str)
-        whole = pd.read_csv(self.path / name, dtype=text, keep_default_na=name != "predictions.csv.gz", na_values={"score": [""]})
+        path = self.path / name
+        if not path.is_file():
+            return pd.DataFrame()
+        whole = _read_part(path, path.stat().st_mtime_ns)
         return whole[whole["run"] == self.number].drop(columns="run").reset_index(drop=True)
+
+
+@lru_cache(maxsize=4)
+def _read_part(path: Path, changed: int) -> pd.DataFrame:
+    """A published CSV; names stay text, also when they look like numbers or like "NA"."""
+    columns = pd.read_csv(path, nrows=0).columns
+    numbers = {column: [""] for column in columns if column not in TEXT}
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT & set(columns), str), keep_default_na=False, na_values=numbers)
 
 
 def finished_runs(

@@ -1,57 +1,70 @@
-"""`python -m common.runs.publish RUN… FOLDER`: copy what may be committed of finished runs: no model, no images, no folder of this machine.
+"""What of finished runs may be committed: settings and metrics in runs.json, predictions and histories in one compressed CSV each.
 
-Run folders inside a run (its control) come along.
+No model, no image, no folder of this machine. `common.runs.finished` reads the same runs from there again.
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
+import gzip
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from common.errors import UsageError
-from common.runs.files import atomic
-from common.runs.folder import is_finished
+import pandas as pd
 
-KEPT_SUFFIXES = {".json", ".md", ".csv", ".png"}
-# local.json says where the data lies on this machine; the manifest is big and follows from the data, the split and the seed.
-LEFT_OUT = {"local.json", "manifest.csv", "finished.json"}
+from common.runs.files import atomic, plain, write_json
+from common.runs.finished import PUBLISHED, FoundRun
+from common.runs.outcome import GROUP
+
+# Five decimals of a probability: far finer than any metric's interval, and half the file.
+DIGITS = 5
+# Of metrics.json: the first is in the settings already, the second follows from the predictions.
+_LEFT_OUT = ("given", "calibration")
 
 
-def publish(run: Path, folder: Path) -> list[Path]:
-    """Copy the publishable files of a finished run into `folder` and return their new paths.
+def write_runs(
+    folder: Path,
+    title: str,
+    runs: Sequence[tuple[str, FoundRun]],
+    scores: Mapping[tuple[str, Any], pd.DataFrame] | None = None,
+) -> None:
+    """Write runs.json, predictions.csv.gz and history.csv.gz of (row, run) pairs into `folder`.
 
-    Raises:
-        UsageError: `run` is no finished run folder.
+    scores: (row, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.gz too. A run that stands
+    in several rows is written once, with its first row's name.
     """
-    if not is_finished(run):
-        raise UsageError(f"{run}: not a finished run folder; run its command again to finish it")
-    copied = []
-    for source in sorted(run.rglob("*")):
-        inner = source.relative_to(run)
-        hidden = any(part.startswith(".") or part == "checkpoints" for part in inner.parts)
-        if source.is_file() and not hidden and source.suffix in KEPT_SUFFIXES and source.name not in LEFT_OUT:
-            with atomic(folder / inner) as temporary:
-                shutil.copyfile(source, temporary)
-            copied.append(folder / inner)
-    return copied
+    numbers: dict[Any, int] = {}
+    entries, predictions, histories = [], [], []
+    for name, run in runs:
+        if run.key in numbers:
+            continue
+        numbers[run.key] = number = len(entries)
+        metrics = run.metrics()
+        entry = {"row": name, "name": run.name, "config": dict(run.config), "grouped": False, "classes": []}
+        if run.has_predictions:
+            table, classes = run.predictions()
+            entry |= {"classes": classes, "grouped": GROUP in table}
+            predictions.append(table.assign(run=number, row=name))
+        history = run.history()
+        if len(history):
+            histories.append(history.assign(run=number))
+        entries.append({**entry, "metrics": {key: value for key, value in metrics.items() if key not in _LEFT_OUT}})
+    for (name, key), table in (scores or {}).items():
+        predictions.append(
+            table[[column for column in ("image", "score", GROUP) if column in table]].assign(run=numbers.get(key, -1), row=name)
+        )
+    write_json(folder / PUBLISHED, {"title": title, "runs": plain(entries)})
+    first = ["run", "row", "image", "label", "predicted", GROUP, "score"]
+    _write(folder / "predictions.csv.gz", predictions, first, f"%.{DIGITS}f")
+    _write(folder / "history.csv.gz", histories, ["run", "stage", "epoch"], "%.6g")
 
 
-def main(arguments: list[str]) -> int:
-    """Last argument: the folder; one run is copied into it, several into subfolders of their names."""
-    if len(arguments) < 2:
-        print("usage: python -m common.runs.publish RUN… FOLDER", file=sys.stderr)
-        return 2
-    *runs, folder = map(Path, arguments)
-    try:
-        for run in runs:
-            copied = publish(run, folder if len(runs) == 1 else folder / run.name)
-            print(f"{run}: {len(copied)} files")
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _write(path: Path, tables: Sequence[pd.DataFrame], first: Sequence[str], digits: str) -> None:
+    """One CSV of all tables, the same bytes for the same tables; nothing where there is none."""
+    if not tables:
+        path.unlink(missing_ok=True)
+        return
+    whole = pd.concat(tables, ignore_index=True)
+    whole = whole.reindex(columns=[*first, *(name for name in whole if name not in first)]).dropna(axis=1, how="all")
+    with atomic(path) as temporary:
+        temporary.write_bytes(gzip.compress(whole.to_csv(index=False, float_format=digits, lineterminator="\n").encode(), mtime=0))

@@ -16,7 +16,7 @@ from common.report.grid_tables import (
     shared_interval,
     write_tables,
 )
-from common.report.tables import Printed
+from common.report.markup import Printed
 from common.runs.grid import GridCell
 from common.runs.outcome import read_predictions
 

@@ -1,45 +1,139 @@
+"""A study's table from run folders, and the same table again from what it published."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from common.report.tables import Printed, Row, comparison_table, markdown
+from common.errors import UsageError
+from common.report.markup import Printed
+from common.report.tables import TableRow, write_table
+from common.runs.finished import by_recipe, finished_runs, select
 
-
-def cells(text, row=2):
-    return [cell.strip() for cell in text.splitlines()[row].strip("|").split("|")]
-
-
-def test_ours_printed_difference_interval():
-    row = Row("accuracy", 0.9643, [0.95, 0.9765], Printed(0.9655, "Table I"))
-    assert cells(comparison_table([row])) == ["accuracy", "0.9643", "0.9655", "-0.0012", "[0.9500, 0.9765]", "yes", "1", "Table I"]
+DOCUMENT = {"dataset": "sipakmed", "backbone": "vgg16", "image_size": 224, "limit": None, "classes": 5}
+PRINTED = {"accuracy": Printed(0.9, "paper, Table I")}
 
 
-def test_a_printed_number_outside_the_interval():
-    assert cells(comparison_table([Row("x", 0.5, [0.4, 0.6], Printed(0.7, "T"))]))[5] == "no"
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, make_run):
+    """Three seeds of a weak loss and of a strong one."""
+    folder = tmp_path_factory.mktemp("runs")
+    for loss, skill in (("ce", 0.5), ("lmf", 3.0)):
+        for seed in range(3):
+            settings = {
+                "loss": loss,
+                "seed": seed,
+                "backbone": "vgg16",
+                "image_size": 224,
+                "limit": None,
+                "epochs": 4,
+                "dataset": "sipakmed",
+            }
+            settings |= {"classes": list("abcde"), "encoder": {"epochs": 3}}
+            path = make_run(
+                folder / f"{loss}{seed}", skill, seed=seed + (10 if loss == "lmf" else 0), per_group=3, settings=settings,
+                data_fingerprint="abc", git_commit="123456" if seed else "abcdef",
+            )  # fmt: skip
+            (path / "finished.json").write_text("{}")
+    return finished_runs(folder, "cervical")
 
 
-def test_seeds_show_their_deviation():
-    assert cells(comparison_table([Row("x", 0.5, deviation=0.01, seeds=3)]))[1] == "0.5000 ± 0.0100"
+def rows_of(runs, **options):
+    return [TableRow(loss, "sipakmed", select(runs, loss=loss), **options) for loss in ("ce", "lmf")]
 
 
-def test_synthetic_numbers_are_not_compared():
-    row = Row("x", 0.5, [0.4, 0.6], Printed(0.7, "T"), synthetic=True)
-    assert row.difference is None
-    assert cells(comparison_table([row]))[3:6] == ["not comparable", "[0.4000, 0.6000]", "–"]
+def test_six_files_hold_the_table(runs, tmp_path):
+    rows = rows_of(runs, printed=PRINTED, document=DOCUMENT)
+    text = write_table(tmp_path, "Table I", rows, figures={"bars": Figure()}).read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.md", "table.csv", "runs.json", "predictions.csv.gz", "history.csv.gz", "bars.png",
+    }  # fmt: skip
+    assert "| sipakmed | lmf | sipakmed | ce |" not in text
+    assert "| sipakmed | lmf | ce | 3 | +0." in text and "| better |" in text
+    table = pd.read_csv(tmp_path / "table.csv")
+    ours = table[(table["method"] == "lmf") & (table["metric"] == "accuracy") & (table["kind"] == "row")].iloc[0]
+    values = [run.metrics()["accuracy"] for run in select(runs, loss="lmf")]
+    assert ours["ours"] == pytest.approx(np.mean(values)) and ours["deviation"] == pytest.approx(np.std(values, ddof=1))
+    assert ours["difference"] == pytest.approx(ours["ours"] - 0.9) and "paper, Table I" in text
+    found = table[table["kind"] == "comparison"].iloc[0]
+    assert (found["method"], found["against"], found["metric"], found["verdict"]) == ("lmf", "ce", "macro_f1", "better")
+    for said in ("vgg16", "224", "all 4, encoder 3", "0, 1, 2", "2-core CPU", "tensorflow", "2 commits: 123456, abcdef"):
+        assert said in text
 
 
-def test_holes_are_dashes():
-    assert cells(comparison_table([Row("x", None, seeds=0)]))[1:6] == ["–"] * 5
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"image_size": 100}, "image size 224, not 100"),
+        ({"limit": 64}, "limit all, not 64"),
+        ({"classes": 8}, "classes 5, not 8"),
+        ({"encoder.epochs": 30}, "encoder epochs 3, not 30"),
+    ],
+)
+def test_another_problem_takes_no_difference(runs, tmp_path, document, said):
+    text = write_table(tmp_path, "t", rows_of(runs, printed=PRINTED, document={**DOCUMENT, **document})).read_text()
+    assert f"| 0.9000 | {said} |" in text
+    assert pd.read_csv(tmp_path / "table.csv")["difference"].loc[lambda column: column.notna()].size == 1  # of the comparison
 
 
-def test_difference_is_ours_minus_printed():
-    assert Row("x", 0.9, printed=Printed(0.8, "T")).difference == pytest.approx(0.1)
+def test_a_published_table_gives_the_same_table(runs, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = write_table(one, "Table I", rows_of(runs)).read_text()
+    again = finished_runs(one, "cervical")
+    assert len(again) == 6 and again[0].number == 0 and by_recipe(again).keys() == by_recipe(runs).keys()
+    assert write_table(two, "Table I", rows_of(again)).read_text() == first
+    for name in ("runs.json", "predictions.csv.gz", "history.csv.gz", "table.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_bars_in_cells_do_not_break_the_table():
-    assert markdown(("a", "b"), [("x|y", 1)]).splitlines()[2] == "| x\\|y | 1 |"
+def test_nothing_of_the_machine_is_published(runs, tmp_path):
+    write_table(tmp_path, "t", rows_of(runs))
+    texts = [(tmp_path / "runs.json").read_text(), gzip.decompress((tmp_path / "predictions.csv.gz").read_bytes()).decode()]
+    assert str(runs[0].path.parent) not in "".join(texts) and json.loads(texts[0])["runs"][0]["metrics"]["n"] == 120
 
 
-def test_a_printed_run_that_differs_is_named_and_no_difference_is_taken():
-    row = Row("accuracy", 0.9, (0.8, 0.95), Printed(0.71, "Table 1", "VGG16"))
-    assert row.difference is None
-    line = comparison_table([row]).splitlines()[2]
-    assert "| 0.7100 | not comparable |" in line and line.endswith("| Table 1 (VGG16) |") and "yes" not in line and "no |" not in line
+def test_scores_of_images_stand_beside_a_fixed_map(runs, tmp_path):
+    rng = np.random.default_rng(0)
+    images = [f"i{k}" for k in range(50)]
+    hard = rng.random(50)
+
+    def dice(run):
+        return pd.DataFrame({"image": images, "score": 0.4 + 0.3 * hard + np.random.default_rng(run.seed).normal(0, 0.01, 50)})
+
+    blob = pd.DataFrame({"image": images, "score": 0.2 + 0.3 * hard})
+    rows = [TableRow("ours", runs=select(runs, loss="lmf"), scores=dice), TableRow("centred blob", scores=blob)]
+    text = write_table(tmp_path, "Dice", rows, compared="dice").read_text()
+    assert "| centred blob | ours | 3 | -0.2" in text and "worse" in text
+    again = finished_runs(tmp_path, "cervical")
+    rows = [TableRow("ours", runs=again, scores=lambda run: pytest.fail("read again")), TableRow("centred blob", scores=blob)]
+    assert write_table(tmp_path / "again", "Dice", rows, compared="dice").read_text() == text
+
+
+def test_holes_one_seed_and_baselines(runs, tmp_path):
+    baselines = {"majority class": {"accuracy": 1 / 3, "macro_f1": 1 / 6, "balanced_accuracy": 1 / 3}}
+    (runs[0].path / "metrics.json").write_text(json.dumps({**runs[0].metrics(), "baselines": baselines}))
+    rows = [TableRow("ce", runs=[runs[0]]), TableRow("lmf", runs=select(runs, loss="lmf", seed=0)), TableRow("ldam")]
+    text = write_table(tmp_path, "t", rows).read_text()
+    assert "| ldam | – | – | – | – | – | – | 0 |" in text and "Not run yet (–): 1 of 4" in text
+    assert "| majority class | 0.3333 | 0.3333 | 0.1667 |" in text.replace(" – |", "")
+    assert "| one seed |" in text and "better" not in text
+
+
+def test_a_row_of_two_recipes_is_a_bug_and_no_run_is_one_line(runs, tmp_path):
+    with pytest.raises(ValueError, match="row all mixes recipes: loss is ce, lmf"):
+        write_table(tmp_path, "t", [TableRow("all", runs=runs)])
+    with pytest.raises(ValueError, match="a seed twice"):
+        write_table(tmp_path, "t", [TableRow("ce", runs=[runs[0], runs[0]])])
+    with pytest.raises(UsageError, match="no row of the table has a finished run"):
+        write_table(tmp_path, "t", [TableRow("ce")])
+    with pytest.raises(ValueError, match="at most 3 figures"):
+        write_table(tmp_path, "t", rows_of(runs), figures=dict.fromkeys("abcd", Figure()))
+
+
+def test_ranks_are_claimed_only_where_they_can_be(runs, tmp_path):
+    rows = [TableRow(loss, block, select(runs, loss=loss)) for block in ("x", "y") for loss in ("ce", "lmf")]
+    text = write_table(tmp_path, "t", rows, ranks=True).read_text()
+    assert "None is claimed: with so few blocks the critical difference is 1.39, and ranks of 2 methods are at most 1 apart" in text

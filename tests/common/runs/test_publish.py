@@ -1,37 +1,36 @@
-"""What is published of a run: reports and numbers, never models or paths of a machine."""
-
-from pathlib import Path
-
+import pandas as pd
 import pytest
 
-from common.errors import UsageError
-from common.runs import Run
-from common.runs.publish import main, publish
+from common.runs.finished import FoundRun, finished_runs
+from common.runs.publish import write_runs
 
 
-def finished_run(folder: Path) -> Run:
-    run = Run.open("study", "train", {"seed": 1}, run_dir=folder, data_dir=folder.parent)
-    run.write_text("report.md", "# report\n")
-    run.write_text("manifest.csv", "image\n")
-    run.write_text("figures/curve.png", "picture")
-    run.write_text("model.keras", "weights")
-    control = run.subrun("control", {"seed": 1, "control": True})
-    control.write_text("report.md", "# control\n")
-    control.finish()
-    run.finish()
-    return run
+@pytest.fixture
+def run(tmp_path, make_run):
+    path = make_run(tmp_path / "run", settings={"seed": 3, "weights": "none"}, data_fingerprint="abc")
+    (path / "local.json").write_text('{"data_dir": "/somewhere"}')
+    return FoundRun.of(path)
 
 
-def test_only_publishable_files_are_copied(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "run")
-    names = {path.relative_to(tmp_path / "out").as_posix() for path in publish(run.path, tmp_path / "out")}
-    assert names == {"config.json", "report.md", "figures/curve.png", "control/config.json", "control/report.md"}
-    assert str(tmp_path) not in (tmp_path / "out" / "config.json").read_text()
+def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
+    write_runs(tmp_path / "out", "Table", [("a row", run), ("again", run)])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.json", "predictions.csv.gz", "history.csv.gz"}
+    (again,) = finished_runs(tmp_path / "out", "cervical")
+    assert (again.digest, again.seed, again.name) == (run.digest, run.seed, run.name)
+    (mine, classes), (table, others) = run.predictions(), again.predictions()
+    assert classes == others and table["predicted"].equals(mine["predicted"])
+    pd.testing.assert_frame_equal(table, mine, atol=1e-5, rtol=0)
+    pd.testing.assert_frame_equal(again.history(), run.history())
+    assert again.metrics()["per_class"] == run.metrics()["per_class"]
+    assert "somewhere" not in (tmp_path / "out" / "runs.json").read_text()
 
 
-def test_unfinished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Run.open("study", "train", {}, run_dir=tmp_path / "run")
-    with pytest.raises(UsageError, match="not a finished run"):
-        publish(tmp_path / "run", tmp_path / "out")
-    assert main([str(tmp_path / "run"), str(tmp_path / "out")]) == 2
-    assert not (tmp_path / "out").exists()
+def test_runs_with_other_classes_share_a_file(run, tmp_path):
+    table, _ = run.predictions()
+    (run.path / "predictions.csv").write_text(
+        table.rename(columns={"prob_Parabasal": "prob_NA"}).replace("Parabasal", "NA").to_csv(index=False)
+    )
+    other = FoundRun(run.path, {**run.config, "settings": {"seed": 4}})
+    write_runs(tmp_path / "out", "Table", [("a", other)])
+    (again,) = finished_runs(tmp_path / "out", "cervical")
+    assert again.predictions()[1][-1] == "NA" and (again.predictions()[0]["label"] == "NA").sum() == 40
