@@ -1,4 +1,4 @@
-"""Every loss against golden numbers, a slow loop, closed forms and the awkward batches."""
+"""The paper's losses against golden numbers, a slow loop, closed forms and the awkward batches."""
 
 import math
 
@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from common.device import jit_compile
 from lmf.losses import (
-    LOSSES,
     BalancedWeightedCrossentropy,
     Crossentropy,
     FocalLoss,
@@ -22,6 +20,7 @@ from lmf.losses import (
     margins,
 )
 
+LOSSES = ("cce", "wcce", "focal", "ldam", "bwcce", "lmf")
 HAM_COUNTS = [229, 360, 769, 81, 779, 4693, 100]
 LOGITS = np.array(
     [
@@ -77,20 +76,6 @@ def loop(name: str, logits, labels, counts, reading="described", alpha=1.0, beta
     if name in ("focal", "ldam", "lmf"):
         return {"focal": focal, "ldam": ldam, "lmf": alpha * ldam + beta * focal}[name]
     return weighted_mean([cross_entropy(row, y) for row, y in pairs], weights[name])
-
-
-def gradient(loss, labels, logits):
-    """Gradient of the loss with respect to the logits by the backend that runs the tests."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(lambda z: loss(labels, z))(ops.convert_to_tensor(logits)))
-    import tensorflow as tf
-
-    z = tf.Variable(logits)
-    with tf.GradientTape() as tape:
-        value = loss(labels, z)
-    return np.asarray(tape.gradient(value, z))
 
 
 @pytest.mark.parametrize(("loss", "expected"), CODED, ids=lambda value: getattr(value, "name", None))
@@ -151,7 +136,7 @@ def test_class_weights():
 
 @pytest.mark.parametrize("gap", [-200.0, -20.0, -3.0, 0.0, 3.0, 12.0, 15.0, 40.0, 200.0])
 @pytest.mark.parametrize("max_margin", [0.5, 1.0, 4.0])
-def test_lmf_and_its_gradient_against_double_precision(gap, max_margin):
+def test_lmf_and_its_gradient_against_double_precision(gradient, gap, max_margin):
     """Up to a margin of 1 both parts come from one cross-entropy (LDAM as ce + log1p((1 - p) expm1(margin))), above it from two."""
     logits = np.random.default_rng(1).normal(0, 1, (9, 7))
     labels = np.arange(9) % 7
@@ -171,7 +156,7 @@ def test_lmf_and_its_gradient_against_double_precision(gap, max_margin):
     assert measured[np.arange(9), labels] == pytest.approx(-slope / 9, rel=5e-6, abs=1e-7)
 
 
-def test_lmf_has_second_derivatives():
+def test_lmf_has_second_derivatives(gradient):
     """Nothing hides the loss from differentiation: the Hessian's rows sum to 0, as adding a constant to the logits changes nothing."""
     loss, labels = LMFLoss(HAM_COUNTS), LABELS[:2]
     if keras.backend.backend() == "jax":
@@ -197,7 +182,7 @@ def test_lmf_has_second_derivatives():
 @pytest.mark.parametrize("reading", ["described", "coded"])
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("kind", ["right by far", "wrong by far", "one sample", "one class", "float16", "equal"])
-def test_finite_gradients_on_awkward_batches(name, reading, kind):
+def test_finite_gradients_on_awkward_batches(gradient, name, reading, kind):
     logits, labels = LOGITS, LABELS
     one_hot = np.eye(7, dtype="float32")[labels]
     if kind == "right by far":
@@ -218,14 +203,14 @@ def test_finite_gradients_on_awkward_batches(name, reading, kind):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.5])
-def test_focal_gradient_at_certainty_is_zero_for_every_gamma(gamma):
+def test_focal_gradient_at_certainty_is_zero_for_every_gamma(gradient, gamma):
     """(1 - p)^gamma has an infinite slope at p = 1 for gamma < 1; the loss must still have gradient 0 there."""
     logits = 200 * np.eye(7, dtype="float32")[LABELS]
     assert gradient(FocalLoss(HAM_COUNTS, gamma=gamma), LABELS, logits) == pytest.approx(np.zeros_like(logits), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradient_against_finite_differences(name):
+def test_gradient_against_finite_differences(gradient, name):
     loss = build_loss(name, HAM_COUNTS)
     measured = gradient(loss, LABELS, LOGITS)
     for row, column in [(0, 0), (1, 5), (3, 6)]:
@@ -244,36 +229,6 @@ def test_survives_a_round_trip_through_its_config(name):
     assert float(again(LABELS, LOGITS)) == float(loss(LABELS, LOGITS))
 
 
-def test_sample_weights_and_column_labels_work():
-    loss = LMFLoss(HAM_COUNTS)
-    assert float(loss(LABELS[:, None], LOGITS)) == float(loss(LABELS, LOGITS))
-    first = float(loss(LABELS[:1], LOGITS[:1]))
-    assert float(loss(LABELS, LOGITS, sample_weight=np.array([1.0, 0, 0, 0]))) == pytest.approx(first / 4, rel=1e-6)
-
-
-def test_a_label_out_of_range_becomes_nan_in_a_compiled_function():
-    loss, model = LMFLoss([5, 5]), keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(loss=loss, jit_compile=jit_compile())
-    value = model.evaluate(np.ones((2, 3), "float32"), np.array([0, 2]), verbose=0)
-    assert math.isnan(value)
-
-
-@pytest.mark.parametrize(
-    ("labels", "logits", "words"),
-    [
-        (LABELS, LOGITS[:, :6], r"7 class counts do not fit logits of shape \(4, 6\)"),
-        (LABELS[:3], LOGITS, r"labels of shape \(3,\) do not fit logits of shape \(4, 7\)"),
-        (np.eye(7)[LABELS], LOGITS, r"labels must be integers of shape \(batch,\), got shape \(4, 7\)"),
-        (LABELS, LOGITS[:, 0], r"got \(4,\)"),
-        (LABELS + 6, LOGITS, r"labels must lie in 0..6, got 6..11"),
-        (LABELS - 1, LOGITS, r"labels must lie in 0..6, got -1..4"),
-    ],
-)
-def test_wrong_shapes_and_labels_are_named(labels, logits, words):
-    with pytest.raises(ValueError, match=words):
-        LMFLoss(HAM_COUNTS)(labels, logits)
-
-
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -290,3 +245,20 @@ def test_wrong_shapes_and_labels_are_named(labels, logits, words):
 def test_wrong_settings_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("name", ["ldam", "lmf"])
+def test_margins_of_a_cosine_head_are_taken_from_the_cosine(name):
+    """Logits 30 cos with margins 30 Delta are the LDAM paper's s (cos - Delta)."""
+    cosines = np.clip(LOGITS / 3, -1, 1)
+    logits, ldam = (30 * cosines).astype("float32"), loop("ldam", cosines, LABELS, HAM_COUNTS, "coded")
+    weights = margins(HAM_COUNTS)[LABELS]
+    head = build_loss(name, HAM_COUNTS, "coded", scale=1.0, head_scale=30.0)
+    if name == "lmf":
+        focal = float(FocalLoss(HAM_COUNTS)(LABELS, logits))
+        assert float(head(LABELS, logits)) == pytest.approx(ldam + focal, rel=1e-5)
+    else:
+        assert float(head(LABELS, logits)) == pytest.approx(ldam, rel=1e-5)
+    plain = build_loss("ldam", HAM_COUNTS, scale=1.0, head_scale=30.0)
+    values = plain.call(LABELS, logits)
+    assert np.sum(np.asarray(values) * weights) / weights.sum() == pytest.approx(ldam, rel=1e-5)
