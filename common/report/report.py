@@ -14,10 +14,10 @@ import pandas as pd
 
 from common.durations import duration
 from common.errors import UsageError
-from common.metrics.pair import Comparison, compare_runs
+from common.metrics.compare import compare
 from common.report.card import write_model_card
 from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
-from common.runs.outcome import remake_metrics
+from common.runs.outcome import read_predictions, remake_metrics
 from common.runs.reading import RunFolder, find_metric
 
 __all__ = ["Printed", "Row", "comparison_table", "find_metric", "report_command", "write_model_card", "write_report"]
@@ -65,6 +65,8 @@ def write_report(
         parts.append(SYNTHETIC)
     parts.append(_headline(metrics, config))
     parts.append("## Measured beside printed\n\n" + comparison_table(measured_rows(metrics, printed)) + _explanation(metrics))
+    if metrics.get("baselines"):
+        parts.append("## Beside trivial classifiers\n\n" + _baselines(metrics))
     parts.append("## Per class\n\n" + _per_class(metrics))
     parts.append("## Confusion\n\n" + _confusion(metrics))
     if "ece" in metrics:
@@ -84,8 +86,8 @@ def write_report(
 
 
 def measured_rows(metrics: Mapping[str, Any], printed: Mapping[str, Printed]) -> list[Row]:
-    """The rows of the first table: accuracy, macro and weighted F1, expected cost, and whatever else has a printed number."""
-    names = ["accuracy", "macro_f1", "weighted_f1"] + [name for name in ("expected_cost",) if name in metrics]
+    """The rows of the first table: the averages, expected cost, and whatever else has a printed number."""
+    names = [name for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "expected_cost") if name in metrics]
     rows = []
     for name in [*names, *(name for name in printed if name not in names)]:
         # A printed number of a class that this data set lacks stays visible, with a dash for ours.
@@ -190,8 +192,25 @@ def _per_class(metrics: Mapping[str, Any]) -> str:
         values = [number(metrics[f"{kind}_{key}"]) for key in ("precision", "recall")]
         rows.append([f"*{kind}*", *values, MISSING, number(metrics[f"{kind}_f1"]), MISSING, number(area), metrics["n"]])
     header = ("class", "precision", "recall", "95 % interval of recall", "F1", "specificity", "AUC", "images")
-    absent = [name for name, scores in metrics["per_class"].items() if not scores["support"]]
-    note = f"\nWithout a test image, and left out of the macro averages: {', '.join(absent)}.\n" if absent else ""
+    called = [sum(column) for column in zip(*metrics["confusion"], strict=True)]
+    absent = [
+        f"{name} (predicted all the same, so it counts 0)" if count else f"{name} (left out of the macro averages)"
+        for (name, scores), count in zip(metrics["per_class"].items(), called, strict=True)
+        if not scores["support"]
+    ]
+    note = f"\nWithout a test image: {', '.join(absent)}.\n" if absent else ""
+    return markdown(header, rows) + note
+
+
+def _baselines(metrics: Mapping[str, Any]) -> str:
+    """The trained network beside the largest class and a linear classifier on the untrained network."""
+    columns = ("accuracy", "balanced_accuracy", "macro_f1", "auc.macro")
+    rows = [
+        (name, *(number(find_metric(scores, column)[1]) for column in columns), interval_text(scores.get("accuracy_interval")))
+        for name, scores in {"this run": metrics, **metrics["baselines"]}.items()
+    ]
+    header = ("", "accuracy", "balanced accuracy", "macro F1", "AUC", "95 % interval of accuracy")
+    note = "\nThe probe is a logistic regression on features of the network with its initial weights, fitted on the training images.\n"
     return markdown(header, rows) + note
 
 
@@ -212,29 +231,27 @@ def _calibration(metrics: Mapping[str, Any]) -> str:
 
 
 def _control(folder: RunFolder, name: str, path: Path, method: str, metrics: Mapping[str, Any]) -> str:
+    """Differences to another run on the same test images; what two single runs may say."""
     try:
-        found = compare_runs(path, folder, (name, method), int(metrics.get("given", {}).get("bootstrap_seed") or 0))
+        (one, classes), (two, others) = read_predictions(path), read_predictions(folder)
+        if classes != others:
+            raise UsageError("their classes differ")
+        seed = int(metrics.get("given", {}).get("bootstrap_seed") or 0)
+        results = [compare({("", name, 0): one, ("", method, 0): two}, metric, seed=seed) for metric in ("accuracy", "macro_f1")]
     except UsageError as error:
         return f"Not compared: {error}.\n"
-    return comparison_text(found, group_noun(metrics.get("dataset")))
-
-
-def comparison_text(found: Comparison, noun: str = "groups") -> str:
-    """A table of both scores with their paired differences, McNemar's counts, the verdict, and what was resampled (`noun`)."""
-    rows = [
-        [score, number(values[0]), number(values[1]), number(gap.value, sign=True), f"[{gap.low:+.4f}, {gap.high:+.4f}]"]
-        for score, values, gap in (("accuracy", found.accuracies, found.accuracy), ("macro F1", found.macro_f1s, found.macro_f1))
+    if results[0].left_out:
+        return f"Not compared: {results[0].left_out[0]}.\n"
+    rows = [row for result in results for row in result.rows]
+    lines = [
+        [_readable(row.metric), *map(number, row.values), number(row.difference, sign=True), f"[{row.low:+.4f}, {row.high:+.4f}]"]
+        for row in rows
     ]
-    table = markdown(("", found.first, found.second, "difference", "95 % interval (paired bootstrap)"), rows)
-    test = found.test
-    if found.groups:
-        resampled = f"The intervals resample the {found.groups} {noun} of the images; McNemar's p takes images as independent"
-        resampled += ", so it may be too small."
-    else:
-        resampled = "The intervals resample images and McNemar's p counts them, both as independent of each other."
+    table = markdown(("", name, method, "difference", "95 % interval (paired bootstrap)"), lines)
+    drawn = f"{rows[0].units} {group_noun(metrics.get('dataset'))} of the images" if rows[0].grouped else f"{rows[0].units} test images"
     return (
-        f"{table}\n{found.verdict()}\n\nMcNemar, exact, {test.n} shared test images: {test.only_second} right only with {found.second}, "
-        f"{test.only_first} right only with {found.first}, p = {test.p_value:.3g}. {resampled}\n"
+        f"{table}\nThe intervals resample the {drawn}, the same for both runs. One seed gives no verdict: what another seed would "
+        "change is not in them.\n"
     )
 
 

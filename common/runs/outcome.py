@@ -15,6 +15,7 @@ PREFIX = "prob_"
 GROUP = "group"
 # Seven decimals: finer than float32 softmax can tell, and the file reads back to the same numbers.
 DECIMALS = 7
+BASELINES = "baselines.csv"
 
 
 def write_predictions(run: Any, manifest_rows: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
@@ -25,6 +26,13 @@ def write_predictions(run: Any, manifest_rows: pd.DataFrame, probabilities: np.n
     `predicted` is the largest of the probabilities as written, so it can be told from the file alone. Returns the table.
     Raises ValueError when the shapes do not fit or the rows are no probabilities.
     """
+    table = predictions_table(manifest_rows, probabilities, classes)
+    RunFolder.of(run).write_table("predictions.csv", table)
+    return table
+
+
+def predictions_table(manifest_rows: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """What `write_predictions` writes. Raises ValueError when the shapes do not fit or the rows are no probabilities."""
     rows = np.asarray(probabilities, dtype=np.float64)
     if rows.shape != (len(manifest_rows), len(classes)):
         raise ValueError(f"expected probabilities of shape {(len(manifest_rows), len(classes))}, got {rows.shape}")
@@ -38,7 +46,6 @@ def write_predictions(run: Any, manifest_rows: pd.DataFrame, probabilities: np.n
         table[GROUP] = groups.to_numpy()
     for index, name in enumerate(classes):
         table[PREFIX + name] = rows[:, index]
-    RunFolder.of(run).write_table("predictions.csv", table)
     return table
 
 
@@ -138,6 +145,8 @@ def write_metrics(run: Any, seed: int, cost_matrix: np.ndarray | None = None, ex
         "synthetic": bool(config.get("synthetic", False)),
         "one_vs_rest": one_vs_rest(table["label"], table["predicted"], probabilities_of(table, classes), classes),
     }
+    if folder.has(BASELINES):
+        metrics["baselines"] = _baseline_metrics(folder, classes, seed)
     if cost_matrix is not None:
         truth, called = class_indices(table["label"], classes), class_indices(table["predicted"], classes)
         metrics["expected_cost"] = expected_cost(truth, called, cost_matrix)
@@ -148,6 +157,20 @@ def write_metrics(run: Any, seed: int, cost_matrix: np.ndarray | None = None, ex
     metrics["given"] = {"bootstrap_seed": seed, "cost_matrix": cost_matrix, "extra": extra or {}}
     folder.write_json("metrics.json", metrics)
     return folder.read_json("metrics.json")
+
+
+def _baseline_metrics(folder: RunFolder, classes: Sequence[str], seed: int) -> dict[str, dict]:
+    """Name of a baseline -> its averages and their intervals, from baselines.csv."""
+    text = dict.fromkeys(("image", "label", "predicted", "baseline", GROUP), str)
+    tables = folder.read_table(BASELINES, dtype=text, keep_default_na=False)
+    found = {}
+    for name, table in tables.groupby("baseline", sort=False):
+        scores = classification_metrics(
+            table["label"], table["predicted"], probabilities_of(table, classes), classes, seed, groups=table.get(GROUP)
+        )
+        left_out = ("per_class", "confusion", "calibration", "classes")
+        found[str(name)] = {key: value for key, value in scores.items() if key not in left_out}
+    return found
 
 
 def remake_metrics(path: Path) -> dict:
