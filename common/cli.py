@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import tyro
 from tyro.conf import Positional
 
+from common import stopping
 from common.errors import UsageError
 from common.settings import (
     BACKBONE_NAMES,
@@ -182,7 +183,8 @@ _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR
 
 
 def main(study: str, commands: Mapping[str, Command | str], arguments: Sequence[str] | None = None) -> int:
-    """Run one command of `study` and return the exit code: 0 done, 2 wrong usage or bad data (one line on stderr), 1 a bug (traceback)."""
+    """Run one command of `study` and return the exit code: 0 done, 2 wrong usage or bad data (one line on stderr), 130 and 143
+    interrupted and terminated, 1 a bug (traceback)."""
     try:
         code = _main(study, commands, arguments)
         sys.stdout.flush()
@@ -220,7 +222,7 @@ def run(command: Command, options: Any) -> int:
 def _execute(command: Command, options: Any) -> None:
     prepare_environment()
     module, function = command.target.split(":")
-    with without_startup_lines():
+    with stopping.nothing_to_lose(), without_startup_lines():
         target = getattr(importlib.import_module(module), function)
     target(options)
 
@@ -228,12 +230,13 @@ def _execute(command: Command, options: Any) -> None:
 def _guarded(action: Callable[[], None]) -> int:
     """The exit code of what `action` does; what is the user's to mend is one line on stderr."""
     try:
-        action()
+        with stopping.handled():
+            action()
     except UsageError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             said = "the disk is full; free some space or choose --run-dir and --cache-dir elsewhere"
         elif error.errno in _UNUSABLE and error.filename is not None:
             said = f"cannot be used ({error.strerror}); expected a folder that can be written, see --run-dir and --cache-dir"
@@ -241,9 +244,10 @@ def _guarded(action: Callable[[], None]) -> int:
             raise
         print(f"{error.filename or 'run folder'}: {said}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes at the last finished epoch", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, stopping.Terminated) as stop:
+        said = "terminated" if isinstance(stop, stopping.Terminated) else "interrupted"
+        print(f"{said}; the same command goes on from the last checkpoint", file=sys.stderr)
+        return stopping.exit_code(stop)
     return 0
 
 

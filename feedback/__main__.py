@@ -2,6 +2,7 @@
 
 import sys
 
+import common.stopping  # noqa: F401 (first: from here on Ctrl-C shows no traceback of an import)
 from common.cli import Command, PredictOptions, ReportOptions, main
 from common.explanation.options import ExplainOptions
 from feedback.config import (

@@ -15,12 +15,11 @@ from common.errors import UsageError
 from common.runs.files import atomic
 from common.runs.outcome import DECIMALS, PREFIX
 from common.runs.reading import RunFolder
+from common.runs.schema import STUDIES
 from common.startup import without_startup_lines
 
 log = logging.getLogger(__name__)
 
-# The packages of this project. Nothing else is imported because a file names it: a received folder may lie in the working directory.
-STUDIES = ("cervical", "lmf", "melanoma", "feedback")
 # Decoded images held at a time: 77 MB at 224 px.
 CHUNK = 512
 

@@ -1,30 +1,70 @@
-"""Files that are whole or absent: written under a temporary name beside the final one, then renamed."""
+"""Files that are whole or absent: written under a temporary name beside the final one, then renamed. And reading what others wrote."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from common.errors import UsageError
+
+# A config.json has some kilobytes; the metrics of a grid's table some hundred.
+MAX_JSON_BYTES = 32 * 2**20
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Temporary path to write to; becomes `path` when the block ends well and vanishes when it does not (a full disk, a kill).
 
-    The suffix is kept (`model.tmp-123.keras`), since Keras and Matplotlib choose the format by it.
+    The suffix is kept (`model.tmp-123-9f3c.keras`), since Keras and Matplotlib choose the format by it. Nobody can know the name before,
+    so no link can lie in wait there. The content is on the disk before the name is: a power cut leaves the old file or the new one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{path.stem}.tmp-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(folder: Path) -> IO[bytes] | None:
+    """The open lock file of `folder`, or None when another process holds it; the system frees it when this process dies, however it dies.
+
+    The file is opened without following a link and never emptied. UsageError when it is a link or no file.
+    """
+    path = Path(folder) / ".lock"
+    try:
+        handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), "rb", buffering=0)
+    except OSError as error:
+        if path.is_symlink() or path.is_dir():
+            raise UsageError(
+                f"{path}: is a {'link' if path.is_symlink() else 'folder'}; expected a file of this program, or none"
+            ) from None
+        raise UsageError(f"{path}: cannot be opened ({error.strerror}); expected a folder that can be written") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        return None
+    return handle
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -34,8 +74,30 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Content of a JSON file, checked by its name where `common.runs.schema` knows it (config.json, metrics.json, …).
+
+    Raises:
+        UsageError: the file is missing, no regular file, too large, damaged, or not what its name promises.
+    """
+    from common.runs import schema
+
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UsageError(f"{path}: has {path.stat().st_size / 2**20:.0f} MiB; expected at most {MAX_JSON_BYTES // 2**20}")
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise UsageError(f"{path} is not valid JSON ({str(error)[:100]}); the file is damaged: restore it, or start the run anew") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    schema.check(path, value)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
 
 
 def plain(value: Any) -> Any:

@@ -1,9 +1,13 @@
-"""`keras.Model.fit` that can be killed: the finished run equals an unbroken one, dropout and augmentation included."""
+"""`keras.Model.fit` that can be killed: the finished run equals an unbroken one, dropout and augmentation included.
+
+A kill costs the epochs since the last checkpoint; SIGTERM, which announces itself, costs nothing: the state is saved at the batch's end.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +18,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from common import stopping
 from common.durations import duration
 from common.errors import UsageError
 from common.runs.checkpoints import Checkpoint
@@ -75,17 +80,34 @@ def fit(
     callbacks += extra_callbacks
     keeper = _Keeper(run, stage, epochs, train, callbacks, monitor if select == "best" else None, mode)
     if keeper.prepare(model):
-        model.fit(
-            train,
-            epochs=epochs,
-            initial_epoch=keeper.epoch,
-            validation_data=validation,
-            callbacks=[*callbacks, keeper],
-            shuffle=False,
-            verbose=0,
-        )
+
+        def train_on(data: Any, last: int) -> None:
+            with stopping.at_batch_ends():
+                model.fit(
+                    data, epochs=last, initial_epoch=keeper.epoch, validation_data=validation, callbacks=[*callbacks, keeper],
+                    shuffle=False, verbose=0,
+                )  # fmt: skip
+
+        if keeper.step:  # the rest of an epoch that was broken off
+            train_on(_Rest(train, keeper.step), keeper.epoch + 1)
+        if keeper.epoch < epochs and not keeper.stopped:
+            train_on(train, epochs)
         keeper.complete()
     return keeper.table()
+
+
+class _Rest(keras.utils.PyDataset):
+    """The batches of an epoch from number `first` on."""
+
+    def __init__(self, whole: keras.utils.PyDataset, first: int) -> None:
+        super().__init__()
+        self.whole, self.first = whole, first
+
+    def __len__(self) -> int:
+        return len(self.whole) - self.first
+
+    def __getitem__(self, index: int) -> Any:
+        return self.whole[self.first + index]
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -107,7 +129,10 @@ class _Keeper(keras.callbacks.Callback):
         self.folder: Path = run.path / "checkpoints" / stage
         self.epoch, self.rows, self.states = 0, [], []  # type: int, list[dict[str, Any]], list[dict[str, float]]
         self.best, self.best_weights = math.inf, []  # type: float, list[np.ndarray]
+        self.step, self.stopped = 0, False  # batches of the present epoch that an earlier process did; no further epoch is wanted
+        self.sums: list[np.ndarray] = []  # the metrics' sums over them
         self.save_seconds = self.last_save = self.began = 0.0
+        self.first = 0  # batch of the present epoch that this process began with
 
     def prepare(self, model: keras.Model) -> bool:
         """Restore what is on disk; False when the stage was complete (the model then has its final weights)."""
@@ -122,8 +147,12 @@ class _Keeper(keras.callbacks.Callback):
             extra = facts["extra"]
             self.epoch, self.rows, self.states = facts["epoch"], extra["rows"], extra["callbacks"]
             self.best = extra["best"] if extra["best"] is not None else math.inf
-            self.best_weights = [facts["arrays"][f"best_{index}"] for index in range(len(facts["arrays"]))]
-            log.info("%s: taken up after epoch %d of %d", self.stage, self.epoch, self.epochs)
+            arrays = facts["arrays"]
+            self.best_weights = [arrays[f"best_{index}"] for index in range(sum(name.startswith("best_") for name in arrays))]
+            self.sums = [arrays[f"sum_{index}"] for index in range(sum(name.startswith("sum_") for name in arrays))]
+            self.step = extra.get("step", 0)
+            within = f" and batch {self.step}" if self.step else ""
+            log.info("%s: taken up after epoch %d%s of %d", self.stage, self.epoch, within, self.epochs)
             if extra["stopped"] or self.epoch >= self.epochs:
                 self.set_model(model)
                 self.complete()
@@ -140,8 +169,35 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.began = time.monotonic()
+        self.first, self.step = self.step, 0
         if hasattr(self.train, "epoch"):  # Keras's look at a first batch counts as an epoch where there is only one batch
             self.train.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self.sums:
+            # The metrics' variables exist since this batch only. They are sums from zero, so adding the earlier ones now is exact.
+            self._sync()
+            for variable, value in zip(self.model.metrics_variables, self.sums, strict=True):
+                variable.assign(ops.convert_to_numpy(variable) + value)
+            self.sums = []
+        if stopping.requested() == signal.SIGTERM and isinstance(self.train, keras.utils.PyDataset):
+            done = self.first + batch + 1
+            if done == len(self.train):
+                return  # the epoch's end is one validation away, and stops there
+            self._sync()
+            sums = {f"sum_{index}": ops.convert_to_numpy(variable) for index, variable in enumerate(self.model.metrics_variables)}
+            self._save(done, sums)
+            log.info("%s: terminated; saved after epoch %d and batch %d of %d", self.stage, self.epoch, done, len(self.train))
+        stopping.check()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if stopping.requested() == signal.SIGINT:
+            stopping.check()
+
+    def _sync(self) -> None:
+        """On JAX the variables are behind the training until they are asked for."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items()}
@@ -160,11 +216,18 @@ class _Keeper(keras.callbacks.Callback):
             self.best_weights = [ops.convert_to_numpy(variable) for variable in self.model.variables]
         last = self.epoch == self.epochs or self.model.stop_training
         since = time.monotonic() - self.last_save
-        if len(self.rows) == 1 or last or self.save_seconds <= _CHECKPOINT_SHARE * since:
+        self.stopped, asked = bool(self.model.stop_training), stopping.requested()
+        if len(self.rows) == 1 or last or asked == signal.SIGTERM or self.save_seconds <= _CHECKPOINT_SHARE * since:
             self._save()
+        # Another `fit` after the rest of an epoch begins with these.
+        self.states = [_numbers(callback) for callback in self.others]
         self._say(row)
+        if asked == signal.SIGTERM:
+            log.info("%s: terminated; saved after epoch %d", self.stage, self.epoch)
+        stopping.check()
 
-    def _save(self) -> None:
+    def _save(self, step: int = 0, sums: dict[str, np.ndarray] | None = None) -> None:
+        """Write a checkpoint after `step` batches of the present epoch, with the metrics' `sums` over them."""
         began = time.monotonic()
         self.table()
         extra = {
@@ -172,9 +235,10 @@ class _Keeper(keras.callbacks.Callback):
             "callbacks": [_numbers(callback) for callback in self.others],
             "best": self.best if math.isfinite(self.best) else None,
             "stopped": bool(self.model.stop_training),
+            "step": step,
         }
         best = {f"best_{index}": value for index, value in enumerate(self.best_weights)}
-        Checkpoint(self.folder, [*self.model.variables, *self.model.optimizer.variables]).save(self.epoch, extra, best)
+        Checkpoint(self.folder, [*self.model.variables, *self.model.optimizer.variables]).save(self.epoch, extra, best | (sums or {}))
         self.last_save = time.monotonic()
         self.save_seconds = self.last_save - began
 
@@ -183,25 +247,28 @@ class _Keeper(keras.callbacks.Callback):
         for variable, value in zip(self.model.variables, self.best_weights, strict=False):
             variable.assign(value)
         Checkpoint(self.folder / "complete", self.model.variables).save(self.epoch, {"rows": self.rows})
-        (self.folder / "state.npz").unlink(missing_ok=True)
+        Checkpoint(self.folder, []).drop()
 
     def table(self) -> pd.DataFrame:
         """This stage's history; also merges it into the run's history.csv."""
-        table = pd.DataFrame(self.rows)
-        path = self.run.path / "history.csv"
-        if path.is_file():
-            whole = pd.read_csv(path)
-            whole = pd.concat([whole[whole["stage"] != self.stage], table], ignore_index=True)
-        else:
-            whole = table
-        self.run.write_csv("history.csv", whole)
-        return table
+        return merge_history(self.run, self.stage, self.rows)
 
     def _say(self, row: dict[str, Any]) -> None:
         shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("stage", "epoch", "seconds", "learning_rate"))
         recent = [item["seconds"] for item in self.rows[-5:]]
         left = (self.epochs - self.epoch) * sum(recent) / len(recent)
         log.info("%s %d/%d  %s  %.1f s  %s left", self.stage, self.epoch, self.epochs, shown, row["seconds"], duration(left))
+
+
+def merge_history(run: Run, stage: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Replace a stage's rows in the run's history.csv; returns them as a table."""
+    table = whole = pd.DataFrame(rows)
+    path = run.path / "history.csv"
+    if path.is_file():
+        before = pd.read_csv(path)
+        whole = pd.concat([before[before["stage"] != stage], table], ignore_index=True)
+    run.write_csv("history.csv", whole)
+    return table
 
 
 def _numbers(callback: keras.callbacks.Callback) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pandas as pd
 from common.errors import UsageError
 from common.metrics.classification import class_indices, classification_metrics, expected_cost, one_vs_rest
 from common.runs.reading import RunFolder
+from common.runs.schema import check_predictions
 
 PREFIX = "prob_"
 GROUP = "group"
@@ -65,6 +66,8 @@ def read_predictions(run: Any) -> tuple[pd.DataFrame, tuple[str, ...]]:
         raise UsageError(f"{folder.path / 'predictions.csv'} lacks the column {(missing or [PREFIX + '<class>'])[0]}")
     if not len(table):
         raise UsageError(f"{folder.path / 'predictions.csv'} holds no image")
+    manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False) if folder.has("manifest.csv") else None
+    check_predictions(folder.path / "predictions.csv", table, classes, manifest)
     groups = _shared_groups(table if GROUP in table else _manifest_rows(folder, table["image"]))
     table = table.drop(columns=GROUP, errors="ignore")
     if groups is not None:

@@ -1,6 +1,5 @@
 """A run folder as the evaluation sees it: files that are read, and files that are written whole (temporary name, then rename)."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from common.errors import UsageError
-from common.runs.files import atomic, write_json
+from common.runs.files import atomic, read_json, write_json
+from common.runs.schema import check_manifest
 from common.settings import check_run
 
 
@@ -33,26 +33,23 @@ class RunFolder:
         return (self.path / name).is_file()
 
     def read_json(self, name: str) -> dict:
-        """UsageError when the file is missing or is no JSON object."""
-        path = self.path / name
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not valid JSON: {error}") from None
+        """UsageError when the file is missing, is no JSON object or not what its name promises (`common.runs.schema`)."""
+        result = read_json(self.path / name)
         if not isinstance(result, dict):
-            raise UsageError(f"{path} should hold a JSON object")
+            raise UsageError(f"{self.path / name} should hold a JSON object")
         return result
 
     def read_table(self, name: str, **options: Any) -> pd.DataFrame:
         path = self.path / name
+        if not path.is_file():
+            raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
         try:
-            return pd.read_csv(path, **options)
-        except FileNotFoundError:
-            raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)") from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not a readable CSV: {error}") from None
+            table = pd.read_csv(path, **options)
+        except (ValueError, OverflowError, OSError, RecursionError) as error:  # pandas's own errors are ValueErrors
+            raise UsageError(f"{path} is not a readable CSV: {str(error)[:200]}") from None
+        if name == "manifest.csv":
+            check_manifest(path, table)
+        return table
 
     def write_json(self, name: str, content: dict) -> Path:
         write_json(self.path / name, content)

@@ -13,16 +13,17 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 from keras import ops
 
 from common import device
 from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen, load_weights
 from common.data.pipeline import Batches
 from common.errors import UsageError
+from common.explanation.gradcam import compiled
 from common.runs import Checkpoint, Run, fit
+from common.runs.fitting import merge_history
 from melanoma import models
-from melanoma.losses import EPSILON, PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy
+from melanoma.losses import PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy, dice_losses
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve, twelve_maker
 from melanoma.training.inputs import Inputs
 from melanoma.training.pretraining import adam, settle_batchnorm, simclr_batches
@@ -81,6 +82,8 @@ class Networks:
             self.segmenter.compile(adam(s), SoftDiceLoss(), jit_compile=device.jit_compile())
             self.snapshot = models.build_classifier(models.build_encoder(s.backbone, s.image_size), self.normalise, len(task.outputs))
             trained.append(self.segmenter)
+            self._draw = compiled(lambda maps: self.segmenter(maps, training=False), self.segmenter)
+        self.step_size: int | None = None  # images of a segmentation step
         if s.order == "interleaved" and s.simclr:
             self.simclr = models.build_simclr(self.encoder, self.normalise, s.projection, s.seed)
             self.simclr.compile(adam(s), PairedViewsLoss(s.temperature), jit_compile=device.jit_compile())
@@ -113,6 +116,16 @@ class Networks:
         if self.settings.class_weights:
             self.classifier.compile(adam(self.settings), cross_entropy(self.inputs, task.labels), jit_compile=device.jit_compile())
             self.classifier.optimizer.build(self.classifier.trainable_variables)
+
+    def draw(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """What the U-Net draws from each stage's heatmaps: `(n, size, size, indicators)` float32, in batches of one size."""
+        size, parts = self.settings.segmentation_batch, []
+        for start in range(0, len(maps[0]), size):
+            batch = [stage[start : start + size].astype("float32") for stage in maps]
+            count = len(batch[0])
+            filled = [np.pad(stage, ((0, size - count), (0, 0), (0, 0), (0, 0))) for stage in batch]
+            parts.append(ops.convert_to_numpy(self._draw(filled))[:count])
+        return np.concatenate(parts)
 
     def take_snapshot(self) -> None:
         """E3: the classifier as it is now."""
@@ -198,6 +211,10 @@ class Alternation:
             self.drawn = {"train": train, "validation": rows_with(self.inputs, task.indicators, "validation")}
             positions = np.arange(len(train))
             self.drawings = full_batches(positions, rows=positions, batch_size=self.settings.segmentation_batch, seed=self.settings.seed)
+            if self.drawings.batch_size != networks.step_size and networks.segmenter is not None:
+                # Keras would go over to one program for any size, which rounds otherwise; a run resumed here would not have it.
+                networks.segmenter.train_function = None
+            networks.step_size = self.drawings.batch_size
             self.weights, self.follow = target_weights(task.outputs, task.indicators, self.settings.target)
 
     def train(self) -> None:
@@ -243,7 +260,7 @@ class Alternation:
             shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items())
             log.info("%s %d/%d  %s  %.1f s", self.stage, epoch + 1, s.segmentation_epochs, shown, seconds)
         assign(networks.weights(), best_values)
-        checkpoint.path.unlink(missing_ok=True)
+        checkpoint.drop()
 
     def _snapshot(self, best_values: list[np.ndarray]) -> None:
         """E3 <- the best epoch's classifier (before the first epoch: the starting weights)."""
@@ -286,8 +303,7 @@ class Alternation:
             return {**found, "val_loss": found["val_bce"]}
         rows, losses, filled = self.drawn["validation"], [], []
         for start in range(0, len(rows), 64):
-            maps = [stage[start : start + 64].astype("float32") for stage in self.heatmaps["validation"]]
-            drawn = self.networks.segmenter.predict(maps, batch_size=self.settings.segmentation_batch, verbose=0)
+            drawn = self.networks.draw([stage[start : start + 64] for stage in self.heatmaps["validation"]])
             masks = self.masks(rows[start : start + 64])
             losses.append(dice_losses(masks, drawn))
             filled.append(masks.any(axis=(1, 2)))
@@ -314,12 +330,6 @@ def drawing_rows(inputs: Inputs, indicators: Sequence[str]) -> np.ndarray:
     return rows
 
 
-def dice_losses(masks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """`melanoma.losses.soft_dice` in NumPy: `(n, h, w, c)` twice -> `(n, c)`."""
-    overlap = 2 * np.sum(masks * drawn, axis=(1, 2))
-    return 1 - (overlap + EPSILON) / (np.sum(masks**2, axis=(1, 2)) + np.sum(drawn**2, axis=(1, 2)) + EPSILON)
-
-
 def full_batches(images: np.ndarray, targets: Any = None, *, rows: np.ndarray, batch_size: int, seed: int) -> Batches:
     """Shuffled training batches without a smaller last one, for which a compiled step would be compiled once more."""
     size = min(batch_size, len(rows))
@@ -337,12 +347,3 @@ def at(batches: Batches, step: int) -> Any:
 def scalar(logs: Any) -> float:
     """The loss in what `train_on_batch` or `evaluate` returns."""
     return float(logs[0] if isinstance(logs, list | tuple) else logs)
-
-
-def merge_history(run: Run, stage: str, rows: list[dict]) -> None:
-    """Replace a stage's rows in history.csv."""
-    path, table = run.path / "history.csv", pd.DataFrame(rows)
-    if path.is_file():
-        before = pd.read_csv(path)
-        table = pd.concat([before[before["stage"] != stage], table], ignore_index=True)
-    run.write_csv("history.csv", table)

@@ -128,9 +128,7 @@ def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFra
         weights, follow = heatmaps.target_weights(task.outputs, task.indicators, settings.target)
 
         def draw(rows: np.ndarray) -> np.ndarray:
-            maps = heatmaps.twelve(networks.maker, inputs, rows, weights, follow)
-            stages = [stage.astype("float32") for stage in maps]
-            return networks.segmenter.predict(stages, batch_size=settings.segmentation_batch, verbose=0)  # type: ignore[union-attr]
+            return networks.draw(heatmaps.twelve(networks.maker, inputs, rows, weights, follow))
 
         drawn = np.concatenate([draw(test[start : start + 256]) for start in range(0, len(test), 256)])
     # The plain classifier's one map is held against every indicator (Table 2).

@@ -1,5 +1,6 @@
 """A killed training, run again, must equal an unbroken one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,20 +24,40 @@ def train(folder: Path, *more: str, backend: str = "tensorflow") -> int:
     return subprocess.run([sys.executable, str(SCRIPT), str(folder), *more], env=environment, capture_output=True, cwd=ROOT).returncode
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
-def test_killed_run_equals_unbroken_one(tmp_path: Path, backend: str) -> None:
-    if backend == "jax":
-        pytest.importorskip("jax")
-    assert train(tmp_path / "whole", backend=backend) == 0
-    # In the middle of the third epoch (four steps an epoch), then again in the middle of the fifth.
-    assert train(tmp_path / "killed", "10", backend=backend) == -signal.SIGKILL
-    assert train(tmp_path / "killed", "10", backend=backend) == -signal.SIGKILL
-    assert train(tmp_path / "killed", backend=backend) == 0
-    with np.load(tmp_path / "whole" / "weights.npz") as whole, np.load(tmp_path / "killed" / "weights.npz") as killed:
-        assert sorted(whole.files) == sorted(killed.files)
-        for name in whole.files:
-            np.testing.assert_array_equal(whole[name], killed[name])
-    tables = [pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "killed")]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert train(folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_run_equals_unbroken_one(whole: Path, tmp_path: Path, how: signal.Signals) -> None:
+    killed_equals(whole, tmp_path / "killed", how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_run_equals_unbroken_one_on_jax(tmp_path: Path, how: signal.Signals) -> None:
+    pytest.importorskip("jax")
+    assert train(tmp_path / "whole", backend="jax") == 0
+    killed_equals(tmp_path / "whole", tmp_path / "killed", how, "jax")
+
+
+def killed_equals(whole: Path, killed: Path, how: signal.Signals, backend: str = "tensorflow") -> None:
+    """Twice in the middle of an epoch: SIGTERM keeps the batches done (10 and 9 of 24), SIGKILL costs the epoch."""
+    for step in (10, 9):
+        assert train(killed, str(step), str(int(how)), backend=backend) == (143 if how == signal.SIGTERM else -how)
+        if how == signal.SIGTERM:
+            with np.load(killed / "checkpoints" / "only" / "state.npz") as saved:
+                facts = json.loads(str(saved["facts"]))
+            assert (facts["epoch"], facts["extra"]["step"]) == ((2, 2) if step == 10 else (4, 3))
+    assert train(killed, backend=backend) == 0
+    with np.load(whole / "weights.npz") as first, np.load(killed / "weights.npz") as second:
+        assert sorted(first.files) == sorted(second.files)
+        for name in first.files:
+            np.testing.assert_array_equal(first[name], second[name])
+    tables = [pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (whole, killed)]
     pd.testing.assert_frame_equal(*tables)
     assert list(tables[0]["epoch"]) == [1, 2, 3, 4, 5, 6]
 

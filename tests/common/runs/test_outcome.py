@@ -97,7 +97,7 @@ def test_extras_may_not_hide_what_is_measured(tmp_path, make_run):
         ("image,label\n1.png,a\n", "predicted"),
         ("image,label,predicted\n1.png,a,a\n", "prob_<class>"),
         ("image,label,predicted,prob_a,prob_b\n", "no image"),
-        ("image,label,predicted,prob_a,prob_b\n1.png,z,a,0.9,0.1\n", "no class: z"),
+        ("image,label,predicted,prob_a,prob_b\n1.png,z,a,0.9,0.1\n", "label is .z.; expected one of its classes"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, text, said):

@@ -1,4 +1,4 @@
-"""A small training run in a process of its own, for tests that kill it: `python train_once.py RUN_DIR [KILL_AFTER_STEP]`."""
+"""A small training run in a process of its own, for tests that kill it: `python train_once.py RUN_DIR [STEP [SIGNAL]]`."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from common import device
+from common import device, stopping
 from common.runs import Run, fit
 
 
@@ -32,17 +32,17 @@ class _Order(keras.utils.PyDataset):
 
 
 class _Kill(keras.callbacks.Callback):
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, number: int) -> None:
         super().__init__()
-        self.left = step
+        self.left, self.number = [step], number  # a list: the numbers of a callback are saved and restored
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        self.left[0] -= 1
+        if self.left[0] == 0:
+            os.kill(os.getpid(), self.number)
 
 
-def main(folder: Path, kill_after: int | None) -> None:
+def main(folder: Path, kill_after: int | None, number: int = signal.SIGKILL) -> None:
     device.configure(3)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 8, 8, 3)).astype("float32")
@@ -70,10 +70,14 @@ def main(folder: Path, kill_after: int | None) -> None:
         select="best",
         patience=5,
         reduce_lr={"monitor": "val_loss", "patience": 1, "factor": 0.5},
-        extra_callbacks=[] if kill_after is None else [_Kill(kill_after)],
+        extra_callbacks=[] if kill_after is None else [_Kill(kill_after, number)],
     )
     np.savez(folder / "weights.npz", *[np.asarray(v) for v in model.weights], predictions=model.predict(x, verbose=0))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    try:
+        with stopping.handled():
+            main(Path(sys.argv[1]), *map(int, sys.argv[2:4])) if len(sys.argv) > 2 else main(Path(sys.argv[1]), None)
+    except (KeyboardInterrupt, stopping.Terminated) as stop:
+        sys.exit(stopping.exit_code(stop))

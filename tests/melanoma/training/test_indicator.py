@@ -86,6 +86,16 @@ def test_each_iteration_is_one_classifier_step_and_then_the_repeats(networks: in
     assert losses == {"loss": 1.0, "dice_loss": 0.5}
 
 
+def test_what_is_drawn_does_not_depend_on_how_many_were_drawn_before(networks: indicator.Networks) -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.random((19, *stage.shape[1:])).astype("float16") for stage in networks.segmenter.inputs]
+    alone = networks.draw([stage[:3] for stage in maps])
+    together = networks.draw(maps)
+    assert together.shape == (19, 64, 64, 1)
+    np.testing.assert_array_equal(together[:3], alone)
+    np.testing.assert_allclose(together, networks.segmenter.predict([stage.astype("float32") for stage in maps], verbose=0), atol=1e-5)
+
+
 def test_the_epoch_is_selected_by_soft_dice_on_images_with_the_indicator(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
     made = alternation(networks, tmp_path)
     inputs = networks.inputs
@@ -93,7 +103,7 @@ def test_the_epoch_is_selected_by_soft_dice_on_images_with_the_indicator(network
     assert set(rows) == {row for row in inputs.rows("validation") if inputs.present["globules"][row]}
     assert len(rows) < len(inputs.rows("validation"))
     drawn = np.full((len(rows), 64, 64, 1), 0.5, "float32")
-    monkeypatch.setattr(networks.segmenter, "predict", lambda maps, **_: drawn)
+    monkeypatch.setattr(networks, "draw", lambda maps: drawn)
     monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 7.0)
     found = made._validate()
     assert found["val_bce"] == 7.0
@@ -108,8 +118,7 @@ def test_rising_cross_entropy_does_not_throw_the_segmentation_away(networks: ind
         epochs.append(number)
         return {"loss": 0.0, "dice_loss": 0.0}
 
-    falling = {"predict": lambda maps, **_: made.masks(made.drawn["validation"]) * (0.1 + 0.4 * len(epochs))}
-    monkeypatch.setattr(networks.segmenter, "predict", falling["predict"])
+    monkeypatch.setattr(networks, "draw", lambda maps: made.masks(made.drawn["validation"]) * (0.1 + 0.4 * len(epochs)))
     monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 5.0 * len(epochs))
     monkeypatch.setattr(made, "_epoch", epoch)
     made.train()
