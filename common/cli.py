@@ -27,6 +27,7 @@ from tyro.conf import Positional
 
 from common import stopping
 from common.errors import UsageError
+from common.runs.files import read_json
 from common.settings import (
     BACKBONE_NAMES,
     DEFAULT_CACHE,
@@ -209,6 +210,7 @@ def _main(study: str, commands: Mapping[str, Command | str], arguments: Sequence
         command = _command(commands[name])
         options = parse(command, rest, f"{program} {name}")
         if options is not None:
+            _check_studies(study, options)
             _execute(command, options)
 
     return _guarded(act)
@@ -249,6 +251,15 @@ def _guarded(action: Callable[[], None]) -> int:
         print(f"{said}; the same command goes on from the last checkpoint", file=sys.stderr)
         return stopping.exit_code(stop)
     return 0
+
+
+def _check_studies(study: str, options: Any) -> None:
+    """UsageError when an option names the run folder of another study."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, Path) and (value / "config.json").is_file():
+            other = read_json(value / "config.json").get("study", study)
+            require(other == study, f"{value}: is a run of {other}; expected one of {study} (python -m {other} has the same commands)")
 
 
 def prepare_environment() -> None:

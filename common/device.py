@@ -58,14 +58,21 @@ def describe() -> dict[str, Any]:
     """What a report says of the machine and the software: backend, versions, machine kind and git commit. Names no host and no path."""
     backend = keras.backend.backend()
     versions = {"python": platform.python_version(), "keras": keras.__version__, backend: __import__(backend).__version__}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "backend": backend,
         "versions": versions,
         "machine": accelerator() or f"{cores}-core {platform.machine()} CPU",
+        "threads": _threads(cores),
         "precision": keras.config.dtype_policy().name,
         "git_commit": _git_commit(),
     }
+
+
+def _threads(cores: int) -> int:
+    """Threads that one operation may use; the order in which they add decides the last digits of a result."""
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS" if keras.backend.backend() == "tensorflow" else "OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else cores
 
 
 def _git_commit() -> str:

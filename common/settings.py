@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from common.errors import UsageError
-from common.runs.files import plain
+from common.runs.files import plain, refuse_links
 
 Reading = Literal["described", "coded", "corrected"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -191,6 +191,7 @@ def check_run_dir(run_dir: Path | None) -> None:
 def check_run(run: Path, *files: str) -> None:
     """`run` must be a run folder (it holds config.json) with the files named."""
     require(run.is_dir(), f"{run}: no such run folder")
+    refuse_links(run)
     for name in ("config.json", *files):
         require((run / name).is_file(), f"{run}: not a finished run folder ({name} is missing)")
 

@@ -47,7 +47,10 @@ def check() -> None:
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Both signals are handled as this module says; afterwards as before. Does nothing outside the main thread."""
+    """Both signals are handled as this module says; afterwards as before. Does nothing inside another, or outside the main thread."""
+    if signal.getsignal(signal.SIGINT) is _handle:
+        yield
+        return
     try:
         before = {number: signal.signal(number, _handle) for number in _SIGNALS}
     except ValueError:

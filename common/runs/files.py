@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,6 +67,35 @@ def lock(folder: Path) -> IO[bytes] | None:
         handle.close()
         return None
     return handle
+
+
+def refuse_links(folder: Path) -> None:
+    """UsageError when something in a run folder is a link or no file: what is read would come, and what is written go, elsewhere."""
+    folders = [Path(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise UsageError(f"{entry.path}: is a link; a run folder holds its files itself: put the file in its place")
+                if entry.is_dir():
+                    folders.append(Path(entry.path))
+                elif not entry.is_file():
+                    raise UsageError(f"{entry.path}: is no file; a run folder holds files and folders only")
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Delete what processes that were killed while they wrote have left below `folder`."""
+    for left_over in list(folder.rglob("*.tmp-*")):
+        if left_over.is_dir() and not left_over.is_symlink():
+            shutil.rmtree(left_over, ignore_errors=True)
+        else:
+            left_over.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """64 hexadecimal digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -265,8 +265,11 @@ def merge_history(run: Run, stage: str, rows: list[dict[str, Any]]) -> pd.DataFr
     table = whole = pd.DataFrame(rows)
     path = run.path / "history.csv"
     if path.is_file():
-        before = pd.read_csv(path)
-        whole = pd.concat([before[before["stage"] != stage], table], ignore_index=True)
+        try:
+            before = pd.read_csv(path)
+            whole = pd.concat([before[before["stage"] != stage], table], ignore_index=True)
+        except (ValueError, KeyError, OSError):
+            log.warning("%s is damaged; it is made again from the checkpoints", path)
     run.write_csv("history.csv", whole)
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -16,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UsageError
-from common.runs.files import atomic, plain, read_json, write_json
+from common.runs.files import atomic, lock, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
 
 log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 _FINISHED = "finished.json"
 _DIGEST = "weights_sha256"
+# What a finished run consists of; `report` makes the rest again from these.
+_RESULTS = ("manifest.csv", "history.csv", "predictions.csv", "model.keras")
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
 _PATH_OPTIONS = (
@@ -84,7 +85,7 @@ class Run:
 
         Raises:
             UsageError: the folder holds a run of other settings or of another weights file of the same name, something that is no run,
-                or is in use by another process.
+                a link, a finished run with damaged files, or is in use by another process.
         """
         weights_file = weights_file or settings.get("weights")
         identity = _identity(study, experiment, settings, fingerprint)
@@ -102,6 +103,10 @@ class Run:
             write_json(path / "config.json", config)
         else:
             check_weights_file(path, weights_file)
+            if is_finished(path):
+                check_finished(path)
+            else:
+                _check_machine(path, config)
         run = cls(path, config)
         run.fresh, run._made = fresh, made
         run._acquire()
@@ -162,7 +167,8 @@ class Run:
     def finish(self) -> None:
         """Mark the run as finished and drop its checkpoints: the model and the report hold all that matters."""
         # In this order: without checkpoints and without the mark a killed run would be trained from its beginning again.
-        self.write_json(_FINISHED, {"seconds_of_last_process": round(time.monotonic() - self._started, 1)})
+        files = {name: {"bytes": (self.path / name).stat().st_size, "sha256": sha256(self.path / name)} for name in self._results()}
+        self.write_json(_FINISHED, {"seconds_of_last_process": round(time.monotonic() - self._started, 1), "files": files})
         self._drop_checkpoints()
         self.finished = True
         self.release()
@@ -185,6 +191,9 @@ class Run:
             with suppress(OSError):
                 folder.rmdir()
 
+    def _results(self) -> list[str]:
+        return [name for name in _RESULTS if (self.path / name).is_file()]
+
     def _drop_checkpoints(self) -> None:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
@@ -197,15 +206,10 @@ class Run:
     def _acquire(self) -> None:
         if self.finished:
             return
-        self._lock = (self.path / ".lock").open("w")
-        try:
-            # The system drops the lock when the process dies, however it dies.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UsageError(f"{self.path}: another process is at work on this run; wait for it or choose another --run-dir") from None
-        for left_over in self.path.rglob("*.tmp-*"):  # of a process that was killed while it wrote
-            left_over.unlink(missing_ok=True)
+        self._lock = lock(self.path)
+        if self._lock is None:
+            raise UsageError(f"{self.path}: another process is at work on this run; wait for it or choose another --run-dir")
+        remove_left_overs(self.path)
 
 
 def run_path(study: str, experiment: str, settings: Mapping[str, Any], *, name_parts: Iterable[str] = (), fingerprint: str = "") -> Path:
@@ -220,6 +224,38 @@ def _identity(study: str, experiment: str, settings: Mapping[str, Any], fingerpr
         # A weights file by its name: config.json is published, and the same file in another folder is the same setting.
         values["weights"] = Path(values["weights"]).name
     return {"study": study, "experiment": experiment, "settings": values, "data_fingerprint": fingerprint}
+
+
+def check_finished(path: Path) -> None:
+    """UsageError when a file of the finished run in the folder `path` is gone or is not what it was when the run finished.
+
+    Runs from before the files were noted pass.
+    """
+    for name, noted in read_json(path / _FINISHED).get("files", {}).items():
+        file = path / Path(name).name
+        if not file.is_file():
+            raise UsageError(f"{file} is missing from a finished run; restore it, or delete {path / _FINISHED} to train it again")
+        if file.stat().st_size != noted.get("bytes") or sha256(file) != noted.get("sha256"):
+            raise UsageError(
+                f"{file} is not what it was when the run finished (damaged or changed); restore it, or delete {path / _FINISHED} to train "
+                "it again"
+            )
+
+
+def _check_machine(path: Path, config: dict[str, Any]) -> None:
+    """Another backend is another training and refused; another number of threads adds in another order, which is said."""
+    from common import device
+
+    now = device.describe()
+    if config.get("backend") not in (None, now["backend"]):
+        raise UsageError(f"{path}: began on the backend {config['backend']}, now it is {now['backend']}; choose another --run-dir")
+    if config.get("threads") not in (None, now["threads"]):
+        log.warning(
+            "%s: began with %s threads, now there are %d: the result will not be what it would have been",
+            path,
+            config["threads"],
+            now["threads"],
+        )
 
 
 def check_weights_file(path: Path, weights_file: Path | str | None) -> None:
@@ -240,8 +276,7 @@ def _weights_digest(weights_file: Path | str | None) -> dict[str, str]:
     """{"weights_sha256": 64 hexadecimal digits}, or {} for what is no file."""
     if weights_file is None or not Path(weights_file).is_file():
         return {}
-    with Path(weights_file).open("rb") as file:
-        return {_DIGEST: hashlib.file_digest(file, "sha256").hexdigest()}
+    return {_DIGEST: sha256(Path(weights_file))}
 
 
 def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -251,6 +286,7 @@ def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         if any(item for item in path.iterdir() if item.name != ".lock" and ".tmp-" not in item.name):
             raise UsageError(f"--run-dir {path}: holds files but no config.json; expected a new, an empty or a run folder")
         return None
+    refuse_links(path)
     config = read_json(path / "config.json")
     if {key: config.get(key) for key in identity} == identity:
         return config

@@ -208,3 +208,9 @@ def test_every_study_answers_help_without_keras(study: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"python -m {study}" in done.stdout
+
+
+def test_a_run_of_another_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "config.json").write_text('{"study": "lmf"}')
+    assert main("cervical", {"report": Command(ReportOptions, f"{__name__}:target", "R.")}, ["report", str(tmp_path)]) == 2
+    assert "is a run of lmf; expected one of cervical" in capsys.readouterr().err

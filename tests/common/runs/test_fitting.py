@@ -14,6 +14,7 @@ import pytest
 
 from common.errors import UsageError
 from common.runs import Run, fit
+from common.runs.fitting import merge_history
 
 SCRIPT = Path(__file__).with_name("train_once.py")
 ROOT = SCRIPT.parents[3]
@@ -126,3 +127,13 @@ def keras_batches(x: np.ndarray, y: np.ndarray) -> keras.utils.PyDataset:
             return x, y
 
     return One()
+
+
+@pytest.mark.parametrize("content", ["", "stage,epoch\na,1\nb,1,2\n", "epoch\n1\n", "\0\0"])
+def test_a_damaged_history_is_made_again(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run.open("t", "e", {}, run_dir=tmp_path)
+    merge_history(run, "first", [{"stage": "first", "epoch": 1}])
+    (tmp_path / "history.csv").write_text(content)
+    merge_history(run, "second", [{"stage": "second", "epoch": 1}])
+    assert pd.read_csv(tmp_path / "history.csv")["stage"].tolist() == ["second"]
+    assert "history.csv is damaged" in caplog.text

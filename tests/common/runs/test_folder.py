@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.cli import check_run
 from common.errors import UsageError
 from common.runs import Run, atomic, is_finished, read_json
 from common.runs.folder import run_path
@@ -168,3 +169,61 @@ def test_a_saved_model_takes_and_returns_tensors_not_lists(tmp_path):
     again = keras.models.load_model(run.save_model(model), compile=False)
     found = again(np.ones((4, 3), "float32"))  # a list in the structure warns here, and warnings are errors
     assert tuple(found.shape) == (4, 2)
+
+
+def finished_run(path: Path) -> Run:
+    run = Run.open("cervical", "train", SETTINGS, run_dir=path)
+    run.write_text("predictions.csv", "image,label\na.png,a\n")
+    run.write_text("model.keras", "weights")
+    run.finish()
+    return run
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "model.keras"])
+def test_a_finished_run_with_a_damaged_file_is_not_finished_already(tmp_path: Path, name: str) -> None:
+    path = finished_run(tmp_path / "r").path
+    assert Run.open("cervical", "train", SETTINGS, run_dir=path).finished
+    content = (path / name).read_bytes()
+    (path / name).write_bytes(content[:-1])
+    with pytest.raises(UsageError, match=rf"{name} is not what it was when the run finished.*restore it, or delete"):
+        Run.open("cervical", "train", SETTINGS, run_dir=path)
+    (path / name).unlink()
+    with pytest.raises(UsageError, match=rf"{name} is missing from a finished run"):
+        Run.open("cervical", "train", SETTINGS, run_dir=path)
+    (path / name).write_bytes(content)
+    (path / "finished.json").write_text('{"files": ')
+    with pytest.raises(UsageError, match=r"finished\.json is not valid JSON"):
+        Run.open("cervical", "train", SETTINGS, run_dir=path)
+
+
+@pytest.mark.parametrize("name", [".lock", "figures", "predictions.csv", "model.tmp-1.keras"])
+def test_a_link_in_a_run_folder_leads_nowhere(tmp_path: Path, name: str) -> None:
+    Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    (tmp_path / "r" / name).unlink(missing_ok=True)
+    (tmp_path / "r" / name).symlink_to(tmp_path if name == "figures" else victim)
+    with pytest.raises(UsageError, match=rf"{name}: is a link"):
+        Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r")
+    with pytest.raises(UsageError, match=rf"{name}: is a link"):
+        check_run(tmp_path / "r")
+    assert victim.read_text() == "precious"
+
+
+def test_another_backend_is_refused_and_other_threads_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    config = read_json(tmp_path / "r" / "config.json")
+    (tmp_path / "r" / "config.json").write_text(json.dumps({**config, "threads": 77}))
+    Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    assert "began with 77 threads" in caplog.text
+    (tmp_path / "r" / "config.json").write_text(json.dumps({**config, "backend": "torch"}))
+    with pytest.raises(UsageError, match="began on the backend torch"):
+        Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"settings": 7}', '{"classes": ["a", "a"]}', '{"seed": NaN}', "\udcff", "[" * 10**5])
+def test_a_damaged_config_is_one_line(tmp_path: Path, content: str) -> None:
+    Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r").release()
+    (tmp_path / "r" / "config.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match=r"config\.json"):
+        Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r")
