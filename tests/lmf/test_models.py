@@ -6,7 +6,8 @@ import pytest
 
 from common.backbones import batch_normalisations
 from common.errors import UsageError
-from lmf.models import build_classifier, with_logits
+from lmf.losses import adjusted_probabilities, log_priors
+from lmf.models import CosineDense, build_classifier, shift_logits, with_logits
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,31 @@ def test_what_is_no_network_is_named(tmp_path):
         build_classifier("broken.keras", 3, 16, network=tmp_path / "broken.keras")
     with pytest.raises(UsageError, match="at least 2 classes"):
         build_classifier("mobilenetv2_035", 1, 32)
+
+
+def test_a_cosine_head_is_the_cosine():
+    layer, features = CosineDense(3, 30.0), np.random.default_rng(0).normal(size=(5, 8)).astype("float32")
+    found = np.asarray(layer(features))
+    kernel = np.asarray(layer.kernel)
+    expected = [[30 * f @ w / np.linalg.norm(f) / np.linalg.norm(w) for w in kernel.T] for f in features]
+    assert found == pytest.approx(np.array(expected), rel=1e-4)
+    assert np.asarray(layer(7 * features)) == pytest.approx(found, rel=1e-4)
+    assert np.isfinite(np.asarray(layer(np.zeros((1, 8), "float32")))).all()
+
+
+def test_a_model_with_a_cosine_head_is_saved_and_loaded(tmp_path):
+    model = build_classifier("mobilenetv2_035", 3, 32, head="cosine", head_scale=16.0)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    assert abs(with_logits(model).predict(images, verbose=0)).max() <= 16
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.predict(images, verbose=0) == pytest.approx(model.predict(images, verbose=0), abs=1e-6)
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_logit_adjustment_after_training_is_in_the_model(head):
+    model, counts = build_classifier("mobilenetv2_035", 3, 32, head=head), [60, 30, 6]
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    before = model.predict(images, verbose=0)
+    shift_logits(model, -0.7 * log_priors(counts))
+    assert model.predict(images, verbose=0) == pytest.approx(adjusted_probabilities(before, counts, 0.7), rel=1e-4)
