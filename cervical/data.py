@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cervical.config import CLASSES, Settings, SizeAnalysisOptions, StudyOptions, effective
-from common.cli import DataOptions, SourceOptions
+from cervical.experiments.base import CLASSES, CellSource, CellTraining
 from common.data.augmentation import augmented_images
 from common.data.images import Filter, cached_images, is_image
 from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
@@ -56,29 +55,30 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
     return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=left_out)
 
 
-def find(options: SourceOptions) -> Dataset:
-    """The data set that the options name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
-    if options.dataset == "sample":
-        folder = ensure_sample("sipakmed", options.cache_dir)
+def find(source: CellSource) -> Dataset:
+    """The data set that the settings name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
+    if source.dataset == "sample":
+        folder = ensure_sample("sipakmed", source.cache_dir)
         return replace(sipakmed_dataset(folder), name="sample", synthetic=True, official_counts=None)
-    if options.dataset == "folders":
-        return folders_dataset(options.data_dir or "", options.group_pattern, options.mask_dir)
-    return sipakmed_dataset(options.data_dir or "")
+    if source.dataset == "folders":
+        return folders_dataset(source.data_dir or "", source.group_pattern, source.mask_dir)
+    return sipakmed_dataset(source.data_dir or "")
 
 
-def load(options: DataOptions | SizeAnalysisOptions) -> Dataset:
-    """The data set with every image readable (or dropped, with --skip-unreadable) and, with --limit, thinned out.
+def load(source: CellSource, limit: int | None = None, pixels: tuple[int, Filter] | None = None) -> Dataset:
+    """The data set with every image readable (or dropped, with --skip-unreadable) and, with `limit`, thinned out.
 
-    Where a command trains on all of them, the check leaves the pixels in the cache that `prepare` opens.
+    With `pixels` (side, filter) the check leaves the pixels of all images in the cache that `prepare` opens.
     """
-    pixels: tuple[int, Filter] | None = None
-    if isinstance(options, StudyOptions) and options.limit is None:
-        settings = effective(options)
-        pixels = (settings.image_size, settings.resize_filter)
-    dataset = check_readable(find(options), options.skip_unreadable, options.cache_dir, pixels)
-    if options.limit is not None:
-        dataset = replace(dataset, manifest=limit_per_class(dataset.manifest, options.limit).reset_index(drop=True))
+    dataset = check_readable(find(source), source.skip_unreadable, source.cache_dir, pixels if limit is None else None)
+    if limit is not None:
+        dataset = replace(dataset, manifest=limit_per_class(dataset.manifest, limit).reset_index(drop=True))
     return dataset
+
+
+def load_for_training(settings: CellTraining) -> Dataset:
+    """`load` for a training, whose pixels are decoded on the way."""
+    return load(settings, settings.limit, (settings.image_size, settings.resize_filter))
 
 
 def paper_split(manifest: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def paper_split(manifest: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     return manifest.assign(split=split.to_numpy().astype(str))
 
 
-def split_manifest(manifest: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def split_manifest(manifest: pd.DataFrame, settings: CellTraining) -> pd.DataFrame:
     """The split that the settings name, "paper" or "grouped" (whole slides on one side)."""
     if settings.split == "grouped":
         return grouped_split(manifest, FRACTIONS, settings.split_seed)
@@ -143,9 +143,9 @@ class Cells:
         return np.array([(labels == name).sum() for name in self.classes])
 
 
-def prepare(dataset: Dataset, settings: Settings, cache_dir: Path) -> Cells:
+def prepare(dataset: Dataset, settings: CellTraining) -> Cells:
     """Split, decode, resize and copy (all cached): training images with their copies, validation and test images without."""
-    manifest = split_manifest(dataset.manifest, settings)
+    manifest, cache_dir = split_manifest(dataset.manifest, settings), settings.cache_dir
     classes = class_names(manifest)
     labels = manifest["label"].map({name: index for index, name in enumerate(classes)}).to_numpy().astype("int32")
     images = cached_images(dataset, settings.image_size, settings.resize_filter, cache_dir, progress=True)

@@ -1,9 +1,8 @@
-"""Figures of the paper and the thesis: image sizes (5.2), cells (4.1-4.5), accuracies (6.1, 6.2, 6.4), loss curves (6.3); and the audit."""
+"""Figures of the paper and the thesis: image sizes (5.2), cells (4.1-4.5), accuracies (6.1, 6.2, 6.4), loss curves (6.3)."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,29 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cervical.config import PAPER_BACKBONES, AuditOptions, SizeAnalysisOptions
-from cervical.data import FRACTIONS, find, load, paper_split
+from cervical.data import load
+from cervical.experiments.base import PAPER_BACKBONES
+from cervical.experiments.size_analysis import SizeAnalysisSettings
 from cervical.paper import loss_curve, printed_accuracy, tables
 from common.backbones import BACKBONES
-from common.data.audit import audit_command
 from common.data.images import read_image
 from common.data.manifest import Dataset, class_names, fingerprint
-from common.data.splits import grouped_split
-from common.errors import UsageError
 from common.report import plots
 from common.report.tables import markdown
 from common.runs import Run
-
-log = logging.getLogger(__name__)
 
 BINS = 30  # of the authors' histogram
 EXAMPLES = 5
 
 
-def run_size_analysis(options: SizeAnalysisOptions) -> Path:
+def run_size_analysis(settings: SizeAnalysisSettings) -> Path:
     """Sizes of all images, their densest place and a cell sheet, with a short report. Returns the run folder."""
-    dataset = load(options)
+    dataset = load(settings, settings.limit)
     run = Run.open(
         "cervical",
         "size-analysis",
-        {"dataset": dataset.name, "synthetic": dataset.synthetic, "limit": options.limit},
-        run_dir=options.run_dir,
+        {"dataset": dataset.name, "synthetic": dataset.synthetic, "limit": settings.limit},
+        run_dir=settings.run_dir,
         name_parts=(dataset.name,),
         fingerprint=fingerprint(dataset),
     )
@@ -94,7 +89,7 @@ def size_figure(widths: np.ndarray, heights: np.ndarray, synthetic: bool = False
 
 
 def cell_sheet(dataset: Dataset, examples: int = EXAMPLES) -> Figure:
-    """Thesis figures 4.1 to 4.5: cells of each class, a row a class, of different slides where there are enough."""
+    """Thesis figures 4.1 to 4.5: cells of each class, a row a class, of different cluster images where there are enough."""
     classes = class_names(dataset.manifest)
     figure, axes = plots.panels(len(classes), examples, width=1.3, height=1.4)
     for line, label in zip(axes, classes, strict=True):
@@ -130,27 +125,6 @@ def _size_report(dataset: Dataset, found: Mapping[str, Any]) -> str:
         "the smallest and largest sizes are extremes of width and height taken apart, not of one image.\n\n"
         "![sizes](figures/sizes.png)\n\n![cells](figures/cells.png)\n"
     )
-
-
-def run_audit(options: AuditOptions) -> Path:
-    """Audit a data set under both splits. Returns the folder.
-
-    A split that the data do not allow (a class of two images, too few slides) is left out: what is wrong with them is what an audit tells.
-    """
-    dataset = find(options)
-    folder = options.run_dir or Path("runs") / "cervical" / "audit" / dataset.name
-    ways: dict[str, Callable[[], pd.DataFrame]] = {
-        "paper": lambda: paper_split(dataset.manifest),
-        "grouped": lambda: grouped_split(dataset.manifest, FRACTIONS, options.seed),
-    }
-    splits = {}
-    for name, split in ways.items():
-        try:
-            splits[name] = split()
-        except UsageError as error:
-            log.warning("no %s split: %s", name, error)
-    audit_command(dataset, splits, folder)
-    return folder
 
 
 def accuracy_bars(

@@ -11,8 +11,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from cervical.config import FREEZE, Settings
-from common.backbones import BACKBONES, batchnorm_is_folded, build_backbone, freeze_until, keep_batchnorm_frozen, preprocess_layer
+from cervical.experiments.contrastive import ContrastiveSettings
+from cervical.experiments.finetune import FREEZE, FinetuneSettings
+from common.backbones import BACKBONES, batchnorm_is_folded, build_backbone, keep_batchnorm_frozen, preprocess_layer
 from common.errors import UsageError
 
 # Where the code takes the features: VGG and ResNet50 from within the network (the layers behind are dropped), the others at its end.
@@ -29,32 +30,29 @@ FIRST_TRAINABLE = {
 HIDDEN, CLASSIFIER_HIDDEN, PROJECTION = 1024, 512, 128
 
 
-def build_classifier(backbone: str, config: Settings, classes: int = 5, weights: str | Path | None = None) -> keras.Model:
+def build_classifier(backbone: str, config: FinetuneSettings, classes: int = 5, weights: str | Path | None = None) -> keras.Model:
     """The fine-tuned network (paper III-C.1, thesis 5.3 a).
 
-    VGG and ResNet50: global max pooling of an inner layer, then BN, dropout, Dense 1024, BN, dropout, softmax. DenseNet169 and
-    MobileNetV2: global average pooling, Dense 1024, softmax, with dropout between where `config.dropout_everywhere` says so.
-    The first `config.freeze` layers of the backbone are frozen (None: the paper's number; layers of the input count, as in Keras).
+    VGG and ResNet50: global max pooling, then BN, dropout, Dense 1024, BN, dropout, softmax; `config.body` says whether their last layers
+    are cut off, as the code does. DenseNet169 and MobileNetV2: global average pooling, Dense 1024, softmax, with dropout between where
+    `config.dropout_everywhere` says so. The first `config.frozen_layers(backbone)` layers of the whole backbone are frozen, the input
+    layer counted.
 
     Args:
         backbone: key of `common.backbones.BACKBONES`.
-        config: image size, pixels, freeze, dropout.
+        config: image size, body, pixels, freeze, dropout.
         classes: K.
         weights: None, "imagenet" (downloads) or a path. Weights whose batch normalisation is folded keep it in inference mode.
+
+    Raises:
+        UsageError: more layers to freeze than the body has.
     """
-    base = build_backbone(backbone, config.image_size, weights)
-    freeze = FREEZE.get(backbone, 0) if config.freeze is None else config.freeze
-    if freeze > len(base.layers):
-        raise UsageError(f"--freeze {freeze}: {BACKBONES[backbone].title} has only {len(base.layers)} layers")
-    if weights not in (None, "none") and batchnorm_is_folded(base):
-        keep_batchnorm_frozen(base)
-    frozen_by_folding = [layer for layer in base.layers if not layer.trainable]
-    freeze_until(base, freeze)
-    for layer in frozen_by_folding:
-        layer.trainable = False
+    whole = build_backbone(backbone, config.image_size, weights)
+    if weights not in (None, "none") and batchnorm_is_folded(whole):
+        keep_batchnorm_frozen(whole)
+    base = cut_body(whole, backbone, config.body)
+    freeze_body(whole, base, backbone, config.frozen_layers(backbone))
     inner = backbone in TAPS
-    if inner:
-        base = keras.Model(base.input, base.get_layer(TAPS[backbone]).output, name=backbone)
     mode = "raw" if config.pixels == "raw" else backbone
     inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
     x = base(preprocess_layer(mode)(inputs))
@@ -74,25 +72,72 @@ def build_classifier(backbone: str, config: Settings, classes: int = 5, weights:
     return keras.Model(inputs, outputs, name=f"{backbone}_finetuned")
 
 
+def cut_body(whole: keras.Model, backbone: str, body: str) -> keras.Model:
+    """The network without its top: whole, or with `body` "truncated" up to the layer where the code takes the features (VGG, ResNet50)."""
+    if body != "truncated" or backbone not in TAPS:
+        return whole
+    return keras.Model(whole.input, whole.get_layer(TAPS[backbone]).output, name=whole.name)
+
+
+def freeze_body(whole: keras.Model, body: keras.Model, backbone: str, layers_frozen: int) -> None:
+    """Freeze those of the body's layers that are among the first `layers_frozen` of the whole network, where the paper counts them.
+
+    Layers that are frozen already stay so.
+
+    Raises:
+        UsageError: a layer to be frozen lies behind the body's last one, so that a smaller number would do the same.
+    """
+    names = [layer.name for layer in whole.layers]
+    last = max(names.index(layer.name) for layer in body.layers) + 1
+    if layers_frozen > last:
+        raise UsageError(f"--freeze {layers_frozen}: this {BACKBONES[backbone].title} has only {last} layers")
+    kept = set(names[:layers_frozen])
+    for layer in body.layers:
+        layer.trainable = layer.trainable and layer.name not in kept
+
+
+def depth_steps(backbone: str, image_size: int, body: str) -> list[int]:
+    """Numbers of frozen layers that differ in a layer with weights, from 0 to all of the body.
+
+    Freezing up to a layer without weights, or to one that was cut off, is the same as freezing up to the weights before it.
+    """
+    whole = build_backbone(backbone, image_size)
+    names = [layer.name for layer in whole.layers]
+    return [0, *sorted(names.index(layer.name) + 1 for layer in cut_body(whole, backbone, body).layers if layer.weights)]
+
+
+def default_depths(backbone: str, image_size: int, body: str) -> tuple[int, ...]:
+    """None, about a quarter, half, three quarters and all of the body's layers, and the paper's number."""
+    steps = depth_steps(backbone, image_size, body)
+    paper = FREEZE.get(backbone, 0)
+    found = {at_most(steps, steps[-1] * quarter // 4) for quarter in range(5)} - {at_most(steps, paper)}
+    return tuple(sorted(found | {paper}))
+
+
+def at_most(steps: list[int], number: int) -> int:
+    """The largest of the steps up to `number`: the depth that freezing `number` layers comes to."""
+    return max(step for step in steps if step <= number)
+
+
 def build_encoder(
     backbone: str,
-    config: Settings,
+    config: ContrastiveSettings,
     weights: str | Path | None = None,
     statistics: tuple[Any, Any] | None = None,
 ) -> keras.Model:
     """The encoder: images to average-pooled features `(batch, d)`, d 512 to 2048 by backbone; every layer trainable.
 
     Args:
-        statistics: mean and variance of the training images' channels, `(3,)` each in 0..255, for `contrastive_pixels="adapted"`
+        statistics: mean and variance of the training images' channels, `(3,)` each in 0..255, for `pixels="adapted"`
             (7 non-trainable values, as in the code); None leaves the input as it is until `set_statistics`.
     """
     base = build_backbone(backbone, config.image_size, weights, pooling="avg")
     if weights not in (None, "none") and batchnorm_is_folded(base):
         keep_batchnorm_frozen(base)
     inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
-    scale = layers.Normalization(name="preprocess") if config.contrastive_pixels == "adapted" else preprocess_layer(backbone)
+    scale = layers.Normalization(name="preprocess") if config.pixels == "adapted" else preprocess_layer(backbone)
     encoder = keras.Model(inputs, base(scale(inputs)), name=f"{backbone}_encoder")
-    if statistics is not None and config.contrastive_pixels == "adapted":
+    if statistics is not None and config.pixels == "adapted":
         set_statistics(encoder, *statistics)
     return encoder
 
@@ -112,7 +157,7 @@ def add_projection(encoder: keras.Model) -> keras.Model:
 
 
 def build_contrastive_classifier(
-    backbone: str, config: Settings, classes: int = 5, encoder: keras.Model | None = None, weights: str | Path | None = None
+    backbone: str, config: ContrastiveSettings, classes: int = 5, encoder: keras.Model | None = None, weights: str | Path | None = None
 ) -> keras.Model:
     """Dropout, Dense 512 ReLU, dropout, softmax on an encoder's output.
 
@@ -125,7 +170,7 @@ def build_contrastive_classifier(
     return attach(encoder, head, f"{backbone}_contrastive_classifier")
 
 
-def build_head(features: int, config: Settings, classes: int) -> keras.Model:
+def build_head(features: int, config: ContrastiveSettings, classes: int) -> keras.Model:
     """The classifier's layers alone: `(batch, features)` to softmax `(batch, classes)`; trained on features that are computed once."""
     inputs = keras.Input((features,), name="features")
     x = layers.Dropout(config.dropout, name="head_dropout_1")(inputs)

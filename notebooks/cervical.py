@@ -23,7 +23,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "cervical" / "config.py").is_file())
+ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "cervical" / "paper.py").is_file())
 GIVEN, DATA = os.environ.get("CERVICAL_RUNS"), os.environ.get("CERVICAL_DATA_DIR")
 PLACES = [Path(GIVEN)] if GIVEN else [ROOT / "results" / "cervical", ROOT / "runs" / "cervical"]
 RUNS = next((place for place in PLACES if any(place.rglob("predictions.csv"))), PLACES[-1]).resolve()
@@ -43,11 +43,15 @@ from io import BytesIO
 
 from IPython.display import Image, Markdown, display
 
-from cervical import config
-from cervical.figures import loss_curves, run_audit, run_size_analysis
+from cervical.audit import run_audit
+from cervical.experiments import compare_losses, freeze_depth, tables
+from cervical.experiments.audit import AuditSettings
+from cervical.experiments.size_analysis import SizeAnalysisSettings
+from cervical.figures import loss_curves, run_size_analysis
 from cervical.grids import depth, found
 from cervical.grids.losses import run_compare_losses
 from cervical.grids.tables import run_tables
+from common.cli import parse
 from common.explanation.options import ExplainOptions
 from common.explanation.sheet import explain_command
 from common.runs.grid import collect
@@ -68,10 +72,10 @@ def show_folder(folder: Path, report: str = "report.md") -> None:
 
 
 if MISSING:
-    tiny = {"limit": 50, "image_size": 32, "copies": 1, "epochs": 1}
-    run_tables(config.TablesOptions(**tiny))
-    run_compare_losses(config.CompareLossesOptions(**tiny, losses=("npairs", "ntxent")))
-    depth.run_freeze_depth(config.FreezeDepthOptions(**tiny, depths=(0, 100)))
+    tiny = ["--limit", "50", "--image-size", "32", "--copies", "1", "--epochs", "1"]
+    run_tables(parse(tables.COMMAND, tiny))
+    run_compare_losses(parse(compare_losses.COMMAND, [*tiny, "--losses", "npairs", "ntxent"]))
+    depth.run_freeze_depth(parse(freeze_depth.COMMAND, [*tiny, "--depths", "0", "100"]))
 
 # %% [markdown]
 # ## What was run
@@ -88,11 +92,11 @@ display(overview[["method", "backbone", "reading", "depth", "seed", *found.TRAIN
 
 # %%
 sizes = found.summaries(RUNS, "size-analysis") if DATA["dataset"] == "sample" else []
-for folder in sizes or [run_size_analysis(config.SizeAnalysisOptions(**DATA))]:
+for folder in sizes or [run_size_analysis(SizeAnalysisSettings(**DATA))]:
     show_folder(folder)
 
 # %%
-show_folder(run_audit(config.AuditOptions(**DATA)), "audit.md")
+show_folder(run_audit(AuditSettings(**DATA)), "audit.md")
 
 # %% [markdown]
 # ## Three methods and the control (Tables I to IV; thesis 6.1 to 6.4 and 7.1; figures 6.1, 6.2, 6.4)

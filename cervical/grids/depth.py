@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cervical.config import FREEZE, FreezeDepthOptions
 from cervical.data import load
+from cervical.experiments.finetune import FREEZE
+from cervical.experiments.freeze_depth import FreezeDepthSettings
 from cervical.grids.cells import cell, finished, open_grid
-from cervical.training.stages import resolve
-from common.backbones import BACKBONES, build_backbone
-from common.data.manifest import Dataset, class_names
+from cervical.models import at_most, default_depths, depth_steps
+from common.backbones import BACKBONES
+from common.data.manifest import Dataset
+from common.errors import UsageError
 from common.report import plots
 from common.report.report import SYNTHETIC
 from common.report.tables import markdown, number
@@ -24,11 +26,11 @@ COLLECTED = ("accuracy", "macro_f1", "validation_accuracy", "trainable_parameter
 SHOWN = ("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "trainable_parameters")
 
 
-def run_freeze_depth(options: FreezeDepthOptions) -> Path:
+def run_freeze_depth(grid: FreezeDepthSettings) -> Path:
     """One fine-tuning run a depth, chosen on validation images, told on test images. Returns the folder."""
-    dataset = load(options)
-    cells = depth_cells(options, dataset)
-    run = open_grid("freeze-depth", options, dataset, cells)
+    dataset = load(grid, grid.finetune.limit)
+    cells = depth_cells(grid, dataset)
+    run = open_grid("freeze-depth", grid, dataset, cells)
     if run.finished:
         return run.path
     outcome = run_grid(cells)
@@ -40,22 +42,31 @@ def run_freeze_depth(options: FreezeDepthOptions) -> Path:
     return run.path
 
 
-def depth_cells(options: FreezeDepthOptions, dataset: Dataset) -> list[GridCell]:
+def depth_cells(grid: FreezeDepthSettings, dataset: Dataset) -> list[GridCell]:
     """Networks x depths x seeds."""
-    size = resolve("finetune", options, class_names(dataset.manifest)).image_size
     return [
-        cell("finetune", options, dataset, {"depth": depth, **same}, **same, freeze=depth)
-        for backbone in options.all_backbones(("mobilenetv2",))
-        for depth in options.depths or default_depths(backbone, size)
-        for seed in options.all_seeds
+        cell("finetune", grid.run_settings("finetune", freeze=depth, **same), dataset, {"depth": depth, **same})
+        for backbone in grid.backbones
+        for depth in depths_of(grid, backbone)
+        for seed in grid.seeds
         for same in ({"backbone": backbone, "seed": seed},)
     ]
 
 
-def default_depths(backbone: str, image_size: int) -> tuple[int, ...]:
-    """None, a quarter, half, three quarters and all of the layers, and the paper's number."""
-    layers = len(build_backbone(backbone, image_size).layers)
-    return tuple(sorted({0, layers // 4, layers // 2, 3 * layers // 4, layers, FREEZE.get(backbone, 0)}))
+def depths_of(grid: FreezeDepthSettings, backbone: str) -> tuple[int, ...]:
+    """The depths to try for one network. UsageError for two that freeze the same weights."""
+    size, body = grid.finetune.image_size, grid.finetune.body
+    if grid.depths is None:
+        return default_depths(backbone, size, body)
+    steps = depth_steps(backbone, size, body)
+    reached: dict[int, int] = {}
+    for depth in grid.depths:
+        same = reached.setdefault(at_most(steps, depth), depth)
+        if same != depth:
+            raise UsageError(
+                f"--depths {same} {depth}: they freeze the same weights of this {BACKBONES[backbone].title}; expected one of them"
+            )
+    return grid.depths
 
 
 def write_depths(run: Run, cells: list[GridCell]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from cervical.config import FREEZE
+from cervical.experiments.finetune import FREEZE
 from cervical.grids.losses import CONTROL
 from cervical.grids.tables import PAIR_BY, Drawn, draw_tables
 from common.errors import UsageError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cervical.config import CompareLossesOptions
 from cervical.data import load
+from cervical.experiments.compare_losses import CODED_LOSSES, CompareLossesSettings
 from cervical.figures import loss_curves
 from cervical.grids.cells import cell, finished, open_grid
 from cervical.paper import loss_curve, notebook
@@ -32,18 +32,17 @@ from common.runs import Run
 from common.runs.grid import GridCell, collect, run_grid
 
 CONTROL = "control (cross-entropy)"
-CODED_LOSSES = ("npairs", "ntxent-coded", "triplet-coded")
 
 
-def run_compare_losses(options: CompareLossesOptions) -> Path:
+def run_compare_losses(grid: CompareLossesSettings) -> Path:
     """Train what is missing, then write curves and tables. Returns the folder."""
-    dataset = load(options)
-    cells = loss_cells(options, dataset)
-    run = open_grid("compare-losses", options, dataset, cells)
+    dataset = load(grid, grid.contrastive.limit)
+    cells = loss_cells(grid, dataset)
+    run = open_grid("compare-losses", grid, dataset, cells)
     if run.finished:
         return run.path
     outcome = run_grid(cells)
-    controls = [each.control(loss=CONTROL) for each in cells if "--control" in each.arguments]
+    controls = [each.control(loss=CONTROL) for each in cells if (each.run_dir / "control").is_dir()]
     if finished(cells):
         write_comparison(run, cells, controls)
     if not outcome.failed:
@@ -52,15 +51,13 @@ def run_compare_losses(options: CompareLossesOptions) -> Path:
     return run.path
 
 
-def loss_cells(options: CompareLossesOptions, dataset: Dataset) -> list[GridCell]:
+def loss_cells(grid: CompareLossesSettings, dataset: Dataset) -> list[GridCell]:
     """One contrastive run a loss and seed; the first loss's run brings the control along."""
-    asked = options.losses != CompareLossesOptions.losses or options.reading != "coded"
-    losses: tuple[str, ...] = options.losses if asked else CODED_LOSSES
     return [
-        cell("contrastive", options, dataset, {**same, "loss": loss}, **same, loss=loss, control=index == 0)
-        for backbone in options.all_backbones(("mobilenetv2",))
-        for index, loss in enumerate(losses)
-        for seed in options.all_seeds
+        cell("contrastive", grid.run_settings("contrastive", loss=loss, control=index == 0, **same), dataset, {**same, "loss": loss})
+        for backbone in grid.backbones
+        for index, loss in enumerate(grid.losses)
+        for seed in grid.seeds
         for same in ({"backbone": backbone, "seed": seed},)
     ]
 

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cervical.config import CLASS_COSTS, PAPER_BACKBONES, TablesOptions
 from cervical.data import load
+from cervical.experiments.cost_sensitive import CLASS_COSTS
+from cervical.experiments.tables import TablesSettings
 from cervical.figures import accuracy_bars
 from cervical.grids.cells import cell, finished, open_grid
 from cervical.paper import TABLE_NUMBERS, notebook, previous_works, printed_accuracy, printed_classes, tables
@@ -47,11 +48,11 @@ PAIR_BY = ("backbone", "reading", "seed")
 BATCH_SIZE = "32 (thesis 6.3)"
 
 
-def run_tables(options: TablesOptions) -> Path:
+def run_tables(grid: TablesSettings) -> Path:
     """Run what is missing, then write every table of what is there. Returns the folder."""
-    dataset = load(options)
-    cells = table_cells(options, dataset)
-    run = open_grid("tables", options, dataset, cells)
+    dataset = load(grid, grid.finetune.limit)
+    cells = table_cells(grid, dataset)
+    run = open_grid("tables", grid, dataset, cells)
     if run.finished:
         return run.path
     outcome = run_grid(cells)
@@ -63,20 +64,13 @@ def run_tables(options: TablesOptions) -> Path:
     return run.path
 
 
-def table_cells(options: TablesOptions, dataset: Dataset) -> list[GridCell]:
-    """Readings x seeds x networks x methods."""
-    found = []
-    for reading, seed in product(options.readings or (options.reading,), options.all_seeds):
-        for backbone in options.all_backbones(PAPER_BACKBONES):
-            same = {"backbone": backbone, "reading": reading, "seed": seed}
-            for method in options.methods:
-                if method != "contrastive":
-                    found.append(cell(method, options, dataset, same, **same))
-                    continue
-                for index, loss in enumerate(options.losses):
-                    label = {"method": method if loss == "npairs" else f"{method}-{loss}", **same}
-                    found.append(cell(method, options, dataset, label, **same, loss=loss, control=options.controls and index == 0))
-    return found
+def table_cells(grid: TablesSettings, dataset: Dataset) -> list[GridCell]:
+    """Seeds x networks x methods."""
+    return [
+        cell(method, grid.run_settings(method.replace("-", "_"), **same), dataset, {**same, "reading": grid.reading})
+        for seed, backbone, method in product(grid.seeds, grid.backbones, grid.methods)
+        for same in ({"backbone": backbone, "seed": seed},)
+    ]
 
 
 def with_controls(cells: Sequence[GridCell]) -> list[GridCell]:
@@ -84,7 +78,7 @@ def with_controls(cells: Sequence[GridCell]) -> list[GridCell]:
     found = []
     for each in cells:
         found.append(each)
-        if "--control" in each.arguments and (each.run_dir / "control").is_dir():
+        if (each.run_dir / "control").is_dir():
             found.append(each.control(method="control"))
     return found
 
@@ -308,7 +302,7 @@ def _settings(done: Sequence[GridCell]) -> str:
         # The control is in no document, so nothing is printed for it.
         column = "contrastive" if method.startswith("contrastive") else "fine_tuning_and_cost_sensitive"
         printed = {} if method == "control" else {**tables()["hyperparameters"][column], "batch_size": BATCH_SIZE}
-        names = ("control_stage",) if method == "control" else ("finetune", "encoder", "classifier")
+        names = ("training", "encoder", "classifier")
         stages = [settings[name] for name in names if isinstance(settings.get(name), dict)]
         ours = {
             "epoch": ", ".join(str(stage["epochs"]) for stage in stages) or MISSING,

@@ -7,48 +7,46 @@ Control: the same encoder and classifier trained at once with plain cross-entrop
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from cervical.config import ContrastiveOptions, Settings, control_stage
-from cervical.data import Part, channel_statistics, random_views
+from cervical.data import Part, channel_statistics, load_for_training, prepare, random_views
+from cervical.experiments.contrastive import ContrastiveSettings
 from cervical.losses import contrastive_loss
 from cervical.models import add_projection, attach, build_contrastive_classifier, build_encoder, build_head
-from cervical.paper import notebook
 from cervical.training.stages import (
     Job,
     accuracy,
     batches,
     begin,
     compile_model,
-    conclude,
     evaluation_batches,
-    identity,
     nothing_half_written,
     outputs,
+    run_settings,
     short_run_note,
     train_stage,
     weights_file,
+    without,
     write_manifest,
 )
 from common import device
 from common.data.pipeline import Batches
-from common.runs import Run
+from common.runs import Run, is_finished
 
-log = logging.getLogger(__name__)
+# Of the method alone; the control knows none of them.
+NOT_OF_THE_CONTROL = ("loss", "temperature", "margin", "encoder", "classifier", "classifier_views", "head_input")
 
 
-def run_contrastive(options: ContrastiveOptions) -> Path:
+def run_contrastive(settings: ContrastiveSettings) -> Path:
     """Both stages and, if asked for, the control. Returns the run folder."""
-    job = begin("contrastive", options)
+    job = begin("contrastive", settings)
     if isinstance(job, Run):
-        return job.path
-    settings = job.settings
-    statistics = channel_statistics(job.cells.train) if settings.contrastive_pixels == "adapted" else None
+        return add_control(job, settings)
+    statistics = channel_statistics(job.cells.train) if settings.pixels == "adapted" else None
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.
     with nothing_half_written(job.run):
@@ -65,20 +63,21 @@ def run_contrastive(options: ContrastiveOptions) -> Path:
 
     if settings.control:
         run_control(job, statistics)
-        notes.append(_control_note(settings))
+        notes.append(control_note(settings))
+    from cervical.training.outcome import conclude  # reports and figures: loaded when there is something to report
+
     conclude(job, classifier, f"Cervical cells: {settings.backbone}, contrastive ({settings.loss})", notes + unpublished(settings))
     return job.run.path
 
 
 def train_encoder(job: Job, projected: keras.Model) -> list[str]:
     """Stage 1: contrastive loss on views. Returns notes for the report."""
-    settings = job.settings
+    settings, stage = job.settings, job.settings.encoder
     train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
-    compile_model(projected, settings.encoder, contrastive_loss(settings.loss, settings.temperature, settings.margin))
-    chosen = settings.encoder.monitor is not None and len(job.cells.validation.rows)
-    validation = _mixed(job.cells.validation, settings) if chosen else None
-    history = train_stage(job, projected, "encoder", settings.encoder, train, validation)
-    return short_run_note(history, train, settings.encoder)
+    compile_model(projected, stage, contrastive_loss(settings.loss, settings.temperature, settings.margin))
+    validation = mixed(job.cells.validation, settings) if stage.looks_at_validation and len(job.cells.validation.rows) else None
+    history = train_stage(job, projected, "encoder", stage, train, validation)
+    return short_run_note(history, train, stage)
 
 
 def train_classifier(job: Job, source: keras.Model, head: keras.Model, classifier: keras.Model) -> None:
@@ -103,44 +102,61 @@ def features(encoder: keras.Model, part: Part) -> Part:
 
 
 def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> None:
-    """The same network with plain cross-entropy in `control/`: the encoder's epochs, rate and views, no early end (`control_stage`)."""
+    """The same network with plain cross-entropy in `control/`: the encoder's epochs, rate and views, no early end."""
     settings = job.settings
-    run = job.run.subrun("control", identity("contrastive-control", settings, job.options, job.cells.dataset), weights_file(settings))
+    known = without(run_settings(settings, job.cells.dataset), *NOT_OF_THE_CONTROL)
+    run = job.run.subrun("control", {**known, "training": asdict(settings.control_stage)}, weights_file(settings))
     if run.finished:
         return
-    control = Job("control", run, settings, job.options, job.cells)
-    device.configure(settings.seed, job.options.precision)
+    control = Job(run, settings, job.cells)
+    device.configure(settings.seed, settings.precision)
     write_manifest(run, job.cells)
     encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
     model = build_contrastive_classifier(settings.backbone, settings, len(job.cells.classes), encoder)
-    stage = control_stage(settings)
+    stage = settings.control_stage
     train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
     compile_model(model, stage, keras.losses.SparseCategoricalCrossentropy(), [accuracy()])
     history = train_stage(control, model, "control", stage, train, evaluation_batches(job.cells.validation, settings))
-    conclude(control, model, f"Cervical cells: {settings.backbone}, control (plain cross-entropy)", short_run_note(history, train, stage))
+    from cervical.training.outcome import conclude
+
+    title = f"Cervical cells: {settings.backbone}, control (plain cross-entropy)"
+    conclude(control, model, title, [*short_run_note(history, train, stage), *unpublished(settings)])
 
 
-def unpublished(settings: Settings) -> list[str]:
+def add_control(run: Run, settings: ContrastiveSettings) -> Path:
+    """Train the control of a finished run that was made without it, if it is asked for now."""
+    if settings.control and not is_finished(run.path / "control"):
+        job = Job(run, settings, prepare(load_for_training(settings), settings))
+        run_control(job, channel_statistics(job.cells.train) if settings.pixels == "adapted" else None)
+        from cervical.training.outcome import report_again
+
+        report_again(run)
+    return run.path
+
+
+def unpublished(settings: ContrastiveSettings) -> list[str]:
     """The authors' own control, which no document prints."""
+    from cervical.paper import notebook
+
     found = notebook("control", settings.backbone)
     if found is None or settings.loss != "npairs":
         return []
     return [f"The authors' unpublished control with this network reached {found['accuracy']:.4f} ({found['source']})."]
 
 
-def _control_note(settings: Settings) -> str:
-    control, encoder = control_stage(settings), settings.encoder
-    rate = "the same learning rate throughout" if control.schedule == "constant" else "the same first learning rate and plateau rule"
-    kept = {True: "its best epoch on validation images", False: "its last epoch"}
-    own = kept[control.keep == "best" and control.monitor is not None]
-    theirs = kept[encoder.keep == "best" and encoder.monitor is not None]
+def control_note(settings: ContrastiveSettings) -> str:
+    """How the control was trained, beside the encoder."""
+    control, encoder = settings.control_stage, settings.encoder
+    rates = {"constant": "the same learning rate throughout", "cosine": "the same cosine of the learning rate"}
+    rate = rates.get(control.schedule, "the same first learning rate and plateau rule")
+    kept = {"best": "its best epoch on validation images", "last": "its last epoch"}
     return (
         f"The control is the same network trained at once with plain cross-entropy: as many epochs as the encoder and {rate}. "
-        f"Of the control {own} is kept, of the encoder {theirs}."
+        f"Of the control {kept[control.keep]} is kept, of the encoder {kept[encoder.keep]}."
     )
 
 
-def _mixed(part: Part, settings: Settings) -> Batches:
+def mixed(part: Part, settings: ContrastiveSettings) -> Batches:
     """Validation batches for a contrastive loss: rows lie class by class, and a batch of one class has no negatives."""
     order = np.random.default_rng(settings.seed).permutation(part.rows)
     return batches(replace(part, rows=order), settings)

@@ -1,14 +1,12 @@
-"""What every procedure does alike: open the run folder, train one stage, predict the test images, and write the outcome."""
+"""What every procedure does alike: open the run, train one stage, predict."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,55 +15,32 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cervical.config import CLASS_COSTS, CLASSES, Settings, Stage, StudyOptions, control_stage, effective, with_weights
-from cervical.data import Cells, Part, load, prepare
-from cervical.models import count_parameters
-from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
+from cervical.data import Cells, Part, load_for_training, prepare
+from cervical.experiments.base import CellTraining, Stage
 from common import device
-from common.backbones import BACKBONES, batch_normalisations, recompute_batchnorm
+from common.backbones import BACKBONES, RecomputeBatchnorm, batch_normalisations, recompute_batchnorm
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Augment, Batches
-from common.data.splits import leakage
 from common.errors import UsageError
-from common.metrics.outcome import write_metrics, write_predictions
-from common.report.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
-from common.runs.folder import RUNS
+from common.runs.folder import run_path
+from common.settings import recipe
 
 log = logging.getLogger(__name__)
 
 # Runs of fewer steps end before batch normalisation's slow averages (momentum 0.999 in MobileNetV2) have forgotten their initial values.
 SHORT_RUN = 5000
 SHORT_MOMENTUM = 0.9
-RECOMPUTED_BATCHES = 50
-
-# Settings that decide a method's result; a run is known by them, so that `--costs` does not make another fine-tuned model, say.
-_DATA = ("image_size", "resize_filter", "split", "split_seed", "copies", "copies_kind")
-SHARED = ("reading", "backbone", "weights", "batch_size", "seed", *_DATA, "dropout")
-FINETUNE = (*SHARED, "finetune", "pixels", "freeze", "dropout_everywhere", "views")
-CONTRASTIVE = (*SHARED, "loss", "temperature", "margin", "encoder", "classifier", "contrastive_pixels", "classifier_views", "head_input")
-RELEVANT = {
-    "finetune": FINETUNE,
-    "cost-sensitive": (*FINETUNE, "costs", "init"),
-    "contrastive": (*CONTRASTIVE, "control"),
-    "contrastive-control": CONTRASTIVE,
-}
-
-DATA_NOTES = {
-    "sipakmed": ["SIPaKMeD (Plissiti et al. 2018): 4049 single cells cut from 966 Pap-smear images, five classes."],
-    "sample": ["Cells drawn by a program in SIPaKMeD's layout."],
-    "folders": ["Images given by the user, one folder a class."],
-}
+RECOMPUTED_BATCHES = 20
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run on its way: the folder, the settings, the options as given, and the data."""
+    """One run on its way: the folder, the settings and the data."""
 
-    method: str
     run: Run
-    settings: Settings
-    options: StudyOptions
+    settings: Any
+    """The command's settings, a `CellTraining`."""
     cells: Cells
 
     @property
@@ -84,98 +59,75 @@ def nothing_half_written(run: Run) -> Iterator[None]:
         raise
 
 
-def resolve(method: str, options: StudyOptions, classes: Sequence[str]) -> Settings:
-    """The effective settings of a method: reading, sample defaults, what was given, and the weights the method starts from."""
-    settings = with_weights(effective(options), options, pretrained=method != "contrastive")
-    if method == "cost-sensitive" and settings.costs == "printed" and getattr(options, "costs", None) is None and tuple(classes) != CLASSES:
-        # Asked for by the reading, not by the user: the paper prints costs for SIPaKMeD's classes only.
-        settings = replace(settings, costs="balanced")
-    return settings
+def run_settings(settings: CellTraining, dataset: Dataset) -> dict[str, Any]:
+    """The recipe and the seed: what a run is known by and config.json shows."""
+    content: dict[str, Any] = {"classes": list(class_names(dataset.manifest)), "synthetic": dataset.synthetic}
+    if hasattr(settings, "frozen_layers"):
+        content["freeze"] = settings.frozen_layers(settings.backbone)  # "paper" and the number it stands for are the same training
+    return {**recipe(settings, **content), "seed": settings.seed}
 
 
-def identity(method: str, settings: Settings, options: StudyOptions, dataset: Dataset) -> dict[str, Any]:
-    """The settings a run is known by and config.json shows. A weights file enters by its name, a file of costs by name and content."""
-    values = asdict(settings)
-    chosen: dict[str, Any] = {key: values[key] for key in RELEVANT[method]}
-    chosen["weights"] = Path(settings.weights).name
-    # Options that came later: without them a run keeps the name it had before.
-    if not chosen.get("views"):
-        chosen.pop("views", None)
-    if method == "contrastive-control" or chosen.get("control"):
-        # Derived, but by a rule that has changed once: a control trained otherwise is another run.
-        chosen["control_stage"] = asdict(control_stage(settings))
-    for stage in chosen.values():
-        if isinstance(stage, dict) and stage.get("schedule") == "plateau":
-            del stage["schedule"]
-    if settings.costs not in CLASS_COSTS and "costs" in chosen:
-        path = Path(settings.costs)
-        chosen |= {"costs": path.name, "costs_content": path.read_text(encoding="utf-8", errors="replace")}
-    chosen |= {"precision": options.precision, "dataset": dataset.name, "synthetic": dataset.synthetic, "limit": options.limit}
-    return {**chosen, "classes": list(class_names(dataset.manifest))}
+def name_parts(settings: CellTraining) -> list[str]:
+    """The readable beginning of the run folder's name."""
+    loss = [settings.loss] if hasattr(settings, "loss") else []
+    return [settings.dataset, settings.backbone, *loss, settings.split, settings.reading, f"seed{settings.seed}"]
 
 
-def default_run_dir(method: str, settings: Settings, options: StudyOptions, dataset: Dataset) -> Path:
-    """`runs/cervical/<method>/<readable parts>-<hash of the settings and the data>`: what a grid shares with single runs."""
-    parts = [dataset.name, settings.backbone]
-    if method == "contrastive":
-        parts.append(settings.loss)
-    parts += [settings.split, settings.reading, f"seed{settings.seed}"]
-    known = json.dumps([identity(method, settings, options, dataset), fingerprint(dataset)], sort_keys=True)
-    return RUNS / "cervical" / method / "-".join([*parts, hashlib.sha256(known.encode()).hexdigest()[:8]])
+def default_run_dir(experiment: str, settings: CellTraining, dataset: Dataset) -> Path:
+    """Where the run lies when no folder is named: what grids share with single runs."""
+    known = run_settings(settings, dataset)
+    return run_path("cervical", experiment, known, name_parts=name_parts(settings), fingerprint=fingerprint(dataset))
 
 
-def begin(method: str, options: StudyOptions) -> Job | Run:
+def begin(experiment: str, settings: CellTraining) -> Job | Run:
     """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
-    dataset = load(options)
-    settings = resolve(method, options, class_names(dataset.manifest))
-    folder = options.run_dir or default_run_dir(method, settings, options, dataset)
+    dataset = load_for_training(settings)
     # Before the folder is made: config.json tells the precision that Keras is set to.
-    device.configure(settings.seed, options.precision)
+    device.configure(settings.seed, settings.precision)
     run = Run.open(
         "cervical",
-        method,
-        identity(method, settings, options, dataset),
-        run_dir=folder,
+        experiment,
+        run_settings(settings, dataset),
+        run_dir=settings.run_dir,
+        name_parts=name_parts(settings),
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
         weights_file=weights_file(settings),
     )
-    if run.finished:
-        return run
+    return run if run.finished else arrays(run, settings, dataset)
+
+
+def arrays(run: Run, settings: CellTraining, dataset: Dataset) -> Job:
+    """The job with its images split, decoded and copied."""
     with nothing_half_written(run):
-        cells = prepare(dataset, settings, options.cache_dir)
+        cells = prepare(dataset, settings)
     write_manifest(run, cells)
-    log.info(
-        "%s: %d training images (%d copies each), %d validation, %d test; %s on %s",
-        dataset.name,
-        len(cells.train.rows),
-        settings.copies,
-        len(cells.validation.rows),
-        len(cells.test.rows),
-        BACKBONES[settings.backbone].title,
-        device.describe()["machine"],
-    )
-    return Job(method, run, settings, options, cells)
+    counts = f"{len(cells.train.rows)} training images ({settings.copies} copies each), {len(cells.validation.rows)} validation"
+    machine = device.describe()["machine"]
+    network = BACKBONES[settings.backbone].title
+    log.info("%s: %s, %d test; %s on %s", dataset.name, counts, len(cells.test.rows), network, machine)
+    return Job(run, settings, cells)
 
 
-def weights_file(settings: Settings) -> Path | None:
+def weights_file(settings: CellTraining) -> Path | None:
     """The file of initial weights, or None where they are random or Keras's download."""
     return None if settings.weights in ("none", "imagenet") else Path(settings.weights)
 
 
 def write_manifest(run: Run, cells: Cells) -> None:
-    """manifest.csv: image, label, group, split."""
-    run.write_csv("manifest.csv", cells.manifest[["image", "label", "group", "split"]])
+    """manifest.csv: image, label, group, masks where there are some, split."""
+    masks = [name for name in cells.manifest if str(name).startswith("mask_")]
+    run.write_csv("manifest.csv", cells.manifest[["image", "label", "group", *masks, "split"]])
 
 
-def batches(part: Part, settings: Settings, *, shuffle: bool = False, augment: Augment | None = None) -> Batches:
+def batches(part: Part, settings: CellTraining, *, shuffle: bool = False, augment: Augment | None = None) -> Batches:
     """Batches of images and integer labels; the order and the augmentation are functions of (seed, epoch, batch)."""
     return Batches(
         part.images, part.labels, rows=part.rows, batch_size=settings.batch_size, seed=settings.seed, shuffle=shuffle, augment=augment
     )
 
 
-def evaluation_batches(part: Part, settings: Settings, most: int = 256) -> Batches | None:
+def evaluation_batches(part: Part, settings: CellTraining, most: int = 256) -> Batches | None:
     """Batches of validation images, all of one size where their number has a divisor for it: one compilation, and the same mean loss.
 
     None where there are no images.
@@ -198,22 +150,27 @@ def accuracy() -> keras.metrics.Metric:
 
 
 def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Batches, validation: Batches | None) -> pd.DataFrame:
-    """Fit one stage, resumable. In short runs the moving statistics of batch normalisation follow faster, and are recomputed at the end.
+    """Fit one stage, resumable. In short runs the moving statistics of batch normalisation follow faster, and are recomputed.
 
-    Without that a validation loss during the run, and everything after it, would be that of the initial statistics. How fast they follow
-    must be settled beforehand, by the steps planned; whether they are recomputed, by the steps done (an early end may come soon).
+    Without that a validation loss during the run, and everything after it, would be that of the initial statistics. They are recomputed
+    before each validation that decides something, so that an epoch is chosen by the model that is kept; otherwise at the end.
 
     Raises:
         UsageError: an epoch is to be chosen on validation images, and there are none.
     """
-    monitor = stage.monitor
-    if monitor is not None and monitor.startswith("val_") and validation is None:
+    if stage.looks_at_validation and validation is None:
         raise UsageError("the split has no validation images to choose an epoch by; expected more images")
-    if stage.epochs * len(train) < SHORT_RUN:
+    if stage.epochs * len(train) <= SHORT_RUN:
         for layer in batch_normalisations(model):
             if layer.trainable:
                 layer.momentum = min(layer.momentum, SHORT_MOMENTUM)
-    plateau = monitor is not None and stage.schedule == "plateau"
+    rule = {"factor": stage.reduce_factor, "patience": stage.reduce_patience, "min_lr": stage.min_learning_rate}
+    plateau = stage.schedule == "plateau"
+
+    def recompute(epoch: int) -> bool:
+        short = (epoch + 1) * len(train) <= SHORT_RUN
+        return short and (stage.looks_at_validation or epoch + 1 == stage.epochs)
+
     history = fit(
         model,
         train,
@@ -221,25 +178,30 @@ def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Ba
         stage=name,
         epochs=stage.epochs,
         validation=validation,
-        monitor=monitor or "loss",
-        select="best" if monitor is not None and stage.keep == "best" else "last",
+        monitor=stage.monitor,
+        select=stage.keep,
         patience=stage.patience if plateau else None,
-        reduce_lr={
-            "monitor": monitor,
-            "factor": stage.reduce_factor,
-            "patience": stage.reduce_patience,
-            "min_lr": stage.min_learning_rate,
-        }
-        if plateau
-        else None,
+        reduce_lr={"monitor": stage.monitor, **rule} if plateau else None,
         schedule=partial(cosine, stage) if stage.schedule == "cosine" else None,
-        extra_callbacks=tensorboard(job),
+        extra_callbacks=[RecomputeBatchnorm(partial(first_batches, train), recompute, RECOMPUTED_BATCHES), *tensorboard(job)],
     )
-    if is_short(history, train):
-        # The same batches whether `fit` has just ended or an earlier process finished it.
-        train.epoch = 0
-        recompute_batchnorm(model, (train[index] for index in range(len(train))), RECOMPUTED_BATCHES)
+    if is_short(history, train) and (validation is None or not stage.looks_at_validation and len(history) < stage.epochs):
+        recompute_batchnorm(model, first_batches(train), RECOMPUTED_BATCHES)
     return history
+
+
+def first_batches(train: Batches) -> Iterator[Any]:
+    """The batches of the first epoch, whatever epoch `train` is in: the same ones for a resumed run as for an unbroken one."""
+    again = Batches(
+        train.images,
+        train.targets,
+        batch_size=train.batch_size,
+        seed=train.seed,
+        shuffle=train.shuffle,
+        augment=train.augment,
+        rows=train.rows,
+    )
+    return (again[index] for index in range(len(again)))
 
 
 def cosine(stage: Stage, epoch: int) -> float:
@@ -249,33 +211,7 @@ def cosine(stage: Stage, epoch: int) -> float:
 
 def tensorboard(job: Job) -> list[keras.callbacks.Callback]:
     """The TensorBoard callback when asked for; that its packages are there was checked with the options."""
-    return [keras.callbacks.TensorBoard(str(job.run.path / "tensorboard"))] if job.options.tensorboard else []
-
-
-def conclude(
-    job: Job,
-    model: keras.Model,
-    title: str,
-    notes: Sequence[str] = (),
-    cost_matrix: np.ndarray | None = None,
-    extra: dict[str, Any] | None = None,
-    controls: dict[str, Path] | None = None,
-) -> None:
-    """Predict the test images; write predictions, metrics, model, figures, report and card; mark the run as finished."""
-    cells, settings, run = job.cells, job.settings, job.run
-    probabilities = predict(model, cells.test)
-    write_predictions(run, cells.test_rows, probabilities, cells.classes)
-    shared = leakage(cells.manifest)
-    total, trainable = count_parameters(model)
-    right = predict(model, cells.validation).argmax(axis=1) == cells.validation.labels[cells.validation.rows]
-    measured: dict[str, Any] = {"validation_accuracy": float(right.mean()) if len(right) else None}
-    measured |= {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
-    write_metrics(run, settings.seed, cost_matrix, {**measured, "parameters": total, "trainable_parameters": trainable, **(extra or {})})
-    run.save_model(model)
-    everything = [*standard_notes(job, shared), *notes]
-    write_report(run, title, printed_numbers(job), everything, controls)
-    write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
-    run.finish()
+    return [keras.callbacks.TensorBoard(str(job.run.path / "tensorboard"))] if job.settings.tensorboard else []
 
 
 def outputs(model: keras.Model, part: Part, batch_size: int = 128) -> np.ndarray:
@@ -296,42 +232,9 @@ def predict(model: keras.Model, part: Part) -> np.ndarray:
     return found / found.sum(axis=1, keepdims=True)
 
 
-def printed_numbers(job: Job) -> dict[str, Printed]:
-    """The printed cells of this method and network, where the data set's classes are the paper's; none beside one's own costs.
-
-    Table II is of a weight for each class, inverse to its frequency: a cost matrix, or other weights, is another method.
-    """
-    if job.method not in TABLE_NUMBERS or job.cells.dataset.name == "folders":
-        return {}
-    if job.method == "cost-sensitive" and job.settings.costs not in CLASS_COSTS:
-        return {}
-    source, backbone = TABLE_NUMBERS[job.method], job.settings.backbone
-    accuracy = printed_accuracy(job.method, backbone)
-    numbers = {} if accuracy is None else {"accuracy": Printed(accuracy, source)}
-    for name, cells in printed_classes(job.method, backbone).items():
-        if name in job.cells.classes:
-            numbers |= {f"per_class.{name}.{score}": Printed(value, source) for score, value in cells.items()}
-    return numbers
-
-
-def standard_notes(job: Job, shared: dict[str, dict]) -> list[str]:
-    """What a reader must know of any run: leakage, freezing, batch normalisation."""
-    test = shared["test"]
-    group = "slide" if job.cells.dataset.name != "folders" else "group"
-    notes = [
-        f"{test['shared']} of the {test['images']} test images ({test['fraction']:.0%}) share their {group} with a training image"
-        + (": the accuracy is that of new images of known slides, not of new slides." if test["shared"] else ".")
-    ]
-    if job.options.limit is not None:
-        notes.append(f"Only {job.options.limit} images were used (--limit): a smoke run.")
-    if job.settings.copies != 6:
-        notes.append(f"{job.settings.copies} augmented copies of each training image; the paper made 6.")
-    return notes
-
-
 def is_short(history: pd.DataFrame, train: Batches) -> bool:
     """Whether a stage ended before batch normalisation's slow averages could follow: by the steps done, not by those planned."""
-    return len(history) * len(train) < SHORT_RUN
+    return len(history) * len(train) <= SHORT_RUN
 
 
 def short_run_note(history: pd.DataFrame, train: Batches, stage: Stage) -> list[str]:
@@ -339,8 +242,13 @@ def short_run_note(history: pd.DataFrame, train: Batches, stage: Stage) -> list[
     if not is_short(history, train):
         return []
     planned = stage.epochs * len(train)
-    faster = f"it averaged with momentum {SHORT_MOMENTUM}, and " if planned < SHORT_RUN else ""
+    faster = f"it averaged with momentum {SHORT_MOMENTUM}, and " if planned <= SHORT_RUN else ""
     return [
         f"A short run ({len(history) * len(train)} steps of at most {planned}): where batch normalisation is trained, {faster}"
-        "its statistics were recomputed on training images before evaluation."
+        "its statistics were recomputed on training images, before each validation that decided something or else at the end."
     ]
+
+
+def without(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The settings but those named."""
+    return {name: value for name, value in settings.items() if name not in names}

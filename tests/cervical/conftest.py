@@ -1,6 +1,7 @@
 """One small finished run of each method, trained once for all tests (and for all workers of pytest-xdist)."""
 
 import fcntl
+import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,13 @@ from typing import Any
 import keras
 import pytest
 
-from cervical.config import ContrastiveOptions, CostSensitiveOptions, FinetuneOptions
+from common.cli import parse
+
+
+def settings_of(command: str, *words: Any) -> Any:
+    """The settings that `python -m cervical COMMAND WORDS…` runs with."""
+    module = importlib.import_module(f"cervical.experiments.{command.replace('-', '_')}")
+    return parse(module.COMMAND, [str(word) for word in words], f"python -m cervical {command}")
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,7 @@ class Finished:
     """Working folder, the options all runs share, and the run folders."""
 
     home: Path
-    options: dict[str, Any]
+    options: tuple[str, ...]
     contrastive: Path
     finetune: Path
     cost_sensitive: Path
@@ -38,12 +45,15 @@ def small_backbone(name: str, image_size: int, weights: str | None = None, pooli
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """contrastive with control, finetune, and cost-sensitive that goes on from it: 50 drawn cells, 32 px, one epoch a
     stage, a network of two convolutions."""
-    from cervical.training import run_contrastive, run_cost_sensitive, run_finetune
+    from cervical.training.contrastive import run_contrastive
+    from cervical.training.cost_sensitive import run_cost_sensitive
+    from cervical.training.finetune import run_finetune
 
     base = tmp_path_factory.getbasetemp()
     home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cervical"
     home.mkdir(exist_ok=True)
-    options = {"cache_dir": home / "cache", "limit": 50, "image_size": 32, "copies": 1, "epochs": 1, "batch_size": 16}
+    options = ("--cache-dir", str(home / "cache"), "--limit", "50", "--image-size", "32", "--copies", "1", "--epochs", "1")
+    options += ("--batch-size", "16")
     with (home / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the second worker finds finished runs
         patch.chdir(home)
@@ -51,9 +61,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         return Finished(
             home,
             options,
-            home / run_contrastive(ContrastiveOptions(**options, control=True)),
-            home / run_finetune(FinetuneOptions(**options)),
-            home / run_cost_sensitive(CostSensitiveOptions(**options, init="finetuned")),
+            home / run_contrastive(settings_of("contrastive", *options, "--control")),
+            home / run_finetune(settings_of("finetune", *options)),
+            home / run_cost_sensitive(settings_of("cost-sensitive", *options, "--init", "finetuned")),
         )
 
 

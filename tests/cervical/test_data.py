@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from cervical import data
-from cervical.config import CLASSES, DESCRIBED, ContrastiveOptions
+from cervical.experiments.base import CLASSES, CellSource
+from cervical.experiments.finetune import DESCRIBED
 from common.data.sample import ensure_sample
 from common.data.splits import leakage
 from common.errors import UsageError
@@ -114,8 +115,8 @@ def test_real_files_have_the_printed_split_and_its_leak(shared_data):
 
 @pytest.fixture(scope="module")
 def cells(sample_cache) -> data.Cells:
-    options = ContrastiveOptions(cache_dir=sample_cache, limit=50)
-    return data.prepare(data.load(options), replace(DESCRIBED, image_size=24, copies=2), sample_cache)
+    settings = replace(DESCRIBED, image_size=24, copies=2, cache_dir=sample_cache, limit=50)
+    return data.prepare(data.load_for_training(settings), settings)
 
 
 def test_copies_follow_their_image_and_leave_test_images_alone(cells):
@@ -130,7 +131,7 @@ def test_copies_follow_their_image_and_leave_test_images_alone(cells):
 
 
 def test_sample_is_synthetic_and_bounded(sample_cache):
-    found = data.load(ContrastiveOptions(cache_dir=sample_cache, limit=25))
+    found = data.load(CellSource(cache_dir=sample_cache), limit=25)
     assert found.synthetic and found.name == "sample" and len(found.manifest) == 25
 
 
@@ -140,8 +141,8 @@ def test_unreadable_images_stop_the_loader_or_are_skipped(tmp_path, sample_cache
     broken.write_bytes(b"no image")
     options = {"dataset": "sipakmed", "data_dir": tmp_path / "cells", "cache_dir": tmp_path / "cache"}
     with pytest.raises(UsageError, match=broken.name):
-        data.load(ContrastiveOptions(**options))
-    assert len(data.load(ContrastiveOptions(**options, skip_unreadable=True)).manifest) == 299
+        data.load(CellSource(**options))
+    assert len(data.load(CellSource(**options, skip_unreadable=True)).manifest) == 299
 
 
 def test_views_keep_shape_and_depend_on_the_generator_only():

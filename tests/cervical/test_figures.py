@@ -1,14 +1,12 @@
-"""The printed size comes out of the files, figures show what they should, and the audit finds the leak."""
-
-import json
+"""The printed size comes out of the files, and figures show what they should."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cervical import figures
-from cervical.config import AuditOptions, SizeAnalysisOptions
 from cervical.data import sipakmed_dataset
+from cervical.experiments.size_analysis import SizeAnalysisSettings
 
 
 def test_densest_size_is_the_lower_corner_of_the_fullest_cell():
@@ -29,31 +27,11 @@ def test_real_files_give_the_printed_sizes(shared_data):
 
 def test_size_analysis_of_the_sample(tmp_path, sample_cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = figures.run_size_analysis(SizeAnalysisOptions(cache_dir=sample_cache))
+    folder = figures.run_size_analysis(SizeAnalysisSettings(cache_dir=sample_cache))
     assert {path.name for path in (folder / "figures").iterdir()} == {"sizes.png", "cells.png"}
     assert "Synthetic data" in (folder / "report.md").read_text() and "98.5x108.9" in (folder / "report.md").read_text()
     assert len(pd.read_csv(folder / "sizes.csv")) == 300
-    assert figures.run_size_analysis(SizeAnalysisOptions(cache_dir=sample_cache)) == folder
-
-
-def test_audit_of_the_sample(tmp_path, sample_cache):
-    folder = figures.run_audit(AuditOptions(cache_dir=sample_cache, run_dir=tmp_path / "audit"))
-    found = json.loads((folder / "audit.json").read_text())
-    assert found["left_out"] == {"whole-slide images": 60, ".dat files": 600}
-    assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
-
-
-def test_audit_tells_of_data_that_no_split_fits(tmp_path, caplog):
-    from PIL import Image
-
-    for label, number in (("a", 5), ("b", 2)):
-        (tmp_path / "cells" / label).mkdir(parents=True)
-        for index in range(number):
-            Image.new("RGB", (8, 9), (index, 0, 0)).save(tmp_path / "cells" / label / f"{index}.png")
-    options = AuditOptions(dataset="folders", data_dir=tmp_path / "cells", cache_dir=tmp_path, run_dir=tmp_path / "audit")
-    found = json.loads((figures.run_audit(options) / "audit.json").read_text())
-    assert found["images"] == 7 and "paper" not in found["splits"]
-    assert "no paper split: the class b has only 2 image(s)" in caplog.text
+    assert figures.run_size_analysis(SizeAnalysisSettings(cache_dir=sample_cache)) == folder
 
 
 def texts(figure) -> set[str]:

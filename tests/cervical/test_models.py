@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from cervical import models
-from cervical.config import CODED, DESCRIBED, FREEZE
+from cervical.experiments import contrastive
+from cervical.experiments.finetune import CODED, DESCRIBED, FREEZE
 from common.backbones import batch_normalisations, build_backbone, keep_batchnorm_frozen
 from common.errors import UsageError
 
 TINY = replace(CODED, image_size=32, weights="none")
+ENCODED = replace(contrastive.CODED, image_size=32)
 
 # facts 1.4: total and trainable parameters printed by the notebooks' summaries, or verified in Keras 3.
 FINETUNED = {
@@ -45,12 +47,39 @@ def test_parameters_are_the_papers_to_the_unit(backbone):
     else:
         assert backbone == "resnet50"
         assert [layer.name for layer in layers if layer.trainable and layer.weights] == ["conv4_block1_0_conv"]
-    encoder = models.build_encoder(backbone, CODED)
+    encoder = models.build_encoder(backbone, contrastive.CODED)
     totals, projected, control = CONTRASTIVE[backbone]
     assert models.count_parameters(encoder) == totals
     if projected is not None:
         assert models.add_projection(encoder).count_params() == projected
-        assert models.build_contrastive_classifier(backbone, CODED, encoder=encoder).count_params() == control
+        assert models.build_contrastive_classifier(backbone, contrastive.CODED, encoder=encoder).count_params() == control
+
+
+def test_the_bodies_are_the_networks_or_cut_as_in_the_code():
+    """The text names the networks; the code drops what lies behind an inner layer (facts 1.4)."""
+    for backbone, last, layers in (("vgg16", "block5_pool", 19), ("vgg19", "block5_pool", 22), ("resnet50", "conv5_block3_out", 175)):
+        body = models.build_classifier(backbone, replace(DESCRIBED, image_size=64, weights="none")).get_layer(index=2)
+        assert body.layers[-1].name == last and len(body.layers) == layers
+        cut = models.build_classifier(backbone, replace(DESCRIBED, image_size=64, weights="none", body="truncated"))
+        assert cut.get_layer(index=2).layers[-1].name == models.TAPS[backbone]
+
+
+def test_depths_differ_in_a_layer_with_weights():
+    vgg = models.depth_steps("vgg16", 64, "truncated")
+    assert vgg[-1] == 14 and len(vgg) == 11  # ten convolutions up to block4_conv3, and none; 15 to 19 would freeze the same
+    assert models.at_most(models.depth_steps("resnet50", 64, "truncated"), 87) == models.at_most(
+        models.depth_steps("resnet50", 64, "truncated"), 86
+    )
+    assert models.default_depths("vgg16", 64, "truncated")[-2:] == (13, 14)
+    found = models.default_depths("mobilenetv2_035", 32, "whole")
+    assert found[0] == 0 and 100 in found and len(found) == 6
+
+
+@pytest.mark.parametrize(("backbone", "freeze"), [("vgg16", 15), ("resnet50", 100)])
+def test_freezing_behind_the_tap_is_refused(backbone, freeze):
+    settings = replace(DESCRIBED, image_size=64, weights="none", body="truncated", freeze=freeze)
+    with pytest.raises(UsageError, match=f"--freeze {freeze}: this .* has only"):
+        models.build_classifier(backbone, settings)
 
 
 def test_resnet_freezes_up_to_the_layer_the_paper_counts():
@@ -87,7 +116,7 @@ def test_a_training_step_leaves_frozen_layers_and_their_statistics_alone(classif
 
 
 def test_a_network_in_inference_mode_keeps_all_its_statistics():
-    model = models.build_contrastive_classifier("mobilenetv2_035", TINY)
+    model = models.build_contrastive_classifier("mobilenetv2_035", ENCODED)
     keep_batchnorm_frozen(model)
     before = [keras.ops.convert_to_numpy(layer.moving_mean) for layer in batch_normalisations(model)]
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -99,14 +128,14 @@ def test_a_network_in_inference_mode_keeps_all_its_statistics():
 
 def test_statistics_of_the_training_images_normalise_the_input():
     mean, variance = np.array([100.0, 150.0, 200.0]), np.array([400.0, 900.0, 100.0])
-    encoder = models.build_encoder("mobilenetv2_035", TINY, statistics=(mean, variance))
+    encoder = models.build_encoder("mobilenetv2_035", ENCODED, statistics=(mean, variance))
     pixels = np.broadcast_to(mean + np.sqrt(variance), (1, 32, 32, 3)).astype("float32")
     assert np.asarray(encoder.get_layer("preprocess")(pixels)) == pytest.approx(np.ones((1, 32, 32, 3)), abs=1e-4)
 
 
 def test_head_trained_apart_is_the_head_of_the_whole():
-    encoder = models.build_encoder("mobilenetv2_035", TINY, statistics=([120.0] * 3, [900.0] * 3))
-    head = models.build_head(1280, TINY, 5)
+    encoder = models.build_encoder("mobilenetv2_035", ENCODED, statistics=([120.0] * 3, [900.0] * 3))
+    head = models.build_head(1280, ENCODED, 5)
     whole = models.attach(encoder, head, "whole")
     images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
     apart = keras.ops.convert_to_numpy(head(encoder(images)))
@@ -114,9 +143,9 @@ def test_head_trained_apart_is_the_head_of_the_whole():
 
 
 def test_saved_models_give_the_same_answers(classifier, tmp_path):
-    encoder = models.build_encoder("mobilenetv2_035", TINY, statistics=([120.0] * 3, [900.0] * 3))
+    encoder = models.build_encoder("mobilenetv2_035", ENCODED, statistics=([120.0] * 3, [900.0] * 3))
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    for model in (classifier, models.build_contrastive_classifier("mobilenetv2_035", TINY, encoder=encoder)):
+    for model in (classifier, models.build_contrastive_classifier("mobilenetv2_035", ENCODED, encoder=encoder)):
         model.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras", compile=False)
         assert keras.ops.convert_to_numpy(again(images)) == pytest.approx(keras.ops.convert_to_numpy(model(images)), abs=1e-6)
@@ -139,7 +168,7 @@ def test_real_folded_weights_keep_batch_normalisation_in_inference_mode(shared_w
     path = shared_weights("mobilenet_v2_1.0_224_bn_folded_no_top")
     for model in (
         models.build_classifier("mobilenetv2", replace(DESCRIBED, image_size=64, freeze=0), weights=path),
-        models.build_encoder("mobilenetv2", replace(DESCRIBED, image_size=64, contrastive_pixels="weights"), weights=path),
+        models.build_encoder("mobilenetv2", replace(contrastive.DESCRIBED, image_size=64, pixels="weights"), weights=path),
     ):
         assert not any(layer.trainable for layer in batch_normalisations(model))
         assert model.get_layer(index=2).get_layer("Conv_1").trainable

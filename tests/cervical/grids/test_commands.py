@@ -31,8 +31,7 @@ def here(finished, tmp_path, monkeypatch):
         return SimpleNamespace(returncode=main("cervical", COMMANDS, command[3:]), stderr="")
 
     monkeypatch.setattr("common.runs.grid.subprocess", SimpleNamespace(run=run, PIPE=-1))
-    same = ("--copies", finished.options["copies"], "--batch-size", finished.options["batch_size"])
-    return SimpleNamespace(trained=trained, options=(*TINY, *same, "--cache-dir", finished.options["cache_dir"]))
+    return SimpleNamespace(trained=trained, options=(*finished.options, "--backbones", "mobilenetv2_035"))
 
 
 def test_tables_losses_and_depths_on_the_sample(here):

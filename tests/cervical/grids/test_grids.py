@@ -12,19 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cervical.config import CompareLossesOptions, ContrastiveOptions, FinetuneOptions, FreezeDepthOptions, StudyOptions, TablesOptions
 from cervical.data import load, paper_split
+from cervical.experiments.base import CellSource
 from cervical.grids.cells import arguments
-from cervical.grids.depth import default_depths, depth_cells, run_freeze_depth
+from cervical.grids.depth import depth_cells, run_freeze_depth
 from cervical.grids.losses import loss_cells, run_compare_losses
 from cervical.grids.tables import class_table, method_rows, run_tables, table_cells
 from common.data.manifest import Dataset, class_names
 from common.data.sample import ensure_sample
+from common.errors import UsageError
 from common.metrics.classification import holm
+from common.metrics.outcome import write_metrics, write_predictions
 from common.runs.grid import GridCell
-from common.runs.outcome import write_metrics, write_predictions
+from tests.cervical.conftest import settings_of
 
-TINY = {"limit": 50, "image_size": 32}
+TINY = ("--limit", "50", "--image-size", "32")
 
 
 def make_run(folder: Path, dataset: Dataset, experiment: str, labels: dict, seed: int) -> None:
@@ -34,7 +36,7 @@ def make_run(folder: Path, dataset: Dataset, experiment: str, labels: dict, seed
     manifest.to_csv(folder / "manifest.csv", index=False)
     stage = {"epochs": 3, "learning_rate": 0.001}
     settings = {"copies": 1, "image_size": 32, "dropout": 0.5, "finetune": stage, "encoder": stage, "classifier": stage, "batch_size": 16}
-    settings |= {"control_stage": stage} if experiment == "contrastive-control" else {}
+    settings |= {"training": stage} if experiment != "contrastive" else {}
     settings |= {"loss": labels.get("loss", "npairs")} if experiment.startswith("contrastive") else {}
     settings |= {"costs": "printed"} if experiment == "cost-sensitive" else {}
     config = {"study": "cervical", "experiment": experiment, "dataset": "sample", "synthetic": True, "split": "paper", "seed": seed}
@@ -53,7 +55,7 @@ def make_run(folder: Path, dataset: Dataset, experiment: str, labels: dict, seed
 def make_runs(cells: list[GridCell], dataset: Dataset) -> None:
     for index, cell in enumerate(cells):
         make_run(cell.run_dir, dataset, cell.experiment, dict(cell.labels), index)
-        if "--control" in cell.arguments:
+        if "--control" in cell.arguments or cell.labels.get("loss") == "npairs":
             make_run(cell.run_dir / "control", dataset, "contrastive-control", dict(cell.labels), 100 + index)
 
 
@@ -69,19 +71,24 @@ def home(tmp_path, monkeypatch, sample_cache):
     return tmp_path
 
 
-def given(kind: type, cache: Path, **more) -> StudyOptions:
-    return kind(cache_dir=cache, **TINY, **more)
+def given(command: str, cache: Path, *more):
+    return settings_of(command, "--cache-dir", cache, *TINY, *more)
 
 
-def test_arguments_are_what_differs_from_the_defaults():
-    options = ContrastiveOptions(limit=50, epochs=1, control=True, weights="none", seed=3)
-    assert arguments(options) == ("--limit", "50", "--seed", "3", "--weights", "none", "--epochs", "1", "--control")
-    assert arguments(FinetuneOptions()) == ()
-    assert arguments(ContrastiveOptions()) == () and arguments(ContrastiveOptions(control=False)) == ("--no-control",)
+def limited(settings):
+    return load(settings, 50)
+
+
+def test_arguments_are_what_differs_from_the_defaults(tmp_path):
+    words = ("--limit", "50", "--seed", "3", "--loss", "supcon", "--encoder.epochs", "1", "--control")
+    found = arguments("contrastive", settings_of("contrastive", *words))
+    assert found == ("--reading", "described", "--dataset", "sample", *words)
+    corrected = settings_of("contrastive", "--reading", "corrected", "--dataset", "sipakmed", "--data-dir", tmp_path, "--no-control")
+    assert settings_of("contrastive", *arguments("contrastive", corrected)) == corrected
 
 
 def test_predictions_of_the_sample_name_their_slides(tmp_path, sample_cache):
-    make_run(tmp_path / "run", load(FinetuneOptions(cache_dir=sample_cache)), "finetune", {}, 0)
+    make_run(tmp_path / "run", load(CellSource(cache_dir=sample_cache)), "finetune", {}, 0)
     manifest, table = (pd.read_csv(tmp_path / "run" / name, dtype=str) for name in ("manifest.csv", "predictions.csv"))
     groups = table["image"].map(manifest.set_index("image")["group"])
     assert groups.duplicated().any() and table["group"].tolist() == groups.tolist()
@@ -89,29 +96,34 @@ def test_predictions_of_the_sample_name_their_slides(tmp_path, sample_cache):
 
 
 def test_only_the_first_loss_brings_a_control_in_the_corrected_reading_too(sample_cache):
-    options = CompareLossesOptions(cache_dir=sample_cache, reading="corrected", losses=("npairs", "ntxent", "supcon"))
-    cells = loss_cells(options, load(options))
-    assert ["--control" in cell.arguments for cell in cells] == [True, False, False]
+    grid = settings_of("compare-losses", "--cache-dir", sample_cache, "--reading", "corrected", "--losses", "npairs", "ntxent", "supcon")
+    cells = loss_cells(grid, load(grid))
     assert ["--no-control" in cell.arguments for cell in cells] == [False, True, True]
-    options = TablesOptions(cache_dir=sample_cache, reading="corrected", methods=("contrastive",), controls=False)
-    assert [cell.arguments[-1] for cell in table_cells(options, load(options))] == ["--no-control"]
+
+
+def test_losses_asked_for_are_trained_in_the_coded_reading_too(sample_cache):
+    words = ("--cache-dir", sample_cache, "--reading", "coded")
+    grid = settings_of("compare-losses", *words, "--losses", "npairs", "ntxent", "triplet", "supcon")
+    assert [cell.labels["loss"] for cell in loss_cells(grid, load(grid))] == ["npairs", "ntxent", "triplet", "supcon"]
+    grid = settings_of("compare-losses", *words, "--seeds", "0", "1")
+    assert [cell.labels["loss"] for cell in loss_cells(grid, load(grid))] == ["npairs"] * 2 + ["ntxent-coded"] * 2 + ["triplet-coded"] * 2
 
 
 def test_tables_of_two_seeds(home, sample_cache):
-    options = given(TablesOptions, sample_cache, backbones=("vgg16",), seeds=(0, 1), losses=("npairs", "supcon"))
-    dataset = load(options)
+    options = given("tables", sample_cache, "--backbones", "vgg16", "--seeds", "0", "1")
+    dataset = limited(options)
     make_runs(table_cells(options, dataset), dataset)
     folder = run_tables(options)
     cells = pd.read_csv(folder / "cells.csv")
-    assert len(cells) == 2 * 5 and (cells["n"] == 10).all()
+    assert len(cells) == 2 * 4 and (cells["n"] == 10).all()
     report = (folder / "report.md").read_text()
-    for text in ("8 of 8 runs", "Synthetic data", "Table I, ", "Table II, ", "Table III, ", "99.14%", "HDFF", "4049", "18123", "1e-3"):
+    for text in ("6 of 6 runs", "Synthetic data", "Table I, ", "Table II, ", "Table III, ", "99.14%", "HDFF", "4049", "18123", "1e-3"):
         assert text in report, text
     row = next(line for line in report.splitlines() if line.startswith("| vgg16 · described") and "Table III" in line)
     assert "0.9729" in row and "±" in row and "not comparable" in row
     assert "0.9791" in report  # the authors' unpublished control
     classes = pd.read_csv(folder / "per_class.csv")
-    assert len(classes) == 10 * 5 * 3
+    assert len(classes) == 8 * 5 * 3
     cell = classes.query("backbone == 'vgg16' and method == 'contrastive' and `class` == 'Koilocytotic' and score == 'recall'")
     assert set(cell["printed"]) == {0.94} and cell["difference"].isna().all()
     comparisons = pd.read_csv(folder / "comparisons.csv")
@@ -120,14 +132,13 @@ def test_tables_of_two_seeds(home, sample_cache):
         ("finetune", "contrastive"),
         ("finetune", "cost-sensitive"),
         ("control", "contrastive"),
-        ("control", "contrastive-supcon"),
     } <= pairs
     assert comparisons["mcnemar_p"].between(0, 1).all()
     # One family: the correction counts every row that is shown, and only those.
     assert comparisons["mcnemar_p_holm"].to_numpy() == pytest.approx(holm(comparisons["mcnemar_p"].to_numpy()))
     assert set(zip(comparisons["baseline"], comparisons["method"], strict=True)) <= {
-        *(("finetune", name) for name in ("cost-sensitive", "contrastive", "contrastive-supcon", "control")),
-        *(("control", name) for name in ("contrastive", "contrastive-supcon")),
+        *(("finetune", name) for name in ("cost-sensitive", "contrastive", "control")),
+        *(("control", name) for name in ("contrastive",)),
     }
     costs = [line.split(" | ") for line in report.split("## Expected cost")[1].splitlines() if line.startswith("| vgg16 | described")]
     wrong = comparisons.query("backbone == 'vgg16' and baseline == 'finetune' and method == 'cost-sensitive'").set_index("seed")
@@ -142,14 +153,14 @@ def test_tables_of_two_seeds(home, sample_cache):
     assert "| control | loss | cross-entropy | – |" in settings and "| finetune | batch size | 16 | 32 (thesis 6.3) |" in settings
     assert "| finetune | activation | softmax | Softmax |" in report and "| finetune | optimizer | Adam | Adam |" in report
     names = {path.name for path in (folder / "figures").iterdir()}
-    assert names == {f"accuracy_{name}.png" for name in ("finetune", "cost-sensitive", "contrastive", "contrastive-supcon", "control")}
+    assert names == {f"accuracy_{name}.png" for name in ("finetune", "cost-sensitive", "contrastive", "control")}
     before = (folder / "report.md").stat().st_mtime_ns
     assert run_tables(options) == folder and (folder / "report.md").stat().st_mtime_ns == before
 
 
 def test_no_printed_number_beside_costs_of_ones_own(home, sample_cache):
-    options = given(TablesOptions, sample_cache, methods=("cost-sensitive",), backbones=("vgg16",))
-    dataset = load(options)
+    options = given("tables", sample_cache, "--methods", "cost-sensitive", "--backbones", "vgg16")
+    dataset = limited(options)
     (cell,) = table_cells(options, dataset)
     make_runs([cell], dataset)
     assert method_rows("cost-sensitive", [cell])[0].printed is not None and class_table(cell)["printed"].notna().all()
@@ -159,17 +170,9 @@ def test_no_printed_number_beside_costs_of_ones_own(home, sample_cache):
     assert method_rows("cost-sensitive", [cell])[0].printed is None and class_table(cell)["printed"].isna().all()
 
 
-def test_readings_stand_side_by_side(home, sample_cache):
-    options = given(TablesOptions, sample_cache, methods=("finetune",), readings=("described", "coded", "corrected"))
-    dataset = load(options)
-    make_runs(table_cells(options, dataset), dataset)
-    report = (run_tables(options) / "report.md").read_text()
-    assert all(f"mobilenetv2_035 · {name}" in report for name in ("described", "coded", "corrected"))
-
-
 def test_a_failed_cell_leaves_a_hole_and_the_exit_code(home, sample_cache, monkeypatch):
-    options = given(TablesOptions, sample_cache, methods=("finetune", "cost-sensitive"))
-    dataset = load(options)
+    options = given("tables", sample_cache, "--methods", "finetune", "cost-sensitive")
+    dataset = limited(options)
     make_runs(table_cells(options, dataset)[:1], dataset)
 
     ended = SimpleNamespace(returncode=2, stderr="--weights imagenet: the download failed\n")
@@ -182,8 +185,8 @@ def test_a_failed_cell_leaves_a_hole_and_the_exit_code(home, sample_cache, monke
 
 
 def test_losses_and_their_curves(home, sample_cache):
-    options = given(CompareLossesOptions, sample_cache, backbone="mobilenetv2", losses=("npairs", "ntxent-coded"), seeds=(0, 1))
-    dataset = load(options)
+    options = given("compare-losses", sample_cache, "--backbones", "mobilenetv2", "--losses", "npairs", "ntxent-coded", "--seeds", "0", "1")
+    dataset = limited(options)
     make_runs(loss_cells(options, dataset), dataset)
     folder = run_compare_losses(options)
     report = (folder / "report.md").read_text()
@@ -196,8 +199,8 @@ def test_losses_and_their_curves(home, sample_cache):
 
 
 def test_depths_are_chosen_on_validation_images(home, sample_cache):
-    options = given(FreezeDepthOptions, sample_cache, depths=(0, 50, 100))
-    dataset = load(options)
+    options = given("freeze-depth", sample_cache, "--depths", "0", "50", "100")
+    dataset = limited(options)
     make_runs(depth_cells(options, dataset), dataset)
     folder = run_freeze_depth(options)
     report = (folder / "report.md").read_text()
@@ -206,7 +209,8 @@ def test_depths_are_chosen_on_validation_images(home, sample_cache):
 
 
 def test_the_whole_study_is_fifteen_runs_and_five_controls(tmp_path, sample_cache):
-    options = TablesOptions(dataset="sipakmed", data_dir=ensure_sample("sipakmed", sample_cache), cache_dir=tmp_path)
+    folder = ensure_sample("sipakmed", sample_cache)
+    options = settings_of("tables", "--dataset", "sipakmed", "--data-dir", folder, "--cache-dir", tmp_path)
     cells = table_cells(options, load(options))
     assert len(cells) == 15 and len({cell.run_dir for cell in cells}) == 15
     assert sum("--control" in cell.arguments for cell in cells) == 5
@@ -214,19 +218,16 @@ def test_the_whole_study_is_fifteen_runs_and_five_controls(tmp_path, sample_cach
 
 
 def test_tables_hand_every_option_to_the_methods_that_know_it(sample_cache):
-    options = TablesOptions(cache_dir=sample_cache, freeze=7, views=True, costs="balanced", head_input="projection", epochs=2)
+    words = ("--finetune.freeze", "7", "--finetune.views", "--cost-sensitive.costs", "balanced", "--contrastive.head-input", "projection")
+    options = settings_of("tables", "--cache-dir", sample_cache, *words, "--epochs", "2")
     found = {cell.experiment: " ".join(cell.arguments) for cell in table_cells(options, load(options))}
-    assert "--freeze 7" in found["finetune"] and "--views" in found["finetune"] and "--costs" not in found["finetune"]
-    assert "--costs balanced" in found["cost-sensitive"] and "--views" in found["cost-sensitive"]
-    assert "--head-input projection" in found["contrastive"] and "--freeze" not in found["contrastive"]
+    assert "--freeze 7 --views" in found["finetune"] and "--costs" not in found["finetune"]
+    assert "--costs balanced" in found["cost-sensitive"] and "--views" not in found["cost-sensitive"]
+    assert "--head-input projection" in found["contrastive"] and "--encoder.epochs 2 --classifier.epochs 2" in found["contrastive"]
 
 
-def test_the_coded_reading_compares_the_broken_losses(sample_cache):
-    options = CompareLossesOptions(cache_dir=sample_cache, reading="coded", seeds=(0, 1))
-    cells = loss_cells(options, load(options))
-    assert [cell.labels["loss"] for cell in cells] == ["npairs"] * 2 + ["ntxent-coded"] * 2 + ["triplet-coded"] * 2
-
-
-def test_default_depths_hold_the_papers():
-    depths = default_depths("mobilenetv2_035", 32)
-    assert depths[0] == 0 and 100 in depths and len(depths) == 6
+def test_depths_that_freeze_the_same_are_refused(sample_cache):
+    words = ("--backbones", "vgg16", "--finetune.body", "truncated", "--depths", "13", "14", "19")
+    options = given("freeze-depth", sample_cache, *words)
+    with pytest.raises(UsageError, match="--depths 14 19: they freeze the same weights of this VGG16"):
+        depth_cells(options, limited(options))

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 # The coded reading augments in both stages, and the classifier has dropout.
 COMMAND = ["contrastive", "--reading", "coded", "--limit", "25", "--image-size", "32", "--copies", "1", "--batch-size", "8"]
-COMMAND += ["--encoder-epochs", "2", "--classifier-epochs", "2"]
+COMMAND += ["--encoder.epochs", "2", "--classifier.epochs", "2"]
 
 
 def start(folder: Path, cache: Path, *more: str) -> subprocess.Popen:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cervical.config import CLASSES
+from cervical.experiments.base import CLASSES
 from cervical.training.costs import balanced_costs, cost_matrix, read_costs
 from common.errors import UsageError
 

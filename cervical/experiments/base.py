@@ -1,0 +1,147 @@
+"""What the commands' settings share: the images, one stage of training, and the small sizes of the drawn sample.
+
+Sources: "paper" and "thesis" are the two documents (see `cervical/__init__.py`); "code" is what the authors' notebooks do, by the
+reference facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from common.settings import MOST_EPOCHS, Source, Training, check_group_pattern, check_path, check_range
+
+CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
+PAPER_BACKBONES = ("vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2")
+DatasetName = Literal["sample", "sipakmed", "folders"]
+Reading = Literal["described", "coded", "corrected", "reduced"]
+
+# The drawn cells are a demonstration on two CPU cores, not an experiment: a small network on small images for a few epochs.
+SAMPLE = {"dataset": "sample", "backbone": "mobilenetv2_035", "weights": "none", "image_size": 64, "copies": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One call of `fit`, optimiser Adam."""
+
+    epochs: int = 50
+    """At most so many epochs (paper IV-A, thesis Table 6.1)."""
+    learning_rate: float = 1e-3
+    """Of Adam, at the start (paper IV-A, thesis Table 6.1)."""
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    """`plateau`: the rate falls, and training ends early, when `monitor` no longer improves. `constant`: all epochs at one rate. `cosine`
+    (of no document): falls to 0 over all epochs."""
+    keep: Literal["best", "last"] = "best"
+    """Epoch that the stage ends with: the best by `monitor`, or the last. The code saves its best and evaluates the last (facts 1.4)."""
+    monitor: Literal["val_loss", "loss"] = "val_loss"
+    """What the plateau rule and the choice of the epoch look at: the loss on validation images, or on training images."""
+    patience: int = 3
+    """Epochs without improvement before training ends (code: 3 in every stage that has it; the texts name none)."""
+    reduce_factor: float = 0.2
+    """The plateau rule multiplies the rate by this (code)."""
+    reduce_patience: int = 2
+    """Epochs without improvement before the rate falls (code)."""
+    min_learning_rate: float = 1e-5
+    """The plateau rule goes no lower (code)."""
+
+    @property
+    def looks_at_validation(self) -> bool:
+        """Whether the loss on validation images decides anything: an early end, a lower rate, the epoch that is kept."""
+        return self.monitor == "val_loss" and (self.schedule == "plateau" or self.keep == "best")
+
+    def check(self, name: str) -> None:
+        """UsageError for a value out of its range; `name` is the stage's."""
+        check_range(f"{name}.epochs", self.epochs, 1, MOST_EPOCHS)
+        check_range(f"{name}.learning-rate", self.learning_rate, 0, 1, above=True)
+        check_range(f"{name}.patience", self.patience, 1)
+        check_range(f"{name}.reduce-factor", self.reduce_factor, 0, 1, above=True)
+        check_range(f"{name}.reduce-patience", self.reduce_patience, 1)
+        check_range(f"{name}.min-learning-rate", self.min_learning_rate, 0)
+
+    def unused(self, name: str) -> dict[str, str]:
+        """The stage's settings without effect, as `<name>.<field>`, each with the reason."""
+        found = {}
+        if self.schedule != "plateau":
+            why = f"the schedule {self.schedule} neither ends early nor falls on a plateau"
+            found |= {f"{name}.{field}": why for field in ("patience", "reduce_factor", "reduce_patience", "min_learning_rate")}
+            if self.keep == "last":
+                found[f"{name}.monitor"] = f"all epochs are trained ({self.schedule}) and the last is kept, so nothing is looked at"
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSource(Source):
+    """Images of cells as they lie on disk."""
+
+    NOT_RECIPE: ClassVar[frozenset[str]] = Source.NOT_RECIPE | {"mask_dir"}
+
+    dataset: DatasetName = "sample"
+    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `folders`: your own images, one folder a class."""
+    group_pattern: str | None = None
+    """Regular expression with one group, matched on the image path, that names what a group is (slide, patient), for `folders`; None:
+    each image is its own group."""
+    mask_dir: Path | None = None
+    """Folder with one mask an image (same file stem), for `folders`; the maps of `explain` are measured against them."""
+
+    def check(self) -> None:
+        super().check()
+        check_group_pattern(self.group_pattern)
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_path("mask-dir", self.mask_dir, "folder")
+
+    def unused(self) -> dict[str, str]:
+        own = {"group_pattern": "the data set names its own groups", "mask_dir": "only `folders` data takes masks from a folder"}
+        return super().unused() | (own if self.dataset != "folders" else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellTraining(Training, CellSource):
+    """What the three trainings of the study share."""
+
+    NOT_RECIPE: ClassVar[frozenset[str]] = Training.NOT_RECIPE | CellSource.NOT_RECIPE
+    STAGES: ClassVar[tuple[str, ...]] = ()
+
+    dataset: DatasetName = "sample"
+    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `folders`: your own images, one folder a class."""
+    reading: Reading = "described"
+    """`described`: the documents' text. `coded`: what the authors' code does. `corrected`: careful practice. `reduced`: of no document, a
+    protocol for two CPU cores."""
+    image_size: int = 110
+    """Side of the square network input, pixels (paper III-B)."""
+    resize_filter: Literal["nearest", "bilinear"] = "bilinear"
+    """How images are resized (the text is silent; code: nearest)."""
+    copies: int = 6
+    """Augmented copies of each training image, 0 to 6 (paper III-A: 2589 -> 18,123 images)."""
+    copies_kind: Literal["described", "coded"] = "described"
+    """The paper's list of operations, or the notebook's six groups."""
+    dropout: float = 0.5
+    """Of the head (paper IV-A)."""
+
+    def check(self) -> None:
+        super().check()
+        check_range("copies", self.copies, 0, 6)
+        check_range("dropout", self.dropout, 0, 0.95)
+        for name in self.STAGES:
+            getattr(self, name).check(name)
+
+    def unused(self) -> dict[str, str]:
+        found = super().unused()
+        for name in self.STAGES:
+            found |= getattr(self, name).unused(name)
+        return found | ({"copies_kind": "there are no copies (--copies 0)"} if self.copies == 0 else {})
+
+
+def for_dataset(settings: Any, dataset: str, **stages: dict[str, Any]) -> Any:
+    """A reading's settings for a data set: as they are for real cells; small, with the stages' changes given, for the drawn sample."""
+    if dataset != "sample":
+        return replace(settings, dataset=dataset) if dataset in ("sipakmed", "folders") else settings
+    changed = {name: replace(getattr(settings, name), **changes) for name, changes in stages.items()}
+    return replace(settings, **SAMPLE, **changed)
+
+
+def restricted(settings: Any, kind: type) -> dict[str, Any]:
+    """The values of `settings` for those fields that `kind` has."""
+    return {field.name: getattr(settings, field.name) for field in fields(kind) if hasattr(settings, field.name)}

@@ -1,0 +1,118 @@
+"""What a finished training leaves behind: predictions, metrics, model, report and card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cervical.experiments.cost_sensitive import CLASS_COSTS
+from cervical.models import count_parameters
+from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
+from cervical.training.stages import Job, predict
+from common.cli import ReportOptions
+from common.data.splits import leakage
+from common.metrics.outcome import write_metrics, write_predictions
+from common.report.report import Printed, report_command, write_model_card, write_report
+from common.runs import Run
+
+DATA_NOTES = {
+    "sipakmed": ["SIPaKMeD (Plissiti et al. 2018): 4049 single cells cut from 966 images of cell clusters, five classes."],
+    "sample": ["Cells drawn by a program in SIPaKMeD's layout."],
+    "folders": ["Images given by the user, one folder a class."],
+}
+GROUPS = {"sipakmed": "cluster image", "sample": "cluster image"}
+
+
+def conclude(
+    job: Job,
+    model: keras.Model,
+    title: str,
+    notes: Sequence[str] = (),
+    cost_matrix: np.ndarray | None = None,
+    extra: Mapping[str, Any] | None = None,
+    controls: dict[str, Path] | None = None,
+) -> None:
+    """Predict the test images; write predictions, metrics, model, figures, report and card; mark the run as finished."""
+    cells, run = job.cells, job.run
+    probabilities = predict(model, cells.test)
+    write_predictions(run, cells.test_rows, probabilities, cells.classes)
+    shared = leakage(cells.manifest)
+    total, trainable = count_parameters(model)
+    right = predict(model, cells.validation).argmax(axis=1) == cells.validation.labels[cells.validation.rows]
+    measured: dict[str, Any] = {"validation_accuracy": float(right.mean()) if len(right) else None}
+    measured |= {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
+    measured |= {"parameters": total, "trainable_parameters": trainable}
+    write_metrics(run, job.settings.seed, cost_matrix, {**measured, **(extra or {})})
+    run.save_model(model)
+    everything = [*standard_notes(job, shared), *notes]
+    write_report(run, title, printed_numbers(run.config), everything, controls)
+    write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
+    run.finish()
+
+
+def report_again(run: Run) -> None:
+    """The report of a finished run once more, beside the control that it has now."""
+    report_command(ReportOptions(run=run.path))
+
+
+def what_differs(config: Mapping[str, Any]) -> str:
+    """In what a run is another than the documents' under any reading, in words; empty where it is none.
+
+    Args:
+        config: the run's config.json.
+    """
+    settings = config["settings"]
+    own = {
+        "the split": settings["split"] != "paper" or settings.get("split_seed") != 42,
+        f"{settings['image_size']} px": settings["image_size"] != 110,
+        f"{settings['copies']} copies": settings["copies"] != 6,
+        f"{settings.get('limit')} images": settings.get("limit") is not None,
+        "views": settings.get("views", False),
+        f"weights {settings['weights']}": settings["weights"] != ("none" if "contrastive" in config["experiment"] else "imagenet"),
+        f"loss {settings.get('loss')}": settings.get("loss", "npairs") != "npairs",
+        "the reduced protocol": settings["reading"] == "reduced",
+        "drawn cells": bool(settings.get("synthetic")),
+    }
+    return ", ".join(name for name, differs in own.items() if differs)
+
+
+def printed_numbers(config: Mapping[str, Any]) -> dict[str, Printed]:
+    """The printed cells of a run's method and network, each with what differs; none for other classes and none beside one's own costs.
+
+    Table II is of a weight for each class, inverse to its frequency: a cost matrix, or other weights, is another method.
+    """
+    method, settings = config["experiment"], config["settings"]
+    if method not in TABLE_NUMBERS or settings["dataset"] not in ("sipakmed", "sample"):
+        return {}
+    if method == "cost-sensitive" and settings["costs"] not in CLASS_COSTS:
+        return {}
+    source, backbone, differs = TABLE_NUMBERS[method], settings["backbone"], what_differs(config)
+    accuracy = printed_accuracy(method, backbone)
+    numbers = {} if accuracy is None else {"accuracy": Printed(accuracy, source, differs)}
+    for name, cells in printed_classes(method, backbone).items():
+        if name in settings["classes"]:
+            numbers |= {f"per_class.{name}.{score}": Printed(value, source, differs) for score, value in cells.items()}
+    return numbers
+
+
+def standard_notes(job: Job, shared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a reader must know of any run: what a group is and what both sides share, a limit, the copies."""
+    test, settings = shared["test"], job.settings
+    group = GROUPS.get(job.cells.dataset.name, "group")
+    told = f": the accuracy is that of new images of known {group}s." if test["shared"] else f", so no {group} was seen in training."
+    notes = [
+        f"{test['shared']} of the {test['images']} test images ({test['fraction']:.0%}) share their {group} with a training image{told}"
+    ]
+    if group == "cluster image":
+        notes.append("A cluster image is one field of view; which of them are of one slide or patient is not known.")
+    elif settings.group_pattern is None:
+        notes.append("No --group-pattern was given: each image is its own group, so images of one slide or patient may lie on both sides.")
+    if settings.limit is not None:
+        notes.append(f"Only {settings.limit} images were used (--limit): a smoke run.")
+    if settings.copies != 6:
+        notes.append(f"{settings.copies} augmented copies of each training image; the paper made 6.")
+    return notes

@@ -1,0 +1,26 @@
+"""The audit finds what a data set holds and what no split fits."""
+
+import json
+
+from cervical.audit import run_audit
+from cervical.experiments.audit import AuditSettings
+
+
+def test_audit_of_the_sample(tmp_path, sample_cache):
+    folder = run_audit(AuditSettings(cache_dir=sample_cache, run_dir=tmp_path / "audit"))
+    found = json.loads((folder / "audit.json").read_text())
+    assert found["left_out"] == {"whole-slide images": 60, ".dat files": 600}
+    assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
+
+
+def test_audit_tells_of_data_that_no_split_fits(tmp_path, caplog):
+    from PIL import Image
+
+    for label, number in (("a", 5), ("b", 2)):
+        (tmp_path / "cells" / label).mkdir(parents=True)
+        for index in range(number):
+            Image.new("RGB", (8, 9), (index, 0, 0)).save(tmp_path / "cells" / label / f"{index}.png")
+    settings = AuditSettings(dataset="folders", data_dir=tmp_path / "cells", cache_dir=tmp_path, run_dir=tmp_path / "audit")
+    found = json.loads((run_audit(settings) / "audit.json").read_text())
+    assert found["images"] == 7 and "paper" not in found["splits"]
+    assert "no paper split: the class b has only 2 image(s)" in caplog.text
