@@ -150,14 +150,18 @@ def accuracy_bars(
     )
 
 
-def loss_curves(histories: Mapping[str, pd.DataFrame], synthetic: bool = False) -> dict[str, Figure]:
-    """Thesis figure 6.3, one figure a loss: our encoder's loss per epoch, on real cells with the authors' DenseNet169 curve beside it."""
-    figures = {}
-    for loss, history in histories.items():
+def loss_curves(histories: Mapping[str, pd.DataFrame], synthetic: bool = False) -> Figure:
+    """Thesis figure 6.3, one panel per loss: our encoder's loss per epoch, on real cells with the authors' DenseNet169 curve beside it."""
+    figure, axes = plots.panels(1, len(histories), width=3.4, height=2.8)
+    for axis, (loss, history) in zip(axes.flat, histories.items(), strict=True):
         part = history[history["stage"] == "encoder"] if "stage" in history else history
-        lines = {"ours": (part["epoch"].to_numpy(), part["loss"].to_numpy())}
+        axis.plot(part["epoch"].to_numpy(), part["loss"].to_numpy(), color=plots.COLOURS[0], label="ours")
         theirs = loss_curve(loss)
         if theirs and not synthetic:
-            lines["authors (DenseNet169)"] = (np.arange(1, len(theirs) + 1), np.array(theirs))
-        figures[loss] = plots.curves(lines, "epoch", "training loss", f"Encoder, {loss}", synthetic=synthetic)
-    return figures
+            axis.plot(np.arange(1, len(theirs) + 1), np.array(theirs), "--", color=plots.COLOURS[1], label="authors (DenseNet169)")
+        axis.set(xlabel="epoch", ylabel="training loss", title=f"Encoder, {loss}")
+        axis.grid(True)
+        axis.legend()
+    if synthetic:
+        plots.label_synthetic(figure)
+    return figure

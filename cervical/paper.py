@@ -42,6 +42,15 @@ def printed_classes(method: str, backbone: str, document: Document = "paper") ->
     return {name: {key: fraction(value) for key, value in cells.items()} for name, cells in row["per_class"].items()}
 
 
+def document(method: str, backbone: str) -> dict[str, Any]:
+    """Fields of a run's recipe with the values of the printed run; a run that has others does not stand beside the printed number."""
+    same = {"dataset": "sipakmed", "split": "paper", "split_seed": 42, "limit": None, "image_size": 110, "copies": 6, "backbone": backbone}
+    if method.startswith("contrastive"):
+        # All printed numbers come from random weights (facts 1.6), whatever the text says.
+        return {**same, "weights": "none"}
+    return {**same, "weights": "imagenet", "views": False}
+
+
 def notebook(method: str, backbone: str) -> dict[str, Any] | None:
     """{accuracy, macro_f1, per_class, source} with six digits from the authors' notebooks, or None."""
     report = tables()["notebooks"].get(method, {}).get(backbone)

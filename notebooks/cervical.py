@@ -26,12 +26,18 @@ from pathlib import Path
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "cervical" / "paper.py").is_file())
 GIVEN, DATA = os.environ.get("CERVICAL_RUNS"), os.environ.get("CERVICAL_DATA_DIR")
 PLACES = [Path(GIVEN)] if GIVEN else [ROOT / "results" / "cervical", ROOT / "runs" / "cervical"]
-RUNS = next((place for place in PLACES if any(place.rglob("predictions.csv"))), PLACES[-1]).resolve()
+
+
+def has_runs(place: Path) -> bool:
+    return any(any(place.rglob(name)) for name in ("predictions.csv", "runs.json"))
+
+
+RUNS = next((place for place in PLACES if has_runs(place)), PLACES[-1]).resolve()
 DATA = {"dataset": "sipakmed", "data_dir": Path(DATA).resolve()} if DATA else {"dataset": "sample"}
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)  # for the processes of the grids
 os.environ.setdefault("REPLICATION_CACHE", str(ROOT / ".cache"))
-MISSING = not any(RUNS.rglob("predictions.csv"))
+MISSING = not has_runs(RUNS)
 os.chdir(RUNS if GIVEN and MISSING else ROOT)  # small runs go below the folder that was given, and nothing else does
 
 from common.cli import prepare_environment
@@ -39,7 +45,7 @@ from common.cli import prepare_environment
 prepare_environment()
 
 # %%
-from io import BytesIO
+import tempfile
 
 from IPython.display import Image, Markdown, display
 
@@ -48,26 +54,22 @@ from cervical.experiments import compare_losses, freeze_depth, tables
 from cervical.experiments.audit import AuditSettings
 from cervical.experiments.size_analysis import SizeAnalysisSettings
 from cervical.figures import loss_curves, run_size_analysis
-from cervical.grids import depth, found
-from cervical.grids.losses import run_compare_losses
-from cervical.grids.tables import run_tables
+from cervical.sections import accuracy_figures, class_tables, depth_curve, depth_text, histories, previous_text, settings_text
+from cervical.tables import pairs_of, run_compare_losses, run_freeze_depth, run_tables, situations
 from common.cli import parse
 from common.explanation.options import ExplainOptions
 from common.explanation.sheet import explain_command
-from common.runs.grid import collect
+from common.report.tables import write_table
+from common.runs.finished import by_recipe, finished_runs, names_by_difference
 
-
-def show(figure) -> None:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    display(Image(buffer.getvalue()))
+WRITTEN = Path(tempfile.mkdtemp())
 
 
 def show_folder(folder: Path, report: str = "report.md") -> None:
     """A report and its figures; the report's own links to them would lead nowhere from here."""
     lines = (folder / report).read_text(encoding="utf-8").splitlines()
     display(Markdown("\n".join(line for line in lines if not line.startswith("!["))))
-    for figure in sorted((folder / "figures").glob("*.png")):
+    for figure in sorted([*folder.glob("*.png"), *(folder / "figures").glob("*.png")]):
         display(Image(filename=str(figure)))
 
 
@@ -75,94 +77,82 @@ if MISSING:
     tiny = ["--limit", "50", "--image-size", "32", "--copies", "1", "--epochs", "1"]
     run_tables(parse(tables.COMMAND, tiny))
     run_compare_losses(parse(compare_losses.COMMAND, [*tiny, "--losses", "npairs", "ntxent"]))
-    depth.run_freeze_depth(parse(freeze_depth.COMMAND, [*tiny, "--depths", "0", "100"]))
+    run_freeze_depth(parse(freeze_depth.COMMAND, [*tiny, "--depths", "0", "100"]))
 
 # %% [markdown]
 # ## What was run
+#
+# A run is a recipe and a seed; each line is one recipe, named by what tells it from the others.
 
 # %%
-runs = found.finished_runs(RUNS)
-overview = collect(runs)
-display(overview[["method", "backbone", "reading", "depth", "seed", *found.TRAINED_ALIKE, "n", "accuracy", "macro_f1"]])
+runs = finished_runs(RUNS, "cervical")
+recipes = by_recipe(runs)
+for digest, name in names_by_difference(recipes).items():
+    scores = ", ".join(f"seed {run.seed}: {run.metrics()['accuracy']:.4f}" for run in recipes[digest])
+    display(Markdown(f"- {name}: {scores}"))
 
 # %% [markdown]
 # ## The images: sizes (thesis figure 5.2), cells (figures 4.1 to 4.5), counts and leakage (Tables 4.1, 4.2)
 #
-# Of SIPaKMeD where `CERVICAL_DATA_DIR` names it, or where a `size-analysis` was published; else of drawn cells.
+# Of SIPaKMeD where `CERVICAL_DATA_DIR` names it; else of drawn cells.
 
 # %%
-sizes = found.summaries(RUNS, "size-analysis") if DATA["dataset"] == "sample" else []
-for folder in sizes or [run_size_analysis(SizeAnalysisSettings(**DATA))]:
-    show_folder(folder)
+show_folder(run_size_analysis(SizeAnalysisSettings(**DATA, run_dir=WRITTEN / "sizes")))
 
 # %%
-show_folder(run_audit(AuditSettings(**DATA)), "audit.md")
+show_folder(run_audit(AuditSettings(**DATA, run_dir=WRITTEN / "audit")), "audit.md")
 
 # %% [markdown]
 # ## Three methods and the control (Tables I to IV; thesis 6.1 to 6.4 and 7.1; figures 6.1, 6.2, 6.4)
 #
-# One set of tables for each way of training, since scores of different ones do not belong together.
+# One table for each way of training, since scores on other images do not belong together; methods are compared by the one comparison.
 
 # %%
-for title, drawn in found.tables_of(runs):
-    display(Markdown(f"# {title}"), *map(Markdown, drawn.sections))
-    for figure in drawn.figures.values():
-        show(figure)
+shown = situations(runs)
+for number, (title, rows) in enumerate(shown.items()):
+    text = "\n".join([class_tables(rows), previous_text(rows), settings_text(rows)])
+    folder = WRITTEN / f"table{number}"
+    write_table(folder, title, rows, pairs=pairs_of(rows), text=text, figures=accuracy_figures(rows))
+    show_folder(folder)
 
 # %% [markdown]
 # ## Which loss? (thesis figure 6.3)
 #
-# The encoder's loss by epoch of every contrastive run, beside the authors' curve where they have one; then what `compare-losses` has found.
+# The encoder's loss by epoch of every contrastive run, beside the authors' curve where they have one. Values of different losses cannot be
+# compared; the accuracies above can.
 
 # %%
-for title, histories, synthetic in found.encoder_histories(runs):
-    display(Markdown(f"### {title}"))
-    for figure in loss_curves(histories, synthetic).values():
-        show(figure)
-
-# %%
-compared = found.summaries(RUNS, "compare-losses")
-for folder in compared:
-    show_folder(folder)
-if not compared:
-    print(f"no comparison of losses below {RUNS}: `cervical compare-losses` makes one")
+for title, rows in shown.items():
+    for backbone in dict.fromkeys(run.value("backbone") for row in rows for run in row.runs):
+        found = histories(rows, backbone)
+        if found:
+            display(Markdown(f"### {backbone}: {title}"), loss_curves(found))
 
 # %% [markdown]
 # ## How many layers to freeze? (paper III-C.1)
 #
-# From fine-tuning runs that differ in nothing but the frozen layers and the seed.
+# From fine-tuning runs in one table that differ in the frozen layers.
 
 # %%
-searched = found.depths(runs)
-for cells in searched:
-    for _, figure, text in depth.draw_depths(collect(cells, depth.COLLECTED)):
-        display(Markdown(text))
-        show(figure)
-if not searched:
-    print(f"no two runs below {RUNS} that differ in the frozen layers alone: `cervical freeze-depth` makes them")
-
-# %% [markdown]
-# ## One run in full: the most accurate one
-
-# %%
-best = Path(overview.loc[overview["accuracy"].idxmax(), "run"])
-show_folder(best)
+for title, rows in shown.items():
+    for backbone in dict.fromkeys(run.value("backbone") for row in rows for run in row.runs):
+        tuned = [row for row in rows if row.runs[0].experiment == "finetune" and row.runs[0].value("backbone") == backbone]
+        if len({row.runs[0].value("freeze") for row in tuned}) > 1:
+            display(Markdown(f"### {title}\n\n{depth_text(tuned)}"), depth_curve(tuned, backbone))
 
 # %% [markdown]
 # ## Why it decides as it does (paper figures 3 to 6), and how faithful the maps are
 #
 # Grad-CAM, Grad-CAM++, Score-CAM, LayerCAM and LIME need a model and its images, which are not published: where they are not here, the
-# sheets that were committed with the runs are shown. Deletion and insertion curves (RISE) are measured on the same images; none of the
-# documents measured this.
+# sheets that were committed are shown. Deletion and insertion curves (RISE) are measured on the same images; none of the documents measured
+# this.
 
 # %%
-if (best / "model.keras").is_file() and (best / "local.json").is_file():
-    lime = {"lime_samples": 50} if bool(overview["synthetic"].any()) else {}
-    explain_command(ExplainOptions(run=best, **lime))
-sheets = [best / "explanations"] if (best / "explanations").is_dir() else sorted(path.parent for path in RUNS.rglob("sheet.png"))
-for folder in sheets:
-    display(Markdown(f"### {folder.relative_to(RUNS)}"), Image(filename=str(folder / "sheet.png")))
+best = max((run for run in runs if run.number is None), key=lambda run: run.metrics()["accuracy"], default=None)
+if best is not None and (best.path / "model.keras").is_file() and (best.path / "local.json").is_file():
+    lime = {"lime_samples": 50} if best.metrics().get("synthetic") else {}
+    explain_command(ExplainOptions(run=best.path, **lime))
+for folder in sorted(path.parent for path in RUNS.rglob("sheet.*")):
+    display(Markdown(f"### {folder.relative_to(RUNS)}"), Image(filename=str(next(folder.glob("sheet.*")))))
     for path in sorted(folder.glob("faithfulness.md")):
-        display(Markdown(path.read_text(encoding="utf-8")), Image(filename=str(path.with_suffix(".png"))))
-if not sheets:
-    print(f"no model below {RUNS} and no sheet.png: `cervical explain RUN` makes one")
+        display(Markdown(path.read_text(encoding="utf-8")))

@@ -48,4 +48,4 @@ def default(reading: str, dataset: str) -> CompareLossesSettings:
 
 
 EVERYWHERE = everywhere({"contrastive": contrastive.EVERYWHERE})
-COMMAND = Command(CompareLossesSettings, "cervical.grids.losses:run_compare_losses", __doc__, default, EVERYWHERE)
+COMMAND = Command(CompareLossesSettings, "cervical.tables:run_compare_losses", __doc__, default, EVERYWHERE)

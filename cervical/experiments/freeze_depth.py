@@ -43,4 +43,4 @@ def default(reading: str, dataset: str) -> FreezeDepthSettings:
 
 
 EVERYWHERE = everywhere({"finetune": finetune.EVERYWHERE})
-COMMAND = Command(FreezeDepthSettings, "cervical.grids.depth:run_freeze_depth", __doc__, default, EVERYWHERE)
+COMMAND = Command(FreezeDepthSettings, "cervical.tables:run_freeze_depth", __doc__, default, EVERYWHERE)

@@ -51,4 +51,4 @@ def default(reading: str, dataset: str) -> TablesSettings:
 
 MODULES = (finetune, cost_sensitive, contrastive)
 EVERYWHERE = everywhere({name: kind.EVERYWHERE for name, kind in zip(TablesSettings.RUNS, MODULES, strict=True)})
-COMMAND = Command(TablesSettings, "cervical.grids.tables:run_tables", __doc__, default, EVERYWHERE)
+COMMAND = Command(TablesSettings, "cervical.tables:run_tables", __doc__, default, EVERYWHERE)

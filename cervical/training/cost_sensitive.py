@@ -20,8 +20,8 @@ from cervical.training.outcome import conclude
 from cervical.training.stages import Job, begin, default_run_dir, nothing_half_written
 from common.data.manifest import class_names
 from common.metrics.classification import class_indices, expected_cost
-from common.metrics.outcome import read_predictions
 from common.runs import Run, is_finished
+from common.runs.outcome import read_predictions
 
 
 def run_cost_sensitive(settings: CostSensitiveSettings) -> Path:

@@ -11,13 +11,15 @@ import numpy as np
 
 from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
-from cervical.paper import TABLE_NUMBERS, printed_accuracy, printed_classes
+from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, predict
 from common.cli import ReportOptions
 from common.data.splits import leakage
-from common.metrics.outcome import write_metrics, write_predictions
+from common.report.provenance import differs
 from common.report.report import Printed, report_command, write_model_card, write_report
 from common.runs import Run
+from common.runs.finished import FoundRun
+from common.runs.outcome import write_metrics, write_predictions
 
 DATA_NOTES = {
     "sipakmed": ["SIPaKMeD (Plissiti et al. 2018): 4049 single cells cut from 966 images of cell clusters, five classes."],
@@ -49,7 +51,7 @@ def conclude(
     write_metrics(run, job.settings.seed, cost_matrix, {**measured, **(extra or {})})
     run.save_model(model)
     everything = [*standard_notes(job, shared), *notes]
-    write_report(run, title, printed_numbers(run.config), everything, controls)
+    write_report(run, title, printed_numbers(FoundRun.of(run.path)), everything, controls)
     write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
     run.finish()
 
@@ -59,43 +61,25 @@ def report_again(run: Run) -> None:
     report_command(ReportOptions(run=run.path))
 
 
-def what_differs(config: Mapping[str, Any]) -> str:
-    """In what a run is another than the documents' under any reading, in words; empty where it is none.
-
-    Args:
-        config: the run's config.json.
-    """
-    settings = config["settings"]
-    own = {
-        "the split": settings["split"] != "paper" or settings.get("split_seed") != 42,
-        f"{settings['image_size']} px": settings["image_size"] != 110,
-        f"{settings['copies']} copies": settings["copies"] != 6,
-        f"{settings.get('limit')} images": settings.get("limit") is not None,
-        "views": settings.get("views", False),
-        f"weights {settings['weights']}": settings["weights"] != ("none" if "contrastive" in config["experiment"] else "imagenet"),
-        f"loss {settings.get('loss')}": settings.get("loss", "npairs") != "npairs",
-        "the reduced protocol": settings["reading"] == "reduced",
-        "drawn cells": bool(settings.get("synthetic")),
-    }
-    return ", ".join(name for name, differs in own.items() if differs)
-
-
-def printed_numbers(config: Mapping[str, Any]) -> dict[str, Printed]:
+def printed_numbers(run: FoundRun) -> dict[str, Printed]:
     """The printed cells of a run's method and network, each with what differs; none for other classes and none beside one's own costs.
 
     Table II is of a weight for each class, inverse to its frequency: a cost matrix, or other weights, is another method.
     """
-    method, settings = config["experiment"], config["settings"]
+    method, settings = run.experiment, run.config["settings"]
     if method not in TABLE_NUMBERS or settings["dataset"] not in ("sipakmed", "sample"):
         return {}
     if method == "cost-sensitive" and settings["costs"] not in CLASS_COSTS:
         return {}
-    source, backbone, differs = TABLE_NUMBERS[method], settings["backbone"], what_differs(config)
+    if method == "contrastive" and settings["loss"] != "npairs":
+        return {}
+    source, backbone = TABLE_NUMBERS[method], settings["backbone"]
+    other = differs(run, document(method, backbone), settings["synthetic"])
     accuracy = printed_accuracy(method, backbone)
-    numbers = {} if accuracy is None else {"accuracy": Printed(accuracy, source, differs)}
+    numbers = {} if accuracy is None else {"accuracy": Printed(accuracy, source, other)}
     for name, cells in printed_classes(method, backbone).items():
         if name in settings["classes"]:
-            numbers |= {f"per_class.{name}.{score}": Printed(value, source, differs) for score, value in cells.items()}
+            numbers |= {f"per_class.{name}.{score}": Printed(value, source, other) for score, value in cells.items()}
     return numbers
 
 

@@ -1,12 +1,15 @@
 """A run of each method leaves everything behind that the house promises, and printed numbers stand only where they may."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cervical.experiments.base import CLASSES
-from cervical.training.outcome import printed_numbers, what_differs
+from cervical.training.outcome import printed_numbers
+from common.report.markup import Printed
+from common.runs.finished import FoundRun
 
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 FIGURES = ("confusion.png", "reliability.png", "training_curves.png")
@@ -37,31 +40,37 @@ def test_run_folder_is_complete(finished, run):
     assert "new slides" not in report
 
 
-def config(**settings):
-    whole = {"dataset": "sipakmed", "split": "paper", "split_seed": 42, "image_size": 110, "copies": 6, "weights": "none"}
-    whole |= {"reading": "coded", "backbone": "vgg16", "classes": list(CLASSES), "loss": "npairs"}
-    return {"experiment": "contrastive", "settings": {**whole, **settings}}
+def run_of(experiment="contrastive", **settings):
+    whole = {
+        "dataset": "sipakmed",
+        "split": "paper",
+        "split_seed": 42,
+        "image_size": 110,
+        "copies": 6,
+        "weights": "none",
+        "synthetic": False,
+    }
+    whole |= {"synthetic": False, "reading": "coded", "backbone": "vgg16", "classes": list(CLASSES), "loss": "npairs"}
+    return FoundRun(Path("run"), {"study": "cervical", "experiment": experiment, "settings": {**whole, **settings}})
 
 
 def test_printed_numbers_stand_beside_the_printed_problem_only():
-    assert what_differs(config()) == "" and printed_numbers(config())["accuracy"].value == 0.9729
-    assert printed_numbers(config())["per_class.Koilocytotic.recall"].value == 0.94
-    assert printed_numbers(config(dataset="folders")) == {} and printed_numbers({**config(), "experiment": "contrastive-control"}) == {}
-    assert "accuracy" not in printed_numbers(config(backbone="mobilenetv2_035"))
+    assert printed_numbers(run_of())["accuracy"] == Printed(0.9729, "paper Table III, thesis Table 6.4")
+    assert printed_numbers(run_of())["per_class.Koilocytotic.recall"].value == 0.94
+    assert printed_numbers(run_of(dataset="folders")) == {} and printed_numbers(run_of("contrastive-control")) == {}
+    assert printed_numbers(run_of(loss="supcon")) == {} and "accuracy" not in printed_numbers(run_of(backbone="mobilenetv2_035"))
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"split": "grouped"}, "the split"),
-        ({"image_size": 32}, "32 px"),
-        ({"limit": 64}, "64 images"),
-        ({"copies": 0}, "0 copies"),
-        ({"weights": "w.h5"}, "weights w.h5"),
-        ({"loss": "supcon"}, "loss supcon"),
-        ({"reading": "reduced"}, "the reduced protocol"),
-        ({"synthetic": True}, "drawn cells"),
+        ({"split": "grouped"}, "split grouped, not paper"),
+        ({"image_size": 32}, "image size 32, not 110"),
+        ({"limit": 64}, "limit 64, not all"),
+        ({"copies": 0}, "copies 0, not 6"),
+        ({"weights": "w.h5"}, "weights w.h5, not none"),
+        ({"synthetic": True}, "synthetic data"),
     ],
 )
 def test_what_differs_is_named(settings, words):
-    assert words in what_differs(config(**settings)) and words in printed_numbers(config(**settings))["accuracy"].differs
+    assert words in printed_numbers(run_of(**settings))["accuracy"].differs

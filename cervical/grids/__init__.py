@@ -1,1 +1,0 @@
-"""Commands that run many trainings and compare them: `tables`, `compare-losses`, `freeze-depth`."""
