@@ -20,6 +20,7 @@ from cervical.models import add_projection, attach, build_contrastive_classifier
 from cervical.training.stages import (
     Job,
     accuracy,
+    baselines,
     batches,
     begin,
     compile_model,
@@ -55,6 +56,7 @@ def run_contrastive(settings: ContrastiveSettings) -> Path:
     source = projected if settings.head_input == "projection" else encoder
     head = build_head(source.output.shape[-1], settings, len(job.cells.classes))
 
+    baselines(job, encoder)
     notes = train_encoder(job, projected)
     for layer in source.layers:
         layer.trainable = False
@@ -113,6 +115,7 @@ def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> N
     write_manifest(run, job.cells)
     encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
     model = build_contrastive_classifier(settings.backbone, settings, len(job.cells.classes), encoder)
+    baselines(control, encoder)
     stage = settings.control_stage
     train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
     compile_model(model, stage, keras.losses.SparseCategoricalCrossentropy(), [accuracy()])

@@ -17,7 +17,7 @@ from cervical.models import build_classifier
 from cervical.training.costs import cost_matrix, read_costs
 from cervical.training.finetune import fit_classifier, run_finetune
 from cervical.training.outcome import conclude
-from cervical.training.stages import Job, begin, default_run_dir, nothing_half_written
+from cervical.training.stages import Job, baselines, begin, default_run_dir, nothing_half_written
 from common.data.manifest import class_names
 from common.metrics.classification import class_indices, expected_cost
 from common.runs import Run, is_finished
@@ -40,6 +40,7 @@ def run_cost_sensitive(settings: CostSensitiveSettings) -> Path:
     with nothing_half_written(job.run):
         costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
         model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    baselines(job, model)
     if base is not None:
         # As the authors: the fine-tuned model goes on training, with a new Adam at the full learning rate.
         model.set_weights(keras.models.load_model(base / "model.keras", compile=False).get_weights())

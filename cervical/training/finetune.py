@@ -13,6 +13,7 @@ from cervical.training.outcome import conclude
 from cervical.training.stages import (
     Job,
     accuracy,
+    baselines,
     batches,
     begin,
     compile_model,
@@ -31,6 +32,7 @@ def run_finetune(settings: FinetuneSettings) -> Path:
         return job.path
     with nothing_half_written(job.run):
         model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    baselines(job, model)
     notes = fit_classifier(job, model, keras.losses.SparseCategoricalCrossentropy())
     conclude(job, model, f"Cervical cells: {settings.backbone} fine-tuned", notes)
     return job.run.path

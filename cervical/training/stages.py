@@ -109,6 +109,14 @@ def arrays(run: Run, settings: CellTraining, dataset: Dataset) -> Job:
     return Job(run, settings, cells)
 
 
+def baselines(job: Job, network: keras.Model) -> None:
+    """Predictions of the largest class and of a logistic probe on the network, which must have its initial weights."""
+    from common.runs.baselines import write_baselines
+
+    cells = job.cells
+    write_baselines(job.run, network, cells.test.images, cells.test.labels, cells.manifest, cells.classes, job.settings.seed)
+
+
 def weights_file(settings: CellTraining) -> Path | None:
     """The file of initial weights, or None where they are random or Keras's download."""
     return None if settings.weights in ("none", "imagenet") else Path(settings.weights)

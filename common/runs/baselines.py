@@ -50,6 +50,8 @@ def write_baselines(
 
 def feature_model(network: keras.Model) -> keras.Model:
     """`network` up to its first vector `(n, channels)`; where that unrolls a feature map, up to the map's mean over places."""
+    if isinstance(network.layers[-1], keras.Model) and len(network.output.shape) == 2:
+        return network  # a pooled backbone, whose own output tensor is not of this graph
     for layer in network.layers:
         shape = getattr(layer.output, "shape", ())
         if len(shape) == 2:

@@ -31,7 +31,7 @@ def test_stages_and_the_control_are_told(finished):
     history = pd.read_csv(finished.contrastive / "history.csv")
     assert list(dict.fromkeys(history["stage"])) == ["encoder", "classifier"]
     report = (finished.contrastive / "report.md").read_text()
-    assert "Beside the control" in report and "plain cross-entropy" in report and "McNemar" in report
+    assert "Beside the control" in report and "plain cross-entropy" in report and "One seed gives no verdict" in report
     assert "recomputed on training images" in report
     control = json.loads((finished.contrastive / "control" / "config.json").read_text())
     assert control["experiment"] == "contrastive-control"

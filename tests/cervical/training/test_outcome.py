@@ -37,7 +37,7 @@ def test_run_folder_is_complete(finished, run):
     assert {"macro_f1", "per_class", "accuracy_interval", "validation_accuracy", "leakage"} <= set(metrics) and metrics["synthetic"]
     report = (folder / "report.md").read_text()
     assert "Synthetic data" in report and "share their cluster image with a training image" in report and "--limit" in report
-    assert "new slides" not in report
+    assert "new slides" not in report and "majority class" in report and "logistic probe" in report
 
 
 def run_of(experiment="contrastive", **settings):

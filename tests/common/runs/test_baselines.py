@@ -23,6 +23,15 @@ def test_features_are_the_mean_of_the_last_feature_map(flatten):
     assert feature_model(model).predict(images, verbose=0) == pytest.approx(maps.mean(axis=(1, 2)), abs=1e-5)
 
 
+def test_features_of_a_pooled_backbone_are_its_output():
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    inner = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inner))
+    inputs = keras.Input((8, 8, 3))
+    encoder = keras.Model(inputs, keras.Model(inner, pooled)(keras.layers.Rescaling(2.0)(inputs)))
+    assert feature_model(encoder).predict(images, verbose=0).shape == (2, 4)
+
+
 def test_both_baselines_stand_in_metrics_and_report(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.array([0, 0, 1] * 20)
