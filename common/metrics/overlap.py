@@ -55,3 +55,21 @@ def _planes(mask: np.ndarray, map: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     if not np.isfinite(values).all():
         raise ValueError("the map holds values that are not finite")
     return mask.reshape(rows, -1) != 0, values, batched
+
+
+def trivial_maps(shape: tuple[int, int], mean_training_mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Maps `(height, width)` float64 0..1 that look at no image; a map worth anything overlaps more than these.
+
+    The whole image; a centred blob, a Gaussian whose standard deviations are a quarter of each side; and, where
+    `mean_training_mask` `(height, width)` is given (the mean of the training images' masks), that, divided by its own maximum.
+    Raises ValueError for a mean mask of another shape.
+    """
+    rows, columns = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in shape)
+    blob = np.exp(-(rows[:, None] ** 2 + columns**2) / 2)
+    maps = {"whole image": np.ones(shape), "centred blob": blob / blob.max()}
+    if mean_training_mask is not None:
+        mean = np.asarray(mean_training_mask, dtype=np.float64)
+        if mean.shape != tuple(shape):
+            raise ValueError(f"expected a mean training mask of shape {tuple(shape)}, got {mean.shape}")
+        maps["mean training mask"] = mean / mean.max() if mean.max() > 0 else mean
+    return maps

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.metrics.overlap import continuous_dice, jaccard_index
+from common.metrics.overlap import continuous_dice, jaccard_index, trivial_maps
 
 
 def slow_jaccard(mask, values, threshold):
@@ -104,3 +104,19 @@ def test_what_cannot_be_measured_is_refused(mask, values, said):
 def test_negative_maps_have_no_continuous_dice():
     with pytest.raises(ValueError, match="below 0"):
         continuous_dice(np.ones((2, 2)), np.array([[0.5, -0.1], [0, 0]]))
+
+
+def test_maps_that_look_at_no_image():
+    mask = np.zeros((8, 12))
+    mask[2:6, 3:9] = 1
+    maps = trivial_maps((8, 12), (mask + np.roll(mask, 1, axis=0)) / 4)
+    assert list(maps) == ["whole image", "centred blob", "mean training mask"]
+    assert jaccard_index(mask, maps["whole image"]) == pytest.approx(mask.mean())
+    blob = maps["centred blob"]
+    assert blob == pytest.approx(blob[::-1, ::-1]) and blob.max() == 1
+    # One standard deviation, a quarter of the side, from the centre.
+    column = trivial_maps((8, 5))["centred blob"][:, 2]
+    assert column[5] / column[4] == pytest.approx(np.exp(-(0.75**2 - 0.25**2) / 2))
+    assert maps["mean training mask"].max() == 1 and maps["mean training mask"][2, 4] == 0.5
+    with pytest.raises(ValueError, match="shape"):
+        trivial_maps((8, 8), mask)
