@@ -10,7 +10,7 @@ ARGS ?=
 CERVICAL := finetune cost-sensitive contrastive compare-losses freeze-depth size-analysis tables audit explain predict report
 LMF := train sweep tables audit explain predict report
 MELANOMA := pretrain train ablation repeats multitask thresholds baselines tables audit explain predict report
-FEEDBACK := baseline simulate slices thresholds clipping tables serve replay audit explain predict report
+FEEDBACK := baseline simulate search slices thresholds clipping tables serve replay audit explain predict report
 STUDY_TARGETS := $(addprefix cervical-,$(CERVICAL)) $(addprefix lmf-,$(LMF)) $(addprefix melanoma-,$(MELANOMA)) $(addprefix feedback-,$(FEEDBACK))
 .PHONY: $(STUDY_TARGETS) feedback-page
 

@@ -34,7 +34,8 @@ def main() -> list[dict[str, Any]]:
     Equality first: the corrections, replayed from the log, give the weights bit by bit.
     """
     from common import device
-    from feedback.config import READINGS, as_dict
+    from common.settings import recipe
+    from feedback.experiments.simulate import DESCRIBED
     from feedback.models import build_classifier
     from feedback.page import pictures
     from feedback.page.files import ImageFolder
@@ -53,11 +54,11 @@ def main() -> list[dict[str, Any]]:
             coarse.resize((600, 450), Image.Resampling.BICUBIC).save(root / "images" / f"{number}.jpg", quality=92)
         built = build_classifier("mobilenetv2_035", SIZE, CLASSES, head="average", units=256, dropout=0.3)
         built.save(root / "model.keras")
-        settings = replace(READINGS["described"].simulation, explanation_weight=0.3, learning_rate=5e-3)
+        settings = replace(DESCRIBED, learning_rate=5e-3)
         model = TunedModel(built, settings, steps=10)
         facts = {
             "classes": [f"class{k}" for k in range(CLASSES)], "image_size": SIZE, "resize_filter": "bilinear", "steps": 10, "seed": 0,
-            "simulation": as_dict(settings), "base_digest": model.digest(), "synthetic": True, "run": "bench",
+            "simulation": recipe(settings), "base_digest": model.digest(), "synthetic": True, "run": "bench",
         }  # fmt: skip
         log = CorrectionLog.create(root / "log", facts, root / "model.keras")
         guarded = rng.integers(0, 256, (64, SIZE, SIZE, 3)).astype("uint8"), rng.integers(0, CLASSES, 64)

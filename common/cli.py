@@ -318,7 +318,7 @@ def parse(command: Command, arguments: Sequence[str], program: str = "") -> Any:
     for before, word in zip(["", *arguments], arguments, strict=False):
         require(word != "", f"{before or program}: expected a value, got an empty one")
     words = _with_values(command.settings, arguments)
-    words = _expanded(words, command.everywhere or {})
+    words = _expanded(words, command.everywhere or {}, command.presets or {})
     default = {} if command.default is None else {"default": _default(command, words)}
     boxes, page = io.StringIO(), io.StringIO()
     try:
@@ -360,22 +360,27 @@ def _last(words: Sequence[str], option: str) -> str | None:
     return value
 
 
-def _expanded(words: Sequence[str], everywhere: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The words with each option of `everywhere` replaced, in place, by the nested options that it sets; later options still win."""
+def _expanded(
+    words: Sequence[str], everywhere: Mapping[str, tuple[str, ...]], presets: Mapping[str, Callable[[str], tuple[str, ...]]]
+) -> list[str]:
+    """The words with each option of `everywhere` and `presets` replaced, in place, by the options that it sets; later options still win."""
     found: list[str] = []
     index = 0
     while index < len(words):
         name, equals, value = words[index].partition("=")
-        targets = everywhere.get(name.removeprefix("--").replace("_", "-")) if name.startswith("--") else None
-        if targets is None:
-            found.append(words[index])
-        elif equals:
-            found += [f"--{target}={value}" for target in targets]
-        else:
-            require(index + 1 < len(words), f"{name}: expected a value")
-            found += [word for target in targets for word in (f"--{target}", words[index + 1])]
-            index += 1
+        option = name.removeprefix("--").replace("_", "-") if name.startswith("--") else ""
         index += 1
+        if option not in everywhere and option not in presets:
+            found.append(words[index - 1])
+            continue
+        if not equals:
+            require(index < len(words), f"{name}: expected a value")
+            value = words[index]
+            index += 1
+        if option in presets:
+            found += presets[option](value)
+        else:
+            found += [word for target in everywhere[option] for word in (f"--{target}", value)]
     return found
 
 

@@ -244,6 +244,7 @@ class Command:
         help: what it reproduces, the printed number to expect, and what it costs in time and disk (the module's docstring).
         default: (reading, dataset) -> the settings that options are put over; None: the class's own defaults.
         everywhere: option -> the nested options that it sets, as {"epochs": ("encoder.epochs", "classifier.epochs")}.
+        presets: option -> the words that stand for it and its value, as {"backbone": words_of}, where some values set more than one field.
     """
 
     settings: type
@@ -251,3 +252,4 @@ class Command:
     help: str
     default: Callable[[str, str], Any] | None = None
     everywhere: Mapping[str, tuple[str, ...]] | None = None
+    presets: Mapping[str, Callable[[str], tuple[str, ...]]] | None = None

@@ -1,15 +1,21 @@
-"""How good class and region are: one pass over images, then averages, intervals, the four cases, and what an ellipse would reach."""
+"""How good class and region are: one pass over images, then averages, intervals, the four cases, and what trivial maps would reach."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from common.explanation.gradcam import compiled
-from common.metrics.classification import bootstrap_interval, jaccard_index, paired_bootstrap
-from feedback.config import CASES
+from common.metrics.classification import auc
+from common.metrics.overlap import jaccard_index
+from common.metrics.statistics import bootstrap_interval, paired_bootstrap
 from feedback.models import SelfExplaining, upsample
+from feedback.paper import CASES
+
+# An area under the curve sorts its images in every resample.
+AREA_RESAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -94,40 +100,66 @@ def assess(explainer: Explainer, images: np.ndarray, labels: np.ndarray, masks: 
     return Assessment(labels[rows], probabilities, jaccard, jaccard_truth)
 
 
-def summary(found: Assessment, classes: Sequence[str], region_threshold: float = 0.5, seed: int = 0) -> dict:
-    """What the thesis's tables show of a test set, with intervals (95 % bootstrap over images).
+def class_scores(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """`balanced_accuracy` (average sensitivity) and macro `auc`, both over the classes that occur, and `share_<class>` of the predictions.
+
+    Labels `(n,)` class numbers, probabilities `(n, K)`.
+    """
+    predicted = probabilities.argmax(axis=1)
+    areas = [auc(labels == k, probabilities[:, k]) for k in np.unique(labels)]
+    known = [area for area in areas if area is not None]
+    return {
+        "balanced_accuracy": balanced_accuracy(np.stack([labels, predicted], axis=1)),
+        "auc": float(np.mean(known)) if known else float("nan"),
+        **{f"share_{name}": float((predicted == k).mean()) for k, name in enumerate(classes)},
+    }
+
+
+def balanced_accuracy(rows: np.ndarray) -> float:
+    """Mean sensitivity over the classes that occur in rows `(n, 2)` of true and predicted class numbers."""
+    return float(np.mean([(rows[rows[:, 0] == k, 1] == k).mean() for k in np.unique(rows[:, 0])]))
+
+
+def summary(
+    found: Assessment, classes: Sequence[str], region_threshold: float = 0.5, groups: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What the thesis's tables show of a test set, with intervals (95 % bootstrap over `groups`, names of lesions, or over images).
 
     `accuracy` is over all outputs of the model; `accuracy_among_present` lets it choose only among the classes that occur (facts, section
-    4.2, row 22). `average_sensitivity` is over the classes that occur. `jaccard` has mean, deviation over images, interval and n; images
-    without a mask do not count and are numbered in `unmarked`. `cases` are the four of the issue the thesis sets out from.
+    4.2, row 22). `average_sensitivity` (balanced accuracy) and `auc` are over the classes that occur. `jaccard` has mean, deviation over
+    images, interval and n; images without a mask do not count and are numbered in `unmarked`. `cases` are those of figure 4.1.
     """
     present = sorted(set(found.labels.tolist()))
     predicted = found.probabilities.argmax(axis=1)
+    pairs = np.stack([found.labels, predicted], axis=1)
     among = np.asarray(present)[found.probabilities[:, present].argmax(axis=1)]
-    sensitivity = {classes[k]: float((predicted[found.labels == k] == k).mean()) for k in present}
+    scores = class_scores(found.labels, found.probabilities, classes)
     return {
         "images": len(found.labels),
         "accuracy": float(found.right.mean()),
-        "accuracy_interval": list(bootstrap_interval(found.right.astype(float), seed=seed)),
+        "accuracy_interval": list(bootstrap_interval(found.right.astype(float), groups=groups)),
         "accuracy_among_present": float((among == found.labels).mean()),
-        "sensitivity": sensitivity,
-        "average_sensitivity": float(np.mean(list(sensitivity.values()))),
-        "jaccard": spread(found.jaccard, seed),
-        "jaccard_truth": spread(found.jaccard_truth, seed),
+        "sensitivity": {classes[k]: float((predicted[found.labels == k] == k).mean()) for k in present},
+        "average_sensitivity": scores["balanced_accuracy"],
+        "average_sensitivity_interval": list(bootstrap_interval(pairs, balanced_accuracy, groups=groups)),
+        "auc": scores["auc"],
+        "predicted": {name: int((predicted == k).sum()) for k, name in enumerate(classes)},
+        "jaccard": spread(found.jaccard, groups),
+        "jaccard_truth": spread(found.jaccard_truth, groups),
         "unmarked": int(np.isnan(found.jaccard).sum()),
         "cases": cases(found, region_threshold),
     }
 
 
-def spread(values: np.ndarray, seed: int = 0) -> dict:
+def spread(values: np.ndarray, groups: Sequence[str] | None = None) -> dict[str, Any]:
     """Mean, standard deviation over images, bootstrap interval and number of the values that are not NaN."""
-    values = values[~np.isnan(values)]
+    known = ~np.isnan(values)
+    groups = None if groups is None else np.asarray(groups)[known]
+    values = values[known]
     if not len(values):
         return {"mean": None, "deviation": None, "interval": None, "n": 0}
-    return {
-        "mean": float(values.mean()), "deviation": float(values.std()),
-        "interval": list(bootstrap_interval(values, seed=seed)), "n": len(values),
-    }  # fmt: skip
+    interval = list(bootstrap_interval(values, groups=groups))
+    return {"mean": float(values.mean()), "deviation": float(values.std()), "interval": interval, "n": len(values)}
 
 
 def cases(found: Assessment, region_threshold: float = 0.5) -> dict[str, int]:
@@ -137,43 +169,63 @@ def cases(found: Assessment, region_threshold: float = 0.5) -> dict[str, int]:
     return {name: int(((found.right == a) & (region == b)).sum()) for name, (a, b) in zip(CASES, wanted, strict=True)}
 
 
-def difference(before: Assessment, after: Assessment, seed: int = 0) -> dict:
-    """After minus before on the same images, with paired bootstrap intervals: accuracy, and Jaccard index of the marked images."""
+def difference(before: Assessment, after: Assessment, classes: Sequence[str], groups: Sequence[str] | None = None) -> dict[str, Any]:
+    """After minus before on the same images, with paired bootstrap intervals: accuracy, average sensitivity, AUC, and the Jaccard index
+    of the marked images."""
+    names = np.asarray(groups) if groups is not None else None
     marked = ~np.isnan(before.jaccard)
-    pairs = {"accuracy": (before.right.astype(float), after.right.astype(float))}
+
+    def area(rows: np.ndarray) -> float:
+        found = class_scores(rows[:, 0].astype(int), rows[:, 1:], classes)["auc"]
+        return found if np.isfinite(found) else 0.5  # a resample of one class orders nothing
+
+    sides = (before, after)
+    right = [one.right.astype(float) for one in sides]
+    pairs = [np.stack([one.labels, one.probabilities.argmax(axis=1)], axis=1) for one in sides]
+    scores = [np.column_stack([one.labels, one.probabilities]) for one in sides]
+    found = {
+        "accuracy": paired_bootstrap(*right, groups=names),
+        "average_sensitivity": paired_bootstrap(*pairs, balanced_accuracy, groups=names),
+        "auc": paired_bootstrap(*scores, area, groups=names, resamples=AREA_RESAMPLES),
+    }
     if marked.any():
-        pairs["jaccard"] = (before.jaccard[marked], after.jaccard[marked])
-    result = {}
-    for name, (first, second) in pairs.items():
-        found = paired_bootstrap(first, second, seed=seed)
-        result[name] = {"value": found.value, "interval": [found.low, found.high]}
-    return result
+        kept = None if names is None else names[marked]
+        found["jaccard"] = paired_bootstrap(before.jaccard[marked], after.jaccard[marked], groups=kept)
+    return {name: {"value": one.value, "interval": [one.low, one.high]} for name, one in found.items()}
 
 
-def ellipse_baseline(masks: np.ndarray, seed: int = 0) -> dict:
-    """Jaccard index of a centred ellipse with each mask's own area (a circle in the square image): what no network is needed for.
+def trivial_maps(masks: np.ndarray, training: np.ndarray, threshold: float = 0.5) -> dict[str, dict[str, Any]]:
+    """Jaccard index that maps reach which look at no image; every localisation stands beside them.
 
     Args:
-        masks: `(n, size, size)` uint8 0..255.
+        masks: `(n, size, size)` uint8 0..255, of the test images. training: `(m, size, size)`, of the training images.
+        threshold: from which the mean training mask is cut, as a share of its maximum.
+
+    Returns:
+        `whole_image`; `centred_blob`, a centred circle of the average area of the training masks; `mean_mask`, the mean training mask;
+        `ellipse`, a centred circle of each mask's OWN area, which knows of the test image how large its lesion is.
     """
-    size = masks.shape[1]
+    inside, size = masks >= 128, masks.shape[1]
+    inside = inside[inside.any(axis=(1, 2))]
+    known = training[training.any(axis=(1, 2))] >= 128
+    mean = known.mean(axis=0) if len(known) else np.zeros((size, size))
+    blob = centred_circle(size, round(float(mean.sum())))
+    whole = np.ones((size, size))
+    return {
+        "whole_image": spread(np.array([jaccard_index(mask, whole) for mask in inside])),
+        "centred_blob": spread(np.array([jaccard_index(mask, blob) for mask in inside])),
+        "mean_mask": spread(np.array([jaccard_index(mask, mean / max(mean.max(), 1e-9), threshold) for mask in inside])),
+        "ellipse": spread(np.array([jaccard_index(mask, centred_circle(size, int(mask.sum()))) for mask in inside])),
+    }
+
+
+def centred_circle(size: int, pixels: int) -> np.ndarray:
+    """`(size, size)` bool: the `pixels` pixels nearest to the centre."""
     offsets = np.arange(size) - (size - 1) / 2
-    distance = offsets[:, None] ** 2 + offsets[None, :] ** 2
-    scores = []
-    for mask in masks >= 128:
-        if not mask.any():
-            continue
-        # The pixels nearest to the centre, as many as are marked: the discrete circle of just that area.
-        nearest = np.zeros(size * size, bool)
-        nearest[np.argsort(distance, axis=None, kind="stable")[: int(mask.sum())]] = True
-        scores.append(float(jaccard_index(mask, nearest.reshape(size, size))))
-    return spread(np.asarray(scores), seed)
-
-
-def whole_image_baseline(masks: np.ndarray, seed: int = 0) -> dict:
-    """Jaccard index of a map that covers the whole image: the mask's share of it."""
-    inside = masks >= 128
-    return spread(inside[inside.any(axis=(1, 2))].mean(axis=(1, 2)), seed)
+    order = np.argsort(offsets[:, None] ** 2 + offsets[None, :] ** 2, axis=None, kind="stable")
+    circle = np.zeros(size * size, bool)
+    circle[order[:pixels]] = True
+    return circle.reshape(size, size)
 
 
 def uncertainty_order(probabilities: np.ndarray) -> np.ndarray:

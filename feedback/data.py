@@ -35,7 +35,7 @@ def load(options, role: str, pixels: tuple[int, Filter] | None = None) -> Datase
         UsageError: as `read`; images that cannot be decoded; masks of another size or no mask at all (simulation).
     """
     data = read(options, role)
-    if options.limit is not None:
+    if options.limit is not None:  # class-balanced
         data = replace(data, manifest=limit_per_class(data.manifest, options.limit).reset_index(drop=True))
     data = check_readable(data, options.skip_unreadable, options.cache_dir, pixels)
     if role == "simulation":
@@ -47,7 +47,7 @@ def read(options, role: str) -> Dataset:
     """The data set of a command's options as it lies on disk.
 
     Args:
-        options: a `common.cli.DataOptions` (dataset, data_dir, labels_csv, mask_dir, group_pattern, skip_unreadable, cache_dir).
+        options: settings with dataset, data_dir, labels_csv, group_pattern, skip_unreadable, cache_dir, and mask_dir where masks are read.
         role: "base" (images with a diagnosis) or "simulation" (images with a diagnosis and masks).
 
     Returns:
@@ -59,12 +59,13 @@ def read(options, role: str) -> Dataset:
     """
     if options.dataset == "folders":
         # A mask is feedback: one that belongs to no image is a mistake, and must not be lost without a word.
-        data = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir, every_mask=True)
+        data = folders_dataset(options.data_dir, options.group_pattern, getattr(options, "mask_dir", None), every_mask=True)
         data = replace(data, manifest=data.manifest.assign(overlap=""))
     elif options.dataset == "sample":
         data = _sample(role, getattr(options, "reading", "described"), options.cache_dir)
     elif options.dataset in _LOADERS:
-        data = _LOADERS[options.dataset](options.data_dir, options.labels_csv, options.mask_dir, skip_missing=options.skip_unreadable)
+        masks = getattr(options, "mask_dir", None)
+        data = _LOADERS[options.dataset](options.data_dir, options.labels_csv, masks, skip_missing=options.skip_unreadable)
     else:
         raise UsageError(f"--dataset {options.dataset}: expected sample, folders, {', '.join(_LOADERS)}")
     return data
@@ -128,7 +129,7 @@ def split_rows(manifest: pd.DataFrame, kind: str, seed: int, keep_overlap_in_tra
 def balanced(manifest: pd.DataFrame, balance: str, seed: int) -> pd.DataFrame:
     """The training set made even; validation and test rows keep their images (sections 5.6 to 5.8).
 
-    - "none": as it is.
+    - "none", "batches": as it is (the latter balances each batch while training).
     - "reduced": the two largest classes only, the larger cut to the smaller's size (437 MEL and 437 NV in the thesis); the other classes
       leave validation and test too, as Table 5.2 tests MEL and NV only.
     - "upsampled": smaller classes copied at random up to the largest. Only training rows are copied: copies made before the split,
@@ -138,7 +139,7 @@ def balanced(manifest: pd.DataFrame, balance: str, seed: int) -> pd.DataFrame:
         Rows with `split`; copies repeat a row and have a number above 0 in the column `copy`.
     """
     manifest = manifest.reset_index(drop=True).assign(copy=0)
-    if balance == "none":
+    if balance in ("none", "batches"):
         return manifest
     generator = np.random.default_rng((seed, 1))
     train = manifest[manifest["split"] == "train"].sort_values("image")

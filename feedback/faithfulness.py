@@ -5,13 +5,12 @@ So a random map, as coarse as the model's own, stands beside each map on the sam
 knows about the decision. Every image's areas are kept (faithfulness.csv), so that intervals can be taken over images.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from common.metrics.classification import bootstrap_interval, paired_bootstrap
+from common.metrics.statistics import bootstrap_interval, paired_bootstrap
 
 FILE = "faithfulness.csv"
 # From this area under a random map's deletion curve on, the answer keeps its probability whatever is taken away from the image.
@@ -32,7 +31,6 @@ READING = (
     "only as far as it beats the random map of the same coarseness on the same images: deletion below it, insertion above it. Where the "
     "answer stays whatever is removed no map can say anything, wherever it points.\n"
 )
-MEANS_ONLY = "kept the means only, and of a random map of 7 x 7 fields: no interval can be given"
 
 
 def side_by_side(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -69,12 +67,4 @@ def summary(table: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
                 found[when][f"{name}_interval"] = list(bootstrap_interval(values, seed=seed))
         gap = paired_bootstrap(*pair, seed=seed)
         found["change"][name] = {"value": gap.value, "interval": [gap.low, gap.high]}
-    return found
-
-
-def means(part: Mapping[str, Any]) -> dict[str, float]:
-    """The means of one side of metrics.json's `faithfulness`, those of a run too that kept no image's areas (no file `FILE`)."""
-    found = {name: float(part[name]) for name in ROWS if name in part}
-    for area in ("deletion", "insertion"):
-        found.setdefault(f"{area}_minus_random", float(part[area]) - float(part[f"random_{area}"]))
     return found

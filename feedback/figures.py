@@ -1,6 +1,7 @@
 """The thesis's figures from finished runs: curves over epochs and slices, maps before and after, masks, samples, class distributions."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,44 +9,38 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.report.plots import COLOURS, bars, curves, panels, save, styled
+from common.runs import read_json
 
 MAP = "inferno"
 
 
-def simulation_figures(run, stage, explainer, base, settings) -> None:
-    """Curves (figures 5.4 to 5.13), before/after maps, Jaccard histogram of a simulation run that has its model at hand."""
-    from feedback.assessment import Explainer
-    from feedback.training.online import self_explaining
-
-    synthetic = bool(run.config.get("synthetic"))
-    folder = run.path / "figures"
-    history = pd.read_csv(run.path / "history.csv")
+def simulation_figures(run: Path) -> None:
+    """Curves (figures 5.4 to 5.13), maps before and after, Jaccard histogram of a finished simulation."""
+    config, folder = read_json(run / "config.json"), run / "figures"
+    synthetic, settings = bool(config.get("synthetic")), config["settings"]
+    history = pd.read_csv(run / "history.csv")
+    history = history[history["stage"] != "adaptation"].reset_index(drop=True)
+    if history.empty:  # --epochs 0: the adapted base is the result
+        return
     if history["stage"].nunique() > 1:  # slices: their epochs follow one another
         history["epoch"] = np.arange(1, len(history) + 1)
-        save(slice_curves({settings.objective: pd.read_csv(run.path / "slices.csv")}, synthetic=synthetic), folder / "slices.png")
-    table = pd.read_csv(run.path / "jaccard.csv")
-    save(learning_curves({settings.objective: history}, synthetic=synthetic), folder / "curves.png")
+        save(slice_curves({settings["objective"]: pd.read_csv(run / "slices.csv")}, synthetic=synthetic), folder / "slices.png")
+    table = pd.read_csv(run / "jaccard.csv")
+    save(learning_curves({settings["objective"]: history}, synthetic=synthetic), folder / "curves.png")
     if table["jaccard_after"].notna().any():
         save(jaccard_histogram(table, synthetic=synthetic), folder / "jaccard.png")
-    chosen = before_after_rows(table)
-    rows = stage.part("test")[chosen]
-    size = stage.masks.shape[1]
-    _, before, _ = Explainer(self_explaining(base, settings), explainer.batch_size)(stage.images[rows], size=size)
-    _, after, _ = explainer(stage.images[rows], size=size)
-    captions = [
-        (f"{line.label}: {line.predicted_before}, J {line.jaccard_before:.2f}", f"{line.predicted_after}, J {line.jaccard_after:.2f}")
-        for line in table.iloc[chosen].itertuples()
-    ]
-    drawn = before_after(stage.images[rows], stage.masks[rows], before, after, captions, settings.threshold, synthetic=synthetic)
-    save(drawn, folder / "before_after.png")
-
-
-def before_after_rows(table: pd.DataFrame, count: int = 6) -> np.ndarray:
-    """Row numbers spread over the change of the Jaccard index, from the largest loss to the largest gain: no choice by looks."""
-    change = (table["jaccard_after"] - table["jaccard_before"]).fillna(-9.0).to_numpy()
-    order = np.argsort(change, kind="stable")
-    order = order[change[order] > -9.0] if (change > -9.0).any() else order
-    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+    if (run / "maps.npz").is_file():
+        with np.load(run / "maps.npz") as kept:
+            parts = {name: kept[name] for name in kept.files}
+        captions = [
+            (f"{line.label}: {line.predicted_before}, J {line.jaccard_before:.2f}", f"{line.predicted_after}, J {line.jaccard_after:.2f}")
+            for line in table.iloc[parts["row"]].itertuples()
+        ]
+        pictures = [
+            parts[name].astype("float32") if name in ("before", "after") else parts[name] for name in ("images", "masks", "before", "after")
+        ]
+        drawn = before_after(*pictures, captions, float(settings["threshold"]), synthetic=synthetic)
+        save(drawn, folder / "before_after.png")
 
 
 @styled
@@ -119,9 +114,9 @@ def threshold_strip(image: np.ndarray, saliency: np.ndarray, mask: np.ndarray) -
     return figure
 
 
-def threshold_curve(thresholds: Sequence[float], lines: Mapping[str, Sequence[float]], ellipse: float | None, synthetic: bool) -> Figure:
+def threshold_curve(thresholds: Sequence[float], lines: Mapping[str, Sequence[float]], blob: float | None, synthetic: bool) -> Figure:
     """Average Jaccard index against the threshold."""
-    levels = {} if ellipse is None else {"centred ellipse": ellipse}
+    levels = {} if blob is None else {"centred circle": blob}
     drawn = {name: (thresholds, values) for name, values in lines.items()}
     return curves(drawn, "threshold (share of the map's maximum)", "average Jaccard index", levels=levels, synthetic=synthetic)
 

@@ -10,15 +10,24 @@ SOURCE = Path(__file__).with_name("paper_tables.json")
 # Table 5.1 names its order [NV, MEL, BKL]; accuracy, Table 5.3 and Table 5.2 only fit [MEL, NV, BKL] (facts, section 4.2, row 9).
 SENSITIVITY_ORDER = ("MEL", "NV", "BKL")
 OBJECTIVES = {"classification": "classification_loss", "explanation": "explanation_loss", "combined": "combined_loss"}
-NETWORK, NETWORK_TITLE = "vgg16", "VGG16"
+# Figure 4.1 of the thesis: what of an answer is right.
+CASE_TITLES = {
+    "both_right": "both right", "region_wrong": "class right, region wrong", "class_wrong": "class wrong, region right",
+    "both_wrong": "both wrong",
+}  # fmt: skip
+CASES = tuple(CASE_TITLES)
+NETWORK, NETWORK_TITLE, SIZE = "vgg16", "VGG16", 227
 # What every cell of Tables 5.1 to 5.4 has in common, under the names of config.json; beside anything else no printed number stands.
 METHOD = {
     "feedback": "all",
-    "gradients": "constant",
+    "channel_weights": "constant",
     "fuse_stages": 1,
     "feedback_form": "union",
     "explanation_loss": "binary",
     "threshold": 0.5,
+    "gradient_scaling": "sum",
+    "anchor_weight": 0.0,
+    "adapt_epochs": 0,
 }
 SHOWN = ("fuse_stages", "feedback_form", "threshold")  # what decides an untuned model's Jaccard index too
 TABLES = {"none": "table_5_1_unbalanced", "reduced": "table_5_2_reduced_balanced", "upsampled": "table_5_3_upsampled"}
@@ -87,6 +96,8 @@ def differences(config: Mapping[str, Any], role: str, tuned: bool = True) -> str
     if data != {"base": "isic2019", "simulation": "isic2018"}[role] or settings.get("limit") is not None:
         return None
     found = [] if settings["backbone"] == NETWORK else [NETWORK_TITLE]
+    found += [] if settings["image_size"] == SIZE else [f"{SIZE} px"]
+    found += [] if settings.get("split", "paper") == "paper" else ["split by image"]
     if role == "base":
         return "; ".join(found)
     if any(settings.get(name, value) != value for name, value in METHOD.items() if tuned or name in SHOWN):

@@ -4,33 +4,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from common.report.plots import save
 from common.report.report import find_metric, write_model_card, write_report
 from common.report.tables import Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs import Run, atomic, read_json
 from common.runs.files import write_json
-from feedback import faithfulness, paper
-from feedback.config import CASE_TITLES, WEIGHTS, BaseSettings, Simulation
+from feedback import faithfulness, figures, paper
+from feedback.experiments.simulate import LAMBDA, SimulateSettings, stored
 from feedback.isic import CLASSES
 
+BALANCE_TITLES = {
+    "none": "unbalanced data", "reduced": "reduced balanced data", "upsampled": "up-sampled data", "batches": "balanced batches",
+}  # fmt: skip
+TRIVIAL_TITLES = {
+    "whole_image": "map of the whole image", "centred_blob": "centred circle of the average area", "mean_mask": "mean training mask",
+    "ellipse": "centred circle of each mask's own area",
+}  # fmt: skip
 
-def baseline_report(run: Run, settings: BaseSettings, classes: tuple[str, ...]) -> None:
+
+def baseline_report(run: Run) -> None:
     """Tables 3.1 and 4.1 beside ours, one-vs-rest, for the classes that occur in the test set; without them where the data are others."""
-    metrics = read_json(run.path / "metrics.json")
-    limit = run.config["settings"].get("limit")
+    metrics, settings = read_json(run.path / "metrics.json"), run.config["settings"]
+    classes = tuple(run.config["classes"])
     notes = [
-        *limit_notes(limit),
+        *limit_notes(settings.get("limit")),
         "The thesis trained on ISIC 2019 with ImageNet weights; it does not state optimiser, learning rate, batch size and dropout rate.",
         f"{100 * metrics['shared_lesions']['test']:.1f} % of the test images show a lesion that is also in the training set "
         "(of the lesions that are known).",
     ]
-    if paper.differences(run.config, "base") is None and limit is None:
+    if paper.differences(run.config, "base") is None and settings.get("limit") is None:
         notes.insert(0, f"No printed number stands beside these: the thesis's are of ISIC 2019, these of {run.config['dataset']}.")
     empty = [name for name in classes if not metrics["per_class"][name]["support"]]
     if empty:
         notes.append(f"No image of {', '.join(empty)}: weight 0 in the loss, left out of the averages.")
-    if settings.class_weights == "printed":
+    if settings["class_weights"] == "printed":
         notes.append("**Class weights as printed in Table 3.1: they are the class frequencies, so frequent classes were weighted up.**")
-    title = f"Base classifier ({settings.backbone}) on {run.config['dataset']}"
+    title = f"Base classifier ({settings['backbone']}) on {run.config['dataset']}"
     write_report(run, title, base_printed(run.config, metrics, classes), notes)
     if section := skin_care_section(run.config, metrics):
         insert_section(run.path / "report.md", section)
@@ -73,23 +85,38 @@ def skin_care_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> 
                 _, ours, interval = find_metric(metrics, f"one_vs_rest.{name}.{measure}")
                 beside = Printed(value, "thesis, Table 3.1", differs)
                 rows.append(Row(f"{name}: {measure}", ours, interval, beside, synthetic=bool(metrics.get("synthetic"))))
-    return "## Table 3.1: one class against the rest\n\n" + comparison_table(rows)
+    known = metrics.get("training_accuracy")
+    printed = paper.tables()["table_3_1_skin_care_vgg16"]["train_accuracy_global"]
+    seen = "" if known is None else f"\nAccuracy while training, augmented images: {number(known)} (thesis, Table 3.1: {printed}).\n"
+    return "## Table 3.1: one class against the rest\n\n" + comparison_table(rows) + seen
 
 
-def simulation_report(run: Run, settings: Simulation) -> None:
-    """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, the ellipse, the printed numbers."""
-    metrics = read_json(run.path / "metrics.json")
-    limit = run.config["settings"].get("limit")
+def simulation_report(run: Run) -> None:
+    """One cell of Tables 5.1 to 5.3: before and after, cases, overlap, trivial maps, the printed numbers, figures."""
+    metrics, settings = read_json(run.path / "metrics.json"), stored(run.config["settings"])
     printed = simulation_printed(run.config, settings, metrics)
     how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
-    title = f"Tuning from feedback{how}: {settings.objective}, lambda {settings.explanation_weight:g}, {balance_title(settings.balance)}"
+    title = f"Tuning from feedback{how}: {method_title(settings)}, {BALANCE_TITLES[settings.balance]}"
+    limit = run.config["settings"].get("limit")
     notes = [*leakage_notes(run.config, metrics), *limit_notes(limit), *method_notes(settings, metrics)]
+    figures.simulation_figures(run.path)  # first: the report shows what is there
     write_report(run, title, printed, notes)
     insert_section(run.path / "report.md", simulation_section(metrics))
     write_model_card(run, title, intended="A classifier tuned so that its Grad-CAM map covers the marked region.", limits=notes[:3])
 
 
-def simulation_printed(config: Mapping[str, Any], settings: Simulation, metrics: Mapping[str, Any]) -> dict[str, Printed]:
+def method_title(settings: SimulateSettings) -> str:
+    """Such as "combined, lambda 0.3", or "balanced-combined, weight 0.5"."""
+    if not settings.epochs:
+        return "adapted base"
+    if settings.objective != "combined":
+        return settings.objective
+    if settings.gradient_scaling == "normalised":
+        return f"balanced-combined, weight {settings.explanation_weight:g}"
+    return f"combined, lambda {settings.explanation_weight:g}"
+
+
+def simulation_printed(config: Mapping[str, Any], settings: SimulateSettings, metrics: Mapping[str, Any]) -> dict[str, Printed]:
     """The printed cell of a run on the thesis's images and with its method (`paper.differences`); empty for any other."""
     differs = paper.differences(config, "simulation")
     if differs is None:
@@ -99,15 +126,17 @@ def simulation_printed(config: Mapping[str, Any], settings: Simulation, metrics:
     return {name: Printed(value, source, differs) for name, value in cells.items()}
 
 
-def printed_cells(settings: Simulation, metrics: Mapping[str, Any], limit: int | None = None) -> dict[str, float]:
+def printed_cells(settings: SimulateSettings, metrics: Mapping[str, Any], limit: int | None = None) -> dict[str, float]:
     """Printed numbers of this cell under the names of metrics.json.
 
-    None for another lambda than the objective's, for a part of the images (`limit`), and for slices of data that are not up-sampled:
-    the thesis has no such cell.
+    None for another lambda than the thesis's, for a part of the images (`limit`), and for slices of data that are not up-sampled: the
+    thesis has no such cell.
     """
-    if limit is not None or (metrics.get("slices") and settings.balance != "upsampled"):
+    if limit is not None or settings.balance == "batches" or (metrics.get("slices") and settings.balance != "upsampled"):
         return {}
-    if settings.explanation_weight != WEIGHTS[settings.objective] or set(metrics["after"]["sensitivity"]) - set(paper.SENSITIVITY_ORDER):
+    if settings.objective == "combined" and settings.explanation_weight != LAMBDA:
+        return {}
+    if set(metrics["after"]["sensitivity"]) - set(paper.SENSITIVITY_ORDER):
         return {}
     if metrics.get("slices"):
         row = paper.slice_rows(settings.objective)[19]
@@ -124,36 +153,48 @@ def printed_cells(settings: Simulation, metrics: Mapping[str, Any], limit: int |
 
 def simulation_section(metrics: Mapping[str, Any]) -> str:
     """Before and after on the test images, the four cases, and the maps that need no network."""
-    before, after, change = metrics["before"], metrics["after"], metrics["change"]
-    lines = []
-    for name in ("accuracy", "jaccard"):
-        values = [part[name] if name == "accuracy" else part[name]["mean"] for part in (before, after)]
-        gap = change.get(name)
-        lines.append([
-            "average Jaccard index" if name == "jaccard" else name, number(values[0]), number(values[1]),
-            number(gap["value"], sign=True) if gap else "–", interval_text(gap["interval"]) if gap else "–",
-        ])  # fmt: skip
-    further = {
-        "accuracy, choosing among the classes that occur": [part["accuracy_among_present"] for part in (before, after)],
-        "average sensitivity": [part["average_sensitivity"] for part in (before, after)],
-        "Jaccard index, map of the true class": [part["jaccard_truth"]["mean"] for part in (before, after)],
-        "deviation of the Jaccard index over images": [part["jaccard"]["deviation"] for part in (before, after)],
-    }
-    for name, (first, second) in further.items():
-        gap = None if first is None or second is None else second - first
-        lines.append([name, number(first), number(second), number(gap, sign=True), "–"])
-    table = markdown(("test set", "before", "after", "change", "95 % interval (paired bootstrap)"), lines)
-    counted = markdown(
-        ("test images", "before", "after"), [[title, before["cases"][name], after["cases"][name]] for name, title in CASE_TITLES.items()]
+    base, before, after, change = (metrics[name] for name in ("base", "before", "after", "change"))
+    adapted = base["predicted"] != before["predicted"] or base["jaccard"] != before["jaccard"]
+    sides = ([base] if adapted else []) + [before, after]
+    header = (
+        "test set",
+        *(["base"] if adapted else []),
+        "adapted" if adapted else "before",
+        "after",
+        "change",
+        "95 % interval (paired bootstrap)",
     )
-    ellipse, whole, all_images = metrics["ellipse"], metrics["whole_image"], metrics["baseline_whole_set"]
+    titles = {
+        "accuracy": "accuracy", "average_sensitivity": "average sensitivity (balanced accuracy)", "auc": "AUC, one against the rest",
+        "jaccard": "average Jaccard index",
+    }  # fmt: skip
+    lines = []
+    for name, title in titles.items():
+        values = [side[name]["mean"] if name == "jaccard" else side[name] for side in sides]
+        gap = change.get(name, {"value": None, "interval": None})
+        lines.append([title, *map(number, values), number(gap["value"], sign=True), interval_text(gap["interval"])])
+    further = {
+        "accuracy, choosing among the classes that occur": [side["accuracy_among_present"] for side in sides],
+        "Jaccard index, map of the true class": [side["jaccard_truth"]["mean"] for side in sides],
+        "deviation of the Jaccard index over images": [side["jaccard"]["deviation"] for side in sides],
+    }
+    for title, values in further.items():
+        gap = None if None in values[-2:] else values[-1] - values[-2]
+        lines.append([title, *map(number, values), number(gap, sign=True), "–"])
+    table = markdown(header, lines)
+    names = [name for name in after["predicted"] if any(side["predicted"][name] for side in sides)]
+    counts = [[f"predicted {name}", *(side["predicted"][name] for side in sides)] for name in names]
+    counts += [[title, *(side["cases"][name] for side in sides)] for name, title in paper.CASE_TITLES.items()]
+    counted = markdown(("test images", *header[1 : 1 + len(sides)]), counts)
+    maps = [[title, number(metrics["trivial"][name]["mean"]), interval_text(metrics["trivial"][name]["interval"])]
+            for name, title in TRIVIAL_TITLES.items()]  # fmt: skip
+    whole = metrics["before_whole_set"]
     text = (
         f"## Before and after\n\n{table}\n{counted}\n"
-        f"Average Jaccard index of a centred ellipse with each mask's own area: **{number(ellipse['mean'])}** "
-        f"{interval_text(ellipse['interval'])}; of the whole image: {number(whole['mean'])}. "
+        f"Maps that look at no image:\n\n{markdown(('map', 'average Jaccard index', '95 % interval'), maps)}\n"
         f"{after['unmarked']} of {after['images']} test images have no mask and do not count.\n\n"
-        f"The untuned model on the whole simulation set ({all_images['images']} images): accuracy {number(all_images['accuracy'])}, "
-        f"average Jaccard index {number(all_images['jaccard']['mean'])} ± {number(all_images['jaccard']['deviation'])}"
+        f"Before the feedback on the whole simulation set ({whole['images']} images): accuracy {number(whole['accuracy'])}, "
+        f"average Jaccard index {number(whole['jaccard']['mean'])} ± {number(whole['jaccard']['deviation'])}"
         f"{' (thesis, VGG16, base of ISIC 2019, attribute masks: 0.73, 0.10)' if metrics.get('dataset') == 'isic2018' else ''}.\n"
     )
     if metrics.get("slices"):
@@ -166,21 +207,18 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
 
 
 def faithfulness_section(found: Mapping[str, Any]) -> str:
-    """metrics.json's `faithfulness` as a table. Runs made before every image's areas were kept have means only, and no interval."""
-    change, rows = found.get("change", {}), []
-    sides = {when: faithfulness.means(found[when]) for when in ("before", "after")}
+    """metrics.json's `faithfulness` as a table."""
+    rows = []
     for name, title in faithfulness.ROWS.items():
-        if any(name not in side for side in sides.values()):
+        if name not in found["change"]:
             continue
         cells = []
-        for when, side in sides.items():
+        for when in ("before", "after"):
             interval = found[when].get(f"{name}_interval")
-            cells.append(number(side[name]) + (f" {interval_text(interval)}" if interval else ""))
-        gap = change.get(name, {"value": sides["after"][name] - sides["before"][name], "interval": None})
+            cells.append(number(found[when][name]) + (f" {interval_text(interval)}" if interval else ""))
+        gap = found["change"][name]
         rows.append([title, *cells, number(gap["value"], sign=True), interval_text(gap["interval"])])
     text = f"Faithfulness of the maps, {found['after']['images']} test images. {faithfulness.READING}"
-    if not change:
-        text += f"This run {faithfulness.MEANS_ONLY}.\n"
     return text + "\n" + markdown(("", "before", "after", "change", "95 % interval (paired bootstrap)"), rows)
 
 
@@ -213,17 +251,20 @@ def limit_notes(limit: int | None) -> list[str]:
     return [] if limit is None else [f"**A part of the images only (--limit {limit}): no printed number stands beside these.**"]
 
 
-def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
+def method_notes(settings: SimulateSettings, metrics: Mapping[str, Any]) -> list[str]:
     """How this run differs from, or settles, what the thesis says."""
+    spoilt = "**no epoch did: the least spoilt one**; "
     notes = [
         f"Reported maps: predicted class, cut at {settings.threshold:g} of their maximum; training looks at the true class's map.",
         "The four cases are judged by the map that is looked at: while training (history.csv, --feedback wrong) the true class's, in "
         "validation and in this report the predicted class's, as a user sees it.",
-        f"Channel weights of the map in the loss: {settings.gradients}. Gradient norm: "
+        f"Channel weights of the map in the loss: {settings.channel_weights}. Gradient norm: "
         + (f"clipped at {settings.clip_norm:g}." if settings.clip_norm else "not clipped."),
-        f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index); "
-        f"{metrics['minutes_per_epoch']:.2f} minutes an epoch (median of the epochs after the first, which compiles; thesis, section 5.10: "
-        "262 to 554 on a GTX Titan).",
+        f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index"
+        + (f" with a balanced accuracy at most {settings.allowed_drop:g} below the start's); " if settings.allowed_drop < 1 else "); ")
+        + (spoilt if metrics["validation"].get("selection", 0) < 0 else "")
+        + f"{metrics['minutes_per_epoch']:.2f} minutes an epoch (median of the epochs after the first, which compiles; thesis, section "
+        "5.10: 262 to 554 on a GTX Titan).",
     ]
     if settings.feedback == "wrong":
         notes.append("Feedback only where class or region is wrong; both_right, region_wrong, … in history.csv count the cases.")
@@ -233,7 +274,7 @@ def method_notes(settings: Simulation, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def report_command(options: Any) -> None:
-    """`report RUN`: the common report again, with this study's own section under its first table.
+    """`report RUN`: report, model card and figures again, from the run's files.
 
     Which printed numbers belong beside the run is decided anew: report.json may come from a time when the rule was another.
     """
@@ -241,24 +282,19 @@ def report_command(options: Any) -> None:
 
     config, metrics = read_json(options.run / "config.json"), read_json(options.run / "metrics.json")
     path = options.run / "report.json"
-    if path.is_file() and config.get("experiment") in ("baseline", "simulate", "slices"):
-        printed = _printed_anew(config, metrics)
+    if path.is_file():
+        printed = base_printed(config, metrics, tuple(config["classes"]))
+        if config.get("experiment") != "baseline":
+            printed = simulation_printed(config, stored(config["settings"]), metrics)
         kept = {name: {key: value for key, value in vars(item).items() if value != ""} for name, item in printed.items()}
         write_json(path, read_json(path) | {"printed": kept})
+    if config.get("experiment") != "baseline":
+        figures.simulation_figures(options.run)
     common_report(options)
     metrics = read_json(options.run / "metrics.json")
-    if config.get("experiment") == "baseline" and (section := skin_care_section(config, metrics)):
+    section = skin_care_section(config, metrics) if config.get("experiment") == "baseline" else simulation_section(metrics)
+    if section:
         insert_section(options.run / "report.md", section)
-    if "before" in metrics and "change" in metrics:
-        insert_section(options.run / "report.md", simulation_section(metrics))
-
-
-def _printed_anew(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Printed]:
-    if config["experiment"] == "baseline":
-        return base_printed(config, metrics, tuple(config["classes"]))
-    stored = config["settings"]
-    settings = Simulation(**{name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored})
-    return simulation_printed(config, settings, metrics)
 
 
 def insert_section(path: Path, section: str) -> None:
@@ -269,6 +305,31 @@ def insert_section(path: Path, section: str) -> None:
         temporary.write_text(text[:cut] + section + "\n" + text[cut:], encoding="utf-8")
 
 
-def balance_title(balance: str) -> str:
-    """Plain words for a balance."""
-    return {"none": "unbalanced data", "reduced": "reduced balanced data", "upsampled": "up-sampled data"}[balance]
+def divergence(folder: Path, histories: Mapping[str, pd.DataFrame], synthetic: bool) -> None:
+    """Loss and Jaccard index of the runs of `clipping`, drawn into its folder."""
+    save(figures.divergence(histories, synthetic=synthetic), folder / "figures" / "divergence.png")
+
+
+def thresholds(
+    run: Path, table: pd.DataFrame, blob: float | None, shown: tuple[np.ndarray, np.ndarray, np.ndarray], synthetic: bool
+) -> None:
+    """Figure 3.3 of a run, drawn into its folder: the curve, and one image, map and mask `shown` at each threshold."""
+    lines = {name: table[name].tolist() for name in ("validation", "test")}
+    save(figures.threshold_curve(table["threshold"].tolist(), lines, blob, synthetic), run / "figures" / "thresholds.png")
+    save(figures.threshold_strip(*shown, synthetic=synthetic), run / "figures" / "threshold_strip.png")
+
+
+def table_figures(folder: Path, tables: Mapping[str, Mapping[str, Sequence[Path]]]) -> list[str]:
+    """Curves of each table's first seed, drawn into `folder`; returns the figures' names."""
+    names = []
+    for table, methods in tables.items():
+        synthetic = bool(read_json(next(iter(methods.values()))[0] / "config.json").get("synthetic"))
+        if table == "slices":
+            slices = {name: pd.read_csv(runs[0] / "slices.csv") for name, runs in methods.items()}
+            drawn = figures.slice_curves(slices, synthetic=synthetic)
+        else:
+            histories = {name: pd.read_csv(runs[0] / "history.csv").query("stage == 'tuning'") for name, runs in methods.items()}
+            drawn = figures.learning_curves(histories, synthetic=synthetic)
+        names.append(f"curves_{table}")
+        save(drawn, folder / "figures" / f"{names[-1]}.png")
+    return names

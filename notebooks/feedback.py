@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Feedback: curves and maps before and after tuning
 #
-# Draws figures 5.4 to 5.15 of the thesis and the before/after maps from finished runs of `python -m feedback simulate` and `slices` (also
+# Draws figures 5.4 to 5.13 of the thesis and the before/after maps from finished runs of `python -m feedback simulate` and `slices` (also
 # inside `tables`), or what is published of them: those below the folder `FEEDBACK_RUNS` where that is set, else those in results/feedback,
 # else those in runs/feedback. Where there are none, the notebook makes two small ones on the drawn sample (below `FEEDBACK_RUNS` where that
 # is set), which are synthetic and show only that it works.
@@ -32,51 +32,67 @@ from common.cli import prepare_environment  # noqa: E402
 prepare_environment()
 
 # %%
+from dataclasses import replace
+
 from IPython.display import Image, Markdown, display
 
-from feedback import figures, finished, reporting
-from feedback.config import SimulateOptions
+from common.errors import UsageError
+from common.runs.finished import by_recipe, finished_runs, names_by_difference
+from feedback import figures, reporting
+from feedback.experiments import simulate
 from feedback.training.simulate import run_simulate
 
-RUNS = next((place for place in PLACES if finished.simulations(place)), PLACES[-1])
-if not finished.simulations(RUNS):
+
+def runs_below(folder: Path) -> list:
+    try:
+        return finished_runs(folder, "feedback", experiments=("simulate", "slices"))
+    except UsageError:
+        return []
+
+
+RUNS = next((place for place in PLACES if runs_below(place)), PLACES[-1])
+if not runs_below(RUNS):
     for objective in ("explanation", "combined"):
-        run_simulate(SimulateOptions(objective=objective, epochs=2, limit=60, run_dir=RUNS / "notebook" / objective))
+        chosen = replace(simulate.default("described", "sample"), objective=objective, epochs=2, limit=60)
+        run_simulate(replace(chosen, run_dir=RUNS / "notebook" / objective))
 
 # %% [markdown]
 # ## What was run
 
 # %%
-runs = finished.simulations(RUNS)
-table = finished.table(runs)
-display(table)
+runs = runs_below(RUNS)
+groups = by_recipe(runs)
+names = names_by_difference(groups)
+for digest, seeds in groups.items():
+    display(Markdown(f"- {names[digest]}; seeds {', '.join(str(run.seed) for run in seeds)}"))
 
 # %% [markdown]
 # ## Loss, accuracy and average Jaccard index over the epochs (figures 5.4 to 5.13)
+#
+# One figure for each method, of its first seed.
 
 # %%
-for balance, part in table.groupby("balance", sort=False):
-    display(Markdown(f"### {reporting.balance_title(balance)} (mean over the seeds {', '.join(map(str, sorted(set(part['seed']))))})"))
-    display(figures.learning_curves(finished.histories(part), synthetic=bool(part["synthetic"].any())))
-
-# %% [markdown]
-# ## Slices (figures 5.14 and 5.15)
-
-# %%
-slices, synthetic = finished.slices(RUNS)
-if slices:
-    display(figures.slice_curves(slices, synthetic=synthetic))
-else:
-    display(Markdown("No run of `slices` here."))
+for digest, seeds in groups.items():
+    history = seeds[0].history()
+    if "val_jaccard" in history:
+        history = history[history["stage"] != "adaptation"]
+        display(figures.learning_curves({names[digest]: history}, synthetic=bool(seeds[0].config.get("synthetic"))))
 
 # %% [markdown]
 # ## Before and after
-#
+
+# %%
+for run in runs:
+    metrics = run.metrics()
+    if "change" in metrics:
+        display(Markdown(f"### {names[run.digest]}, seed {run.seed}"))
+        display(Markdown(reporting.simulation_section(metrics)))
+
+# %% [markdown]
 # Of each run the same rule chooses the images: spread over the change of the Jaccard index, from the largest loss to the largest gain.
 
 # %%
-for row in table.itertuples():
-    display(Markdown(f"### {row.objective}, {reporting.balance_title(row.balance)}, seed {row.seed}"))
-    display(Markdown(reporting.simulation_section(finished.metrics(Path(row.run)))))
-    drawn = Path(row.run) / "figures" / "before_after.png"
-    display(Image(str(drawn)) if drawn.is_file() else Markdown(f"{drawn.name} is not in {row.run}."))
+for run in runs:
+    drawn = run.path / "figures" / "before_after.png"
+    if run.number is None and drawn.is_file():
+        display(Image(str(drawn)))

@@ -31,6 +31,7 @@ __all__ = [
     "normalise_map",
     "split_model",
     "tapped_model",
+    "term_gradients",
 ]
 
 # A float16 gradient below 6e-8 is lost; this factor (a power of two, so exact) lifts the scores while they are differentiated.
@@ -199,6 +200,35 @@ def image_gradient(model, images, class_weights, *, training: bool = False):
     with _quiet_scope(getattr(model, "variables", ())):
         (gradients,), _ = _gradient(score, [images])
     return gradients
+
+
+def term_gradients(values: Sequence, function: Callable, variables: Sequence, state: Sequence) -> list[list]:
+    """The gradient of each term of a loss by itself, from inside `compute_loss`: one array for each of `variables`, without gradient.
+
+    Args:
+        values: the terms of this step, scalars; TensorFlow's graphs differentiate them as they are, without a second forward pass.
+        function: computes the terms from the weights, for backends that cannot differentiate values they have.
+        variables: that train. state: all variables that `function` reads.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        sources, none = [v.value for v in variables], tf.UnconnectedGradients.ZERO
+        if not tf.executing_eagerly():
+            return [[ops.stop_gradient(g) for g in tf.gradients(value, sources, unconnected_gradients=none)] for value in values]
+        with tf.GradientTape(persistent=True) as tape:
+            values = function()
+        return [[ops.stop_gradient(g) for g in tape.gradient(value, sources, unconnected_gradients=none)] for value in values]
+    import jax
+
+    def term(present, index):
+        known = {id(v): (v, v.value) for v in state} | {id(v): (v, x) for v, x in zip(variables, present, strict=True)}
+        with keras.StatelessScope(list(known.values()), initialize_variables=False):
+            return function()[index]
+
+    # Without the stop, the outer gradient would run through these too. To XLA the same forward pass is computed once.
+    present = [ops.stop_gradient(v.value) for v in variables]
+    return [[ops.stop_gradient(g) for g in jax.grad(term)(present, index)] for index in range(len(values))]
 
 
 def has_accelerator() -> bool:

@@ -202,7 +202,7 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
             return {**shown, outcome: said_now, compared: gr.update(visible=False), message: ""}
 
         def write_export() -> dict[Any, Any]:
-            folder = session.export()
+            folder = export(session)
             return {outcome: f"Exported to `{folder}`: masks and labels in the ISIC layout, the tuned model, and report.md with figures."}
 
         def on(event: Callable, action: Callable, inputs: list, outputs: list, **settings: Any) -> None:

@@ -10,22 +10,21 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
 from common.runs import atomic
-from feedback.config import CASE_TITLES
 from feedback.figures import before_after
 from feedback.page.files import write_png
 from feedback.page.log import CorrectionLog
 from feedback.page.model import Look, TunedModel
 from feedback.page.replay import network_mask, restore
-
-if TYPE_CHECKING:
-    from feedback.page.session import CorrectionSession
+from feedback.page.session import CorrectionSession
+from feedback.paper import CASE_TITLES
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
@@ -41,7 +40,17 @@ def export(session: CorrectionSession) -> Path:
     without any pixel gets no mask. `feedback simulate --dataset isic2018` reads it where the model's classes are among ISIC 2019's eight;
     it refuses the labels of other classes. An image that is gone from the folder, or is another one now, is exported as the log has it:
     picture and region at the network's size.
+
+    Raises:
+        UsageError: no correction yet.
     """
+    with session.exclusively():
+        if not session.log.active():
+            raise UsageError("there is no correction to export yet")
+        return _export(session)
+
+
+def _export(session: CorrectionSession) -> Path:
     log = session.log
     # By the whole name: what a killed process left ends in `.tmp-…`, and its digits are no number of ours.
     found = (re.fullmatch(r"export-(\d{4,})", path.name) for path in log.path.glob("export-*"))

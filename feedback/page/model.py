@@ -13,7 +13,7 @@ from common.backbones import all_layers
 from common.explanation.gradcam import compiled
 from common.runs import atomic
 from feedback.assessment import Explainer
-from feedback.config import Simulation
+from feedback.experiments.simulate import SimulateSettings
 from feedback.training.online import online_step, self_explaining
 
 _BATCH = 16
@@ -45,7 +45,7 @@ class TunedModel:
         steps: online steps on one correction.
     """
 
-    def __init__(self, classifier: keras.Model, settings: Simulation, steps: int = 1) -> None:
+    def __init__(self, classifier: keras.Model, settings: SimulateSettings, steps: int = 1) -> None:
         self.settings, self.steps = settings, steps
         self.model = self_explaining(classifier, settings)
         self._look = Explainer(self.model, batch_size=1)

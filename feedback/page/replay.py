@@ -10,10 +10,10 @@ import numpy as np
 from common.data.images import resize
 from common.errors import UsageError
 from common.runs import atomic
-from feedback.config import Simulation
+from feedback.experiments.replay import ReplaySettings
+from feedback.experiments.simulate import stored
 from feedback.page.log import CorrectionLog
 from feedback.page.model import TunedModel, digest, load_weights
-from feedback.page.options import ReplayOptions
 from feedback.training.stage import load_classifier
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Replayed:
 
 def open_model(log: CorrectionLog) -> TunedModel:
     """The base model of a log, ready to learn with the log's settings."""
-    run_settings = Simulation(**log.session["simulation"])
+    run_settings = stored(log.session["simulation"])
     classifier = load_classifier(log.path / "base")
     if classifier.output_shape[-1] != len(log.session["classes"]):
         raise UsageError(f"{log.path}: the model has {classifier.output_shape[-1]} outputs for {len(log.session['classes'])} classes")
@@ -102,7 +102,7 @@ def replay(log: CorrectionLog) -> tuple[Replayed, TunedModel]:
     return Replayed(len(entries), digest(weights), recorded, difference), model
 
 
-def run_replay(options: ReplayOptions) -> Replayed:
+def run_replay(options: ReplaySettings) -> Replayed:
     """`feedback replay LOG`. UsageError when the weights that come out are not those of the log."""
     opened = CorrectionLog.open(options.log)
     try:

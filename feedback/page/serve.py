@@ -7,22 +7,24 @@ import os
 import secrets
 import socket
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common import device
 from common.errors import UsageError
 from common.runs import read_json
-from feedback.config import READINGS, SimulateOptions, Simulation
+from common.settings import recipe
+from feedback.experiments.serve import ServeSettings
+from feedback.experiments.simulate import DESCRIBED, SimulateSettings, stored
 from feedback.page.files import ImageFolder
 from feedback.page.gate import HOST, Gate, bounded
 from feedback.page.guard import validation_images
 from feedback.page.log import CorrectionLog
 from feedback.page.model import TunedModel
-from feedback.page.options import ServeOptions
 from feedback.page.session import CorrectionSession
-from feedback.training.stage import load_classifier, sample_base
+from feedback.training.baseline import sample_base
+from feedback.training.stage import load_classifier
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 QUEUE, QUEUE_OF_A_TAB = 32, 6
 
 
-def run_serve(options: ServeOptions) -> None:
+def run_serve(options: ServeSettings) -> None:
     """Open the session and serve its page until Ctrl-C."""
     session = open_session(options)
     try:
@@ -46,15 +48,14 @@ def run_serve(options: ServeOptions) -> None:
         session.close()
 
 
-def open_session(options: ServeOptions) -> CorrectionSession:
+def open_session(options: ServeSettings) -> CorrectionSession:
     """The session of the options: the run's model, its log, the images and the guard.
 
     Raises:
         UsageError: no images, a model that cannot be loaded, a log of another model or in use.
     """
     device.configure(options.seed)
-    sample = SimulateOptions(dataset="sample", cache_dir=options.cache_dir)
-    run = options.run or sample_base(sample)
+    run = options.run or sample_base("described", options.cache_dir)
     config = read_json(run / "config.json")
     settings = learning_settings(config, options)
     log_dir = options.log or Path("runs") / "feedback" / "page" / run.name
@@ -63,7 +64,7 @@ def open_session(options: ServeOptions) -> CorrectionSession:
     model = TunedModel(load_classifier(run), settings, options.steps)
     facts = {
         "run": run.name, "classes": list(config["classes"]), "image_size": model.size, "resize_filter": config["resize_filter"],
-        "simulation": asdict(settings), "steps": options.steps, "seed": options.seed, "base_digest": model.digest(),
+        "simulation": recipe(settings), "steps": options.steps, "seed": options.seed, "base_digest": model.digest(),
         "synthetic": bool(config.get("synthetic")),
     }  # fmt: skip
     opened = CorrectionLog.create(log_dir, facts, run / "model.keras")
@@ -76,15 +77,12 @@ def open_session(options: ServeOptions) -> CorrectionSession:
         raise
 
 
-def learning_settings(config: dict[str, Any], options: ServeOptions) -> Simulation:
+def learning_settings(config: dict[str, Any], options: ServeSettings) -> SimulateSettings:
     """How a correction is learned: as the run was tuned when it is a simulation, else as described; one image at a time, all cases."""
-    stored = config["settings"]
-    known = {name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored}
-    settings = Simulation(**known) if "explanation_loss" in stored else READINGS["described"].simulation
-    weight = options.explanation_weight if options.explanation_weight is not None else settings.explanation_weight
+    settings = stored(config["settings"]) if config.get("experiment") in ("simulate", "slices") else DESCRIBED
     return replace(
-        settings, explanation_weight=0.3 if weight is None else float(weight), learning_rate=options.learning_rate, batch_size=1,
-        feedback="all", epochs=1,
+        settings, explanation_weight=options.explanation_weight, learning_rate=options.learning_rate, objective="combined",
+        gradient_scaling="sum", anchor_weight=0.0, schedule="constant", batch_size=1, feedback="all", epochs=1,
     )  # fmt: skip
 
 
@@ -95,7 +93,7 @@ def sample_images(cache_dir: Path) -> Path:
     return ensure_sample("isic2018", cache_dir) / "ISIC2018_Task1-2_Training_Input"
 
 
-def build_server(session: CorrectionSession, options: ServeOptions, temporary: Path) -> tuple[Any, socket.socket, str]:
+def build_server(session: CorrectionSession, options: ServeSettings, temporary: Path) -> tuple[Any, socket.socket, str]:
     """The web server, the socket it is to run on, and the page's address with its token. Gradio keeps its pictures in `temporary`.
 
     Raises:

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +13,14 @@ import numpy as np
 
 from common.data.images import resize
 from common.errors import UsageError
-from common.metrics.classification import jaccard_index
+from common.metrics.overlap import jaccard_index
 from feedback.assessment import uncertainty_order
-from feedback.config import CASES
 from feedback.page.files import ImageFolder, pixels_digest
 from feedback.page.guard import Guard, Reading
 from feedback.page.log import CorrectionLog, now
 from feedback.page.model import Look, TunedModel, save_weights
 from feedback.page.replay import apply, network_mask, restore
+from feedback.paper import CASES
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class CorrectionSession:
 
         Args:
             name: image.
-            case: one of `feedback.config.CASES`: "both_right" (thesis, section 1.4: the model stays as it is), "region_wrong",
+            case: one of `feedback.paper.CASES`: "both_right" (thesis, section 1.4: the model stays as it is), "region_wrong",
                 "class_wrong", "both_wrong".
             label: the right class, where the class is wrong.
             region: `(height, width)` bool at the image's own size, where the region is wrong. Where it is right, the region that the
@@ -223,14 +224,9 @@ class CorrectionSession:
         with self._lock:
             return self._guarded()
 
-    def export(self) -> Path:
-        """Write corrected masks and labels, the tuned model and a report; returns the folder. UsageError: no correction yet."""
-        from feedback.page.export import export  # Matplotlib is needed here only
-
-        with self._lock:
-            if not self.log.active():
-                raise UsageError("there is no correction to export yet")
-            return export(self)
+    def exclusively(self) -> AbstractContextManager[Any]:
+        """Nobody corrects, looks or undoes while this is held."""
+        return self._lock
 
     def close(self) -> None:
         """Let other processes use the log."""

@@ -3,10 +3,10 @@
 import importlib.util
 
 from common.cli import require
-from feedback.page.options import ServeOptions
+from feedback.experiments.serve import ServeSettings
 
 
-def run_serve(options: ServeOptions) -> None:
+def run_serve(options: ServeSettings) -> None:
     """Serve the page until Ctrl-C. UsageError: the page's own requirements are not installed."""
     require(importlib.util.find_spec("gradio") is not None, "the page needs Gradio: pip install -r requirements-page.txt")
     from feedback.page import serve

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from feedback.config import CASE_TITLES
 from feedback.page.session import CorrectionSession, Result, View
+from feedback.paper import CASE_TITLES
 
 NOTICE = (
     "**Research software. It is not a medical device and not a diagnosis.** "

@@ -1,57 +1,51 @@
 """The divergence that the thesis saw with the explanation loss (section 5.6: "gradient overflow"), with and without gradient clipping."""
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.data.manifest import fingerprint
-from common.report.plots import save
 from common.report.tables import markdown, number
 from common.runs import Run, read_json
-from feedback import data, figures
-from feedback.config import MAX_RATE, ClippingOptions, as_dict, simulation_settings
+from common.settings import recipe
+from feedback import data, reporting
+from feedback.experiments.clipping import ClippingSettings
+from feedback.experiments.simulate import SimulateSettings
+from feedback.training.baseline import with_base
 from feedback.training.online import LossNotFinite
-from feedback.training.stage import model_digest, sample_base
+from feedback.training.simulate import run_simulate
+from feedback.training.stage import model_digest
 
 log = logging.getLogger(__name__)
 
 BURST = 10  # times the mean loss of another epoch
 
 
-def run_clipping(options: ClippingOptions) -> Path:
+def run_clipping(settings: ClippingSettings) -> Path:
     """`feedback clipping`: every rate with and without clipping, in run folders of their own, then one table and figure.
 
     A run whose loss is no longer finite is a result here, not an error: it is recorded as "diverged" with the epochs it finished.
     """
-    from feedback.training.simulate import run_simulate
-
-    base = options.base or sample_base(options)
-    options = replace(options, base=base, backbone=None, weights=None, image_size=None)
-    settings = simulation_settings(options)
-    rates = options.rates or tuple(rate for factor in (1, 10, 100) if (rate := settings.learning_rate * factor) <= MAX_RATE)
-    clip = settings.clip_norm or 1.0
-    dataset = data.load(options, "simulation")
-    own = {
-        **as_dict(settings), "learning_rate": None, "clip_norm": clip, "rates": list(rates), "seed": options.seed, "limit": options.limit,
-        "dataset": dataset.name, "reading": options.reading, "base": base.name, "base_model": model_digest(base),
-        "faithfulness": options.faithfulness,
-    }  # fmt: skip
-    name_parts = (dataset.name, options.objective, f"seed{options.seed}")
-    run = Run.open("feedback", "clipping", own, run_dir=options.run_dir, name_parts=name_parts, fingerprint=fingerprint(dataset))
+    settings = with_base(settings)
+    dataset = data.load(settings, "simulation")
+    own = {**recipe(settings, dataset=dataset.name, base=settings.base.name, base_model=model_digest(settings.base)), "seed": settings.seed}
+    name_parts = (dataset.name, settings.objective, f"seed{settings.seed}")
+    run = Run.open("feedback", "clipping", own, run_dir=settings.run_dir, name_parts=name_parts, fingerprint=fingerprint(dataset))
     if run.finished:
         return run.path
+    single = {item.name for item in fields(SimulateSettings)}
+    cell = SimulateSettings(**{name: value for name, value in vars(settings).items() if name in single})
     rows, histories, synthetic = [], {}, False
-    for rate in rates:
-        for norm in (clip, 0.0):
+    for rate in settings.rates:
+        for norm in (settings.clip_norm, 0.0):
             name = f"rate {rate:g}, " + (f"clipped at {norm:g}" if norm else "not clipped")
             folder = run.path / f"rate{rate:g}-clip{norm:g}"
-            cell = replace(options, learning_rate=rate, clip_norm=norm, run_dir=folder, rates=())
             stopped = ""
             try:
-                run_simulate(cell)
+                run_simulate(replace(cell, learning_rate=rate, clip_norm=norm, run_dir=folder))
             except LossNotFinite as error:
                 stopped = str(error)
                 log.info("%s: diverged: %s", name, stopped)
@@ -62,14 +56,14 @@ def run_clipping(options: ClippingOptions) -> Path:
     table = pd.DataFrame(rows)
     run.write_csv("clipping.csv", table)
     if histories:
-        save(figures.divergence(histories, synthetic=synthetic), run.path / "figures" / "divergence.png")
+        reporting.divergence(run.path, histories, synthetic)
     shown = [
         [line["run"], line["outcome"], *(number(line[key]) for key in ("first_loss", "highest_loss", "last_loss", "jaccard", "accuracy"))]
         for line in table.replace({np.nan: None}).to_dict("records")
     ]
     run.write_text(
         "report.md",
-        f"# Gradient clipping\n\n{'Synthetic data. ' if synthetic else ''}Objective {options.objective}, {settings.epochs} epochs, batch "
+        f"# Gradient clipping\n\n{'Synthetic data. ' if synthetic else ''}Objective {settings.objective}, {settings.epochs} epochs, batch "
         f"{settings.batch_size}. The loss is an epoch's mean training loss; a run blew up when one epoch's is {BURST} times another's. "
         "Test scores are of the kept epoch.\n\n"
         + markdown(("run", "outcome", "first loss", "highest loss", "last loss", "test Jaccard index", "test accuracy"), shown)

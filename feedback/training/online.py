@@ -1,16 +1,19 @@
 """Algorithm 2: online tuning of class and region, from a whole simulated user or from one correction."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from common import device
+from common.backbones import keep_batchnorm_frozen
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.runs import Run, fit
-from feedback.config import Simulation
+from feedback.assessment import class_scores
+from feedback.experiments.simulate import SimulateSettings
 from feedback.models import SelfExplaining, map_layers
 from feedback.training.stage import Stage
 
@@ -66,28 +69,38 @@ class StopOnNaN(keras.callbacks.Callback):
         return f"the model {which} is kept as {path.parent.name}/{path.name}"
 
 
-def self_explaining(classifier: keras.Model, settings: Simulation) -> SelfExplaining:
-    """The model of a simulation's settings, ready for `fit`: SGD as in Algorithm 1, its rate grown with the batch."""
+def self_explaining(classifier: keras.Model, settings: SimulateSettings, steps: int = 0) -> SelfExplaining:
+    """The model of a setting, compiled, plain gradient descent with the rate grown with the batch.
+
+    `steps`: optimiser steps in all, over which a cosine schedule falls to zero.
+    """
+    classification, explanation = settings.weights_of_terms
     model = SelfExplaining(
         classifier,
-        explanation_weight=float(settings.explanation_weight),
-        differentiate_weights=settings.gradients == "differentiated",
+        explanation_weight=explanation,
+        classification_weight=classification,
+        normalise_terms=settings.gradient_scaling == "normalised",
+        anchor_weight=settings.anchor_weight,
+        differentiate_weights=settings.channel_weights == "differentiated",
         layers=map_layers(classifier, settings.layer, settings.fuse_stages),
         feedback=settings.explanation_loss,
         threshold=settings.threshold,
-        soft=settings.soft,
+        soft=settings.loss_threshold == "soft",
         only_wrong=settings.feedback == "wrong",
         region_threshold=settings.region_threshold,
         nominal_batch=settings.batch_size,
     )
-    optimizer = keras.optimizers.SGD(settings.learning_rate * settings.batch_size, global_clipnorm=settings.clip_norm or None)
+    rate: Any = settings.learning_rate * settings.batch_size
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, max(steps, 1))
+    optimizer = keras.optimizers.SGD(rate, global_clipnorm=settings.clip_norm or None)
     model.compile(optimizer, jit_compile=device.jit_compile())
     return model
 
 
-def targets(labels: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
-    """What `SelfExplaining` learns from."""
-    return {"label": labels, "mask": masks}
+def targets(labels: np.ndarray, masks: np.ndarray, anchor: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What `SelfExplaining` learns from; `anchor` `(n, classes)` are the probabilities to stay near."""
+    return {"label": labels, "mask": masks} | ({} if anchor is None else {"anchor": anchor})
 
 
 def online_step(model: SelfExplaining, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> dict[str, float]:
@@ -114,25 +127,116 @@ def online_step(model: SelfExplaining, images: np.ndarray, labels: np.ndarray, m
     return found
 
 
+class BalancedBatches(Batches):
+    """Batches in which every class occurs equally often: as many images an epoch as there are, the classes in turn.
+
+    Each class is gone through in an order drawn from (seed, epoch), from the beginning again when it has come to its end.
+    """
+
+    def __init__(self, images: np.ndarray, targets: dict[str, np.ndarray], **options: Any) -> None:
+        super().__init__(images, targets, **options)
+        self._labels = np.asarray(targets["label"])
+
+    def order(self, epoch: int | None = None) -> np.ndarray:
+        """The row numbers in the order of `epoch`."""
+        epoch = self.epoch if epoch is None else epoch
+        if self._order is None or self._order[0] != epoch:
+            drawn = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+            members = [drawn[self._labels[drawn] == label] for label in np.unique(self._labels[drawn])]
+            turns = -(-len(drawn) // len(members))
+            order = np.stack([np.resize(one, turns) for one in members], axis=1).ravel()[: len(drawn)]
+            self._order = epoch, order
+        return self._order[1]
+
+
+class KeptClassifier(keras.callbacks.Callback):
+    """Adds to an epoch's validation scores what the feedback must not spoil, and the score by which the epoch is chosen.
+
+    `val_balanced_accuracy`, `val_auc` (macro, one against the rest, over the classes that occur), `val_share_<class>` (share of the
+    images that are predicted so), and `val_selection`: the Jaccard index where the balanced accuracy is at most `allowed_drop` below
+    that of the model before the feedback, else minus what is missing, so that the least spoilt epoch is taken where all are.
+    """
+
+    def __init__(self, stage: Stage, allowed_drop: float) -> None:
+        super().__init__()
+        self._stage, self._rows, self.allowed_drop = stage, stage.part("validation"), allowed_drop
+        self.floor = -1.0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.floor = self._scores()["balanced_accuracy"] - self.allowed_drop
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        found = self._scores()
+        missing = self.floor - found["balanced_accuracy"]
+        found["selection"] = (logs or {}).get("val_jaccard", 0.0) if missing <= 1e-9 else -missing
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in found.items()})
+
+    def _scores(self) -> dict[str, float]:
+        classifier = getattr(self.model, "classifier", self.model)
+        probabilities = classifier.predict(Batches(self._stage.images, batch_size=64, rows=self._rows), verbose=0)
+        return class_scores(self._stage.labels[self._rows], probabilities, self._stage.classes)
+
+
+def adapt(model: keras.Model, stage: Stage, settings: SimulateSettings, run: Run) -> pd.DataFrame:
+    """Class-balanced cross-entropy on the simulation's own training images, before any feedback: the base has seen other images.
+
+    Its batch normalisation stays as the base's training left it. The model ends as the epoch of the highest balanced accuracy on
+    validation. Returns the history.
+    """
+    keep_batchnorm_frozen(model)
+    model.compile(
+        keras.optimizers.Adam(settings.adapt_learning_rate), loss="sparse_categorical_crossentropy", jit_compile=device.jit_compile()
+    )
+    rows = stage.part("train")
+    batches = ClassBatches(
+        stage.images, {"label": stage.labels}, batch_size=min(16, len(rows)), seed=settings.seed, shuffle=True, rows=rows
+    )
+    return fit(
+        model, batches, run=run, stage="adaptation", epochs=settings.adapt_epochs, monitor="val_balanced_accuracy", mode="max",
+        select="best", extra_callbacks=[StopOnNaN(run), KeptClassifier(stage, 1.0)],
+    )  # fmt: skip
+
+
+class ClassBatches(BalancedBatches):
+    """Balanced batches for a plain classifier: the label alone is the target."""
+
+    def __getitem__(self, index: int) -> Any:
+        images, wanted = super().__getitem__(index)
+        return images, wanted["label"]
+
+
+def batches_of(stage: Stage, rows: np.ndarray, settings: SimulateSettings, seed: int, anchor: np.ndarray | None = None) -> Batches:
+    """The training batches of a setting over the images `rows`."""
+    kind = BalancedBatches if settings.balance == "batches" else Batches
+    wanted = targets(stage.labels, stage.masks, anchor)
+    return kind(stage.images, wanted, batch_size=min(settings.batch_size, len(rows)), seed=seed, shuffle=True, rows=rows)
+
+
+def anchor_of(model: keras.Model, stage: Stage, settings: SimulateSettings) -> np.ndarray | None:
+    """Probabilities `(N, classes)` of the model before the feedback, over all images; None where there is no anchor."""
+    return model.predict(Batches(stage.images, batch_size=64), verbose=0) if settings.anchor_weight else None
+
+
 def tune(
-    model: SelfExplaining, stage: Stage, rows: np.ndarray, settings: Simulation, run: Run, name: str, seed: int, callbacks: tuple = ()
+    model: SelfExplaining, stage: Stage, batches: Batches, settings: SimulateSettings, run: Run, name: str, callbacks: tuple = ()
 ) -> pd.DataFrame:
-    """Algorithm 2 over `rows`; the model ends as the epoch with the highest validation Jaccard index (section 5.3). Returns the history.
+    """Algorithm 2 over `batches`; the model ends as the epoch that `KeptClassifier` scores highest (section 5.3: the highest validation
+    Jaccard index). Returns the history.
 
     Raises:
         LossNotFinite: with step, epoch and learning rate; the model as it was before that epoch is in the run folder, `last_good.keras`.
     """
-    wanted = targets(stage.labels, stage.masks)
-    batches = Batches(stage.images, wanted, batch_size=min(settings.batch_size, len(rows)), seed=seed, shuffle=True, rows=rows)
+    anchor = batches.targets.get("anchor")
     return fit(
         model,
         batches,
         run=run,
         stage=name,
         epochs=settings.epochs,
-        validation=Batches(stage.images, wanted, batch_size=32, rows=stage.part("validation")),
-        monitor="val_jaccard",
+        validation=Batches(stage.images, targets(stage.labels, stage.masks, anchor), batch_size=32, rows=stage.part("validation")),
+        monitor="val_selection",
         mode="max",
         select="best",
-        extra_callbacks=[StopOnNaN(run, start_counts=True), *callbacks],
+        extra_callbacks=[StopOnNaN(run, start_counts=True), KeptClassifier(stage, settings.allowed_drop), *callbacks],
     )

@@ -1,70 +1,66 @@
 """The search over lambda (eq. 4.1 calls it a hyper-parameter "that can be search[ed]"): on validation, the test set is not looked at."""
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
 
-from common.report.plots import curves, save
 from common.report.tables import markdown, number
 from common.runs import Run, read_json
-from feedback.config import SimulateOptions
+from feedback.experiments.search import SearchSettings
+from feedback.experiments.simulate import SimulateSettings
+from feedback.training.simulate import run_simulate
 
 log = logging.getLogger(__name__)
+COLUMNS = ("lambda", "jaccard", "balanced_accuracy", "auc", "accuracy", "selection")
 
 
-def run_search(options: SimulateOptions) -> Path:
-    """One `simulate` run for each --explanation-weight, in run folders of their own, then the choice; returns the search's folder.
+def run_search(settings: SearchSettings) -> Path:
+    """One `simulate` run for each of `lambdas`, in run folders of their own, then the choice; returns the search's folder.
 
-    Chosen is the lambda with the highest mean of validation accuracy and validation Jaccard index: by the Jaccard index alone lambda 1
-    could hardly lose, and by the accuracy alone 0.
+    Chosen is the lambda whose kept epoch has the highest selection score: the validation Jaccard index where the balanced accuracy is
+    kept (`KeptClassifier`). By the Jaccard index alone lambda 1 could hardly lose, and by the accuracy alone 0.
     """
-    from feedback.training.simulate import run_simulate
-
-    weights = tuple(dict.fromkeys(options.explanation_weight))
+    single = {item.name for item in fields(SimulateSettings)}
     folders = {}
-    for weight in weights:
-        inside = None if options.run_dir is None else options.run_dir / f"lambda-{weight:g}"
-        folders[weight] = run_simulate(replace(options, explanation_weight=(weight,), run_dir=inside))
-    config = read_json(folders[weights[0]] / "config.json")
-    settings = {**config["settings"], "explanation_weight": list(weights), "runs": [folder.name for folder in folders.values()]}
-    name_parts = (str(config["dataset"]), str(config["backbone"]), str(config["settings"]["balance"]), f"seed{options.seed}")
-    run_dir = None if options.run_dir is None else options.run_dir / "search"
-    run = Run.open("feedback", "search", settings, run_dir=run_dir, name_parts=name_parts, fingerprint=config["data_fingerprint"])
+    for weight in dict.fromkeys(settings.lambdas):
+        inside = None if settings.run_dir is None else settings.run_dir / f"lambda-{weight:g}"
+        chosen = SimulateSettings(**{name: value for name, value in vars(settings).items() if name in single})
+        folders[weight] = run_simulate(replace(chosen, explanation_weight=weight, run_dir=inside))
+    config = read_json(next(iter(folders.values())) / "config.json")
+    recipe = {name: value for name, value in config["settings"].items() if name != "explanation_weight"}
+    parts = (str(config["dataset"]), str(config["backbone"]), settings.balance, f"seed{settings.seed}")
+    run_dir = None if settings.run_dir is None else settings.run_dir / "search"
+    run = Run.open(
+        "feedback",
+        "search",
+        {**recipe, "lambdas": list(folders)},
+        run_dir=run_dir,
+        name_parts=parts,
+        fingerprint=config["data_fingerprint"],
+    )
     if run.finished:
         return run.path
     table = search_table(folders)
-    chosen = table.loc[table["score"].idxmax()]
+    chosen_row = table.loc[table["selection"].idxmax()]
     run.write_csv("search.csv", table)
     synthetic = bool(config.get("synthetic"))
-    lines = {
-        name: (table["lambda"].tolist(), table[column].tolist())
-        for name, column in (("accuracy", "validation_accuracy"), ("average Jaccard index", "validation_jaccard"), ("their mean", "score"))
-    }
-    save(curves(lines, "lambda", "on validation", "Search over lambda", synthetic=synthetic), run.path / "figures" / "search.png")
-    shown = [[f"{line['lambda']:g}", *(number(line[name]) for name in table.columns[1:])] for line in table.to_dict("records")]
+    shown = [[f"{line['lambda']:g}", *(number(line[name]) for name in COLUMNS[1:])] for line in table.to_dict("records")]
     run.write_text(
         "report.md",
-        f"# Search over lambda\n\n{'Synthetic data. ' if synthetic else ''}Chosen on validation: **lambda {chosen['lambda']:g}** (highest "
-        "mean of accuracy and average Jaccard index). The test columns play no part in the choice.\n\n"
-        + markdown([name.replace("_", " ") for name in table.columns], shown)
-        + "\n![search](figures/search.png)\n",
+        f"# Search over lambda\n\n{'Synthetic data. ' if synthetic else ''}Chosen on validation: **lambda {chosen_row['lambda']:g}** "
+        f"(largest average Jaccard index whose balanced accuracy is at most {settings.allowed_drop:g} below the start's; a negative "
+        "selection score says how much is missing). Validation images of the kept epochs; test images play no part.\n\n"
+        + markdown([name.replace("_", " ") for name in COLUMNS], shown),
     )
-    run.write_json("metrics.json", {"chosen": float(chosen["lambda"]), "synthetic": synthetic, "rows": table.to_dict("records")})
+    run.write_json("metrics.json", {"chosen": float(chosen_row["lambda"]), "synthetic": synthetic, "rows": table.to_dict("records")})
     run.finish()
-    log.info("lambda %g has the best validation score", chosen["lambda"])
+    log.info("lambda %g has the best validation score", chosen_row["lambda"])
     return run.path
 
 
 def search_table(folders: dict[float, Path]) -> pd.DataFrame:
-    """One row a lambda: validation scores of the kept epoch, their mean as `score`, and the test scores for the record."""
-    rows = []
-    for weight, folder in sorted(folders.items()):
-        metrics = read_json(folder / "metrics.json")
-        kept = metrics["validation"]
-        rows.append({
-            "lambda": weight, "validation_accuracy": kept["accuracy"], "validation_jaccard": kept["jaccard"],
-            "score": (kept["accuracy"] + kept["jaccard"]) / 2, "test_accuracy": metrics["accuracy"], "test_jaccard": metrics["jaccard"],
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    """One row a lambda: validation scores of the kept epoch."""
+    rows = [{"lambda": weight, **read_json(folder / "metrics.json")["validation"]} for weight, folder in sorted(folders.items())]
+    return pd.DataFrame(rows)[list(COLUMNS)]

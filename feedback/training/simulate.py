@@ -8,78 +8,89 @@ import pandas as pd
 
 from common import device
 from common.data.manifest import fingerprint
-from common.metrics.outcome import write_metrics, write_predictions
 from common.runs import Run, atomic, read_json
-from feedback import data, faithfulness, figures, reporting
-from feedback.assessment import Assessment, Explainer, assess, difference, ellipse_baseline, summary, whole_image_baseline
-from feedback.config import SimulateOptions, Simulation, as_dict, simulation_settings
-from feedback.models import SelfExplaining
+from common.runs.outcome import write_metrics, write_predictions
+from common.settings import recipe
+from feedback import data, faithfulness, reporting
+from feedback.assessment import Assessment, Explainer, assess, difference, summary, trivial_maps
+from feedback.experiments.simulate import SimulateSettings
+from feedback.training.baseline import with_base
 from feedback.training.faithful import measure_once
-from feedback.training.online import self_explaining, tune
+from feedback.training.online import adapt, anchor_of, batches_of, self_explaining, tune
 from feedback.training.stage import Stage, load_classifier, model_digest, prepare, tensorboard
 
+SHOWN = 6  # images in the figure of maps before and after
 
-def run_simulate(options: SimulateOptions) -> Path:
-    """`feedback simulate`: one cell of Tables 5.1 to 5.3, or a search over lambda when several are given; returns the run folder."""
-    if len(options.explanation_weight) > 1:
-        from feedback.training.search import run_search
 
-        return run_search(options)
-    settings = simulation_settings(options)
-    stage = prepare(options, settings)
-    run = open_run("simulate", options, settings, stage)
+def run_simulate(settings: SimulateSettings) -> Path:
+    """`feedback simulate`: one cell of Tables 5.1 to 5.3; returns the run folder."""
+    settings = with_base(settings)
+    stage = prepare(settings)
+    run = open_run("simulate", settings, stage)
     if run.finished:
         return run.path
-    device.configure(options.seed, options.precision)
-    write_manifest(run, stage)
-    model = self_explaining(load_classifier(stage.base), settings)
-    explainer = Explainer(model)
-    before = assess_once(run, "before", explainer, stage, "test")
-    whole = assess_once(run, "before_all", explainer, stage, None)
-    validation = assess_once(run, "before_validation", explainer, stage, "validation")
-    untuned = measure_once(run, "before", explainer, stage, options.faithfulness, options.seed) if options.faithfulness else None
-    history = tune(model, stage, stage.part("train"), settings, run, "tuning", options.seed, tuple(tensorboard(run, options)))
-    after = assess(explainer, stage.images, stage.labels, stage.masks, stage.part("test"))
-    outcome = outcome_of(stage, settings, options.seed, before, after)
-    outcome["baseline_whole_set"] = summary(whole, stage.classes, settings.region_threshold, options.seed)
-    outcome["baseline_validation"] = summary(validation, stage.classes, settings.region_threshold, options.seed)
-    outcome["validation"] = selected_epoch(history)
-    outcome["minutes_per_epoch"] = minutes_per_epoch(history)
-    if untuned is not None:
-        outcome["faithfulness"] = faithfulness_of(run, untuned, explainer, stage, options)
-    finish(run, model, stage, settings, options.seed, before, after, outcome, explainer)
+    device.configure(settings.seed)
+    start = Start(run, stage, settings)
+    history = start.adaptation
+    if settings.epochs:
+        batches = batches_of(stage, stage.part("train"), settings, settings.seed, start.anchor)
+        model = self_explaining(start.classifier, settings, len(batches) * settings.epochs)
+        history = tune(model, stage, batches, settings, run, "tuning", tensorboard(run, settings.tensorboard))
+    outcome = {"validation": selected_epoch(history), "minutes_per_epoch": minutes_per_epoch(history)}
+    finish(run, stage, settings, start, outcome)
     return run.path
 
 
-def open_run(experiment: str, options: SimulateOptions, settings: Simulation, stage: Stage, **more: Any) -> Run:
-    """The run folder of a simulation; its settings hold the base (name, SHA-256 of its model) and everything that decides the result."""
+class Start:
+    """The model before the feedback, adapted where that is asked for, and what it scores.
+
+    Attributes:
+        classifier: that is tuned; explainer: its maps, at any time; adaptation: the history of its adaptation, empty without.
+        anchor: its probabilities `(N, classes)` on all images, or None.
+        base, before: the untuned base and the model before the feedback on the test images; whole: the latter on all images.
+        maps: of the test images before the feedback; faithful: areas under the deletion and insertion curves, or None.
+    """
+
+    def __init__(self, run: Run, stage: Stage, settings: SimulateSettings) -> None:
+        write_manifest(run, stage)
+        test = stage.part("test")
+        self.classifier = load_classifier(stage.base)
+        self.explainer = Explainer(self_explaining(self.classifier, settings))
+        self.base = assess(self.explainer, stage.images, stage.labels, stage.masks, test)
+        self.adaptation = adapt(self.classifier, stage, settings, run) if settings.adapt_epochs else pd.DataFrame()
+        self.anchor = anchor_of(self.classifier, stage, settings)
+        self.before = assess(self.explainer, stage.images, stage.labels, stage.masks, test)
+        self.whole = assess(self.explainer, stage.images, stage.labels, stage.masks, np.arange(len(stage.labels)))
+        self.maps = self.explainer(stage.images[test], size=stage.masks.shape[1])[1].astype("float16")
+        self.faithful = None
+        if settings.faithfulness:
+            self.faithful = measure_once(run, "before", self.explainer, stage, settings.faithfulness, settings.split_seed)
+
+
+def open_run(experiment: str, settings: SimulateSettings, stage: Stage) -> Run:
+    """The run folder of a simulation; its recipe holds the base (by the SHA-256 of its model) and everything that decides the result."""
     config = read_json(stage.base / "config.json")
+    base = config["settings"]
+    content = {
+        "dataset": stage.dataset.name,
+        "synthetic": stage.dataset.synthetic or bool(config.get("synthetic")),
+        "classes": stage.classes,
+        "base": stage.base.name,
+        "base_model": model_digest(stage.base),
+        "base_dataset": config["dataset"],
+        "base_fingerprint": config["data_fingerprint"],
+        "backbone": config["backbone"],
+        "weights": f"base {stage.base.name}",
+        "image_size": config["image_size"],
+        "resize_filter": base.get("resize_filter") or config["resize_filter"],
+        "masks": data.mask_columns(stage.dataset.manifest),
+    }
     return Run.open(
         "feedback",
         experiment,
-        {
-            **as_dict(settings),
-            "reading": options.reading,
-            "dataset": stage.dataset.name,
-            "synthetic": stage.dataset.synthetic or bool(config.get("synthetic")),
-            "classes": stage.classes,
-            "seed": options.seed,
-            "limit": options.limit,
-            "precision": options.precision,
-            "base": stage.base.name,
-            "base_model": model_digest(stage.base),
-            "base_dataset": config["dataset"],
-            "base_fingerprint": config["data_fingerprint"],
-            "backbone": config["backbone"],
-            "weights": f"base {stage.base.name}",
-            "image_size": config["image_size"],
-            "resize_filter": config["resize_filter"],
-            "masks": data.mask_columns(stage.dataset.manifest),
-            "faithfulness": options.faithfulness,
-            **more,
-        },  # fmt: skip
-        run_dir=options.run_dir,
-        name_parts=(stage.dataset.name, str(config["backbone"]), settings.balance, settings.objective, f"seed{options.seed}"),
+        {**recipe(settings, **content), "seed": settings.seed},
+        run_dir=settings.run_dir,
+        name_parts=(stage.dataset.name, str(config["backbone"]), settings.balance, settings.objective, f"seed{settings.seed}"),
         fingerprint=fingerprint(stage.dataset),
         data_dir=stage.dataset.data_dir,
     )
@@ -91,29 +102,16 @@ def write_manifest(run: Run, stage: Stage) -> None:
     run.write_csv("manifest.csv", stage.manifest[columns])
 
 
-def assess_once(run: Run, name: str, explainer: Explainer, stage: Stage, split: str | None) -> Assessment:
-    """The assessment of the untuned model, kept in the run folder, since a resumed process starts from tuned weights."""
-    path = run.path / "checkpoints" / f"{name}.npz"
-    if path.is_file():
-        with np.load(path) as stored:
-            return Assessment(**{key: stored[key] for key in stored.files})
-    rows = stage.part(split) if split else np.arange(len(stage.labels))
-    found = assess(explainer, stage.images, stage.labels, stage.masks, rows)
-    with atomic(path) as temporary:
-        np.savez(temporary, **vars(found))
-    return found
-
-
-def outcome_of(stage: Stage, settings: Simulation, seed: int, before: Assessment, after: Assessment) -> dict[str, Any]:
+def outcome_of(stage: Stage, settings: SimulateSettings, start: Start, after: Assessment) -> dict[str, Any]:
     """What metrics.json holds beside the classifier's own scores."""
-    test = stage.part("test")
+    test, groups = stage.part("test"), stage.groups("test")
     train = stage.manifest[stage.manifest["split"] == "train"]
+    sides = {"base": start.base, "before": start.before, "after": after}
     found: dict[str, Any] = {
-        "before": summary(before, stage.classes, settings.region_threshold, seed),
-        "after": summary(after, stage.classes, settings.region_threshold, seed),
-        "change": difference(before, after, seed),
-        "ellipse": ellipse_baseline(stage.masks[test], seed),
-        "whole_image": whole_image_baseline(stage.masks[test], seed),
+        **{name: summary(one, stage.classes, settings.region_threshold, groups) for name, one in sides.items()},
+        "change": difference(start.before, after, stage.classes, groups),
+        "trivial": trivial_maps(stage.masks[test], stage.masks[np.unique(stage.part("train"))], settings.threshold),
+        "before_whole_set": summary(start.whole, stage.classes, settings.region_threshold),
         "overlap": data.overlap_counts(stage.manifest),
         "seen_by_base": seen_by_base(stage),
         "training_images": data.class_counts(train["label"], stage.classes),
@@ -122,14 +120,6 @@ def outcome_of(stage: Stage, settings: Simulation, seed: int, before: Assessment
     jaccard, after_scores = found["after"]["jaccard"], found["after"]
     found["sensitivity"] = {**after_scores["sensitivity"], "average": after_scores["average_sensitivity"]}
     return found | {"jaccard": jaccard["mean"], "jaccard_deviation": jaccard["deviation"], "jaccard_interval": jaccard["interval"]}
-
-
-def faithfulness_of(run: Run, untuned: pd.DataFrame, explainer: Explainer, stage: Stage, options: SimulateOptions) -> dict[str, Any]:
-    """Measures the tuned model, writes every image's areas to faithfulness.csv, and returns what metrics.json says of them."""
-    tuned = measure_once(run, "after", explainer, stage, options.faithfulness, options.seed)
-    table = faithfulness.side_by_side(untuned, tuned)
-    run.write_csv(faithfulness.FILE, table)
-    return faithfulness.summary(table, options.seed)
 
 
 def minutes_per_epoch(history: pd.DataFrame) -> float:
@@ -151,26 +141,46 @@ def seen_by_base(stage: Stage) -> dict[str, int] | None:
 
 def selected_epoch(history: pd.DataFrame) -> dict[str, float]:
     """Validation scores of the epoch that was kept."""
-    best = history.loc[history["val_jaccard"].idxmax()]
-    return {"epoch": int(best["epoch"]), "jaccard": float(best["val_jaccard"]), "accuracy": float(best["val_accuracy"])}
+    best = history.loc[history["val_selection" if "val_jaccard" in history else "val_balanced_accuracy"].idxmax()]
+    names = ("jaccard", "accuracy", "balanced_accuracy", "auc", "selection")
+    return {"epoch": int(best["epoch"]), **{name: float(best[f"val_{name}"]) for name in names if f"val_{name}" in best}}
 
 
-def finish(
-    run: Run, model: SelfExplaining, stage: Stage, settings: Simulation, seed: int, before: Assessment, after: Assessment,
-    outcome: dict[str, Any], explainer: Explainer,
-) -> None:  # fmt: skip
-    """Model, predictions, Jaccard index of every test image, metrics, figures and report."""
-    run.save_model(model.classifier)
+def finish(run: Run, stage: Stage, settings: SimulateSettings, start: Start, outcome: dict[str, Any]) -> None:
+    """Model, predictions, Jaccard index of every test image, metrics, maps for the figures, and report."""
+    after = assess(start.explainer, stage.images, stage.labels, stage.masks, stage.part("test"))
+    outcome = outcome_of(stage, settings, start, after) | outcome
+    if start.faithful is not None:
+        tuned = measure_once(run, "after", start.explainer, stage, settings.faithfulness, settings.split_seed)
+        table = faithfulness.side_by_side(start.faithful, tuned)
+        run.write_csv(faithfulness.FILE, table)
+        outcome["faithfulness"] = faithfulness.summary(table)
+    run.save_model(start.classifier)
     test = stage.manifest[stage.manifest["split"] == "test"]
     write_predictions(run, test, after.probabilities, stage.classes)
-    table = test[["image", "label"]].assign(
-        predicted_before=np.asarray(stage.classes)[before.probabilities.argmax(axis=1)],
+    table = test[["image", "label", "group"]].assign(
+        predicted_before=np.asarray(stage.classes)[start.before.probabilities.argmax(axis=1)],
         predicted_after=np.asarray(stage.classes)[after.probabilities.argmax(axis=1)],
-        jaccard_before=before.jaccard, jaccard_after=after.jaccard,
-        jaccard_truth_before=before.jaccard_truth, jaccard_truth_after=after.jaccard_truth,
+        jaccard_before=start.before.jaccard, jaccard_after=after.jaccard,
+        jaccard_truth_before=start.before.jaccard_truth, jaccard_truth_after=after.jaccard_truth,
     )  # fmt: skip
     run.write_csv("jaccard.csv", table)
-    write_metrics(run, seed, extra=outcome)
-    figures.simulation_figures(run, stage, explainer, load_classifier(stage.base), settings)
-    reporting.simulation_report(run, settings)
+    write_metrics(run, settings.seed, extra=outcome)
+    keep_maps(run, stage, start, table)
+    reporting.simulation_report(run)
     run.finish()
+
+
+def keep_maps(run: Run, stage: Stage, start: Start, table: pd.DataFrame) -> None:
+    """maps.npz: images, masks and maps before and after of a few test images, from the largest loss of the Jaccard index to the largest
+    gain, for a figure that needs no model. No choice by looks."""
+    change = (table["jaccard_after"] - table["jaccard_before"]).fillna(-9.0).to_numpy()
+    order = np.argsort(change, kind="stable")
+    order = order[change[order] > -9.0] if (change > -9.0).any() else order
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
+    rows = stage.part("test")[chosen]
+    with atomic(run.path / "maps.npz") as temporary:
+        np.savez_compressed(
+            temporary, row=chosen, images=stage.images[rows], masks=stage.masks[rows], before=start.maps[chosen],
+            after=start.explainer(stage.images[rows], size=stage.masks.shape[1])[1].astype("float16"),
+        )  # fmt: skip

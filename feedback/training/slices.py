@@ -7,52 +7,46 @@ import pandas as pd
 
 from common import device
 from common.runs import Run
-from feedback.assessment import Explainer, assess, summary
-from feedback.config import SlicesOptions, simulation_settings
-from feedback.training.faithful import measure_once
-from feedback.training.online import self_explaining, tune
-from feedback.training.simulate import assess_once, faithfulness_of, finish, minutes_per_epoch, open_run, outcome_of, write_manifest
-from feedback.training.stage import Stage, load_classifier, prepare, tensorboard
+from feedback.assessment import assess, summary
+from feedback.experiments.slices import SlicesSettings
+from feedback.training.baseline import with_base
+from feedback.training.online import batches_of, self_explaining, tune
+from feedback.training.simulate import Start, finish, minutes_per_epoch, open_run, selected_epoch
+from feedback.training.stage import Stage, prepare, tensorboard
 
 
-def run_slices(options: SlicesOptions) -> Path:
+def run_slices(settings: SlicesSettings) -> Path:
     """`feedback slices`: Table 5.4 and figures 5.14, 5.15 of one objective; returns the run folder.
 
     slices.csv has one row a slice (−1: before tuning): test accuracy, average sensitivity, Jaccard index with its deviation, validation
     Jaccard index, minutes. A process that was killed goes on with the slice it was at.
     """
-    settings = simulation_settings(options)
-    stage = prepare(options, settings)
-    run = open_run("slices", options, settings, stage, slices=options.slices)
+    settings = with_base(settings)
+    stage = prepare(settings)
+    run = open_run("slices", settings, stage)
     if run.finished:
         return run.path
-    device.configure(options.seed, options.precision)
-    write_manifest(run, stage)
-    model = self_explaining(load_classifier(stage.base), settings)
-    explainer = Explainer(model)
-    before = assess_once(run, "before", explainer, stage, "test")
-    whole = assess_once(run, "before_all", explainer, stage, None)
-    untuned = measure_once(run, "before", explainer, stage, options.faithfulness, options.seed) if options.faithfulness else None
-    rows = _known_rows(run) or [_row(-1, summary(before, stage.classes, settings.region_threshold, options.seed), None, 0, None)]
-    history, after = pd.DataFrame(), before
-    for number, part in enumerate(slices_of(stage, options.slices, options.seed)):
+    device.configure(settings.seed)
+    start = Start(run, stage, settings)
+    test, groups = stage.part("test"), stage.groups("test")
+    rows = _known_rows(run) or [_row(-1, summary(start.before, stage.classes, settings.region_threshold, groups), None, 0)]
+    history = pd.DataFrame()
+    for number, part in enumerate(slices_of(stage, settings.slices, settings.seed)):
         done = len(rows) - 2  # the last slice with a row in slices.csv
         if number < done:
             continue
         # For the slice recorded last this only puts its weights back.
-        history = tune(model, stage, part, settings, run, f"slice{number:02d}", options.seed + number, tuple(tensorboard(run, options)))
-        after = assess(explainer, stage.images, stage.labels, stage.masks, stage.part("test"))
+        batches = batches_of(stage, part, settings, settings.seed + number, start.anchor)
+        model = self_explaining(start.classifier, settings, len(batches) * settings.epochs)
+        history = tune(model, stage, batches, settings, run, f"slice{number:02d}", tensorboard(run, settings.tensorboard))
         if number > done:
-            scores = summary(after, stage.classes, settings.region_threshold, options.seed)
-            rows.append(_row(number, scores, history, len(part), float(history["val_jaccard"].max())))
+            after = assess(start.explainer, stage.images, stage.labels, stage.masks, test)
+            rows.append(_row(number, summary(after, stage.classes, settings.region_threshold, groups), history, len(part)))
             run.write_csv("slices.csv", pd.DataFrame(rows))
             _drop_checkpoint(run, number - 1)
-    outcome = outcome_of(stage, settings, options.seed, before, after)
-    outcome["baseline_whole_set"] = summary(whole, stage.classes, settings.region_threshold, options.seed)
-    outcome |= slices_outcome(rows, pd.read_csv(run.path / "history.csv"))
-    if untuned is not None:
-        outcome["faithfulness"] = faithfulness_of(run, untuned, explainer, stage, options)
-    finish(run, model, stage, settings, options.seed, before, after, outcome, explainer)
+    whole = pd.read_csv(run.path / "history.csv")
+    outcome = {"validation": selected_epoch(history), **slices_outcome(rows, whole[whole["stage"] != "adaptation"])}
+    finish(run, stage, settings, start, outcome)
     return run.path
 
 
@@ -63,34 +57,32 @@ def slices_of(stage: Stage, count: int, seed: int) -> list[np.ndarray]:
 
 
 def slices_outcome(rows: list[dict], history: pd.DataFrame) -> dict:
-    """What metrics.json says of the slices; `validation` names the last slice's kept score, as a simulation's does.
-
-    `history`: the epochs of all slices, in order.
-    """
+    """What metrics.json says of the slices. `history`: the epochs of all slices, in order."""
     table = pd.DataFrame(rows)
-    last = table.iloc[-1]
     tuned = table[table["slice"] >= 0]
     return {
         "slices": tuned.to_dict("records"),
         # The first slice compiles the step too, and a resumed one again: the median of the others is what a slice takes.
         "minutes_per_slice": float((tuned["minutes"].iloc[1:] if len(tuned) > 1 else tuned["minutes"]).median()),
         "minutes_per_epoch": minutes_per_epoch(history),
-        "validation": {"epoch": int(last["epoch"]), "jaccard": float(last["validation_jaccard"])},
+        "images_per_slice": int(tuned["images"].median()),
     }
 
 
-def _row(number: int, scores: dict, history: pd.DataFrame | None, images: int, kept: float | None) -> dict:
+def _row(number: int, scores: dict, history: pd.DataFrame | None, images: int) -> dict:
+    kept = None if history is None else history.loc[history["val_selection"].idxmax()]
     return {
         "slice": number,
         "images": images,
         "accuracy": scores["accuracy"],
         "average_sensitivity": scores["average_sensitivity"],
+        "auc": scores["auc"],
         "jaccard": scores["jaccard"]["mean"],
         "jaccard_deviation": scores["jaccard"]["deviation"],
         **{f"accuracy_{end}": value for end, value in zip(("low", "high"), scores["accuracy_interval"], strict=True)},
         **{f"jaccard_{end}": value for end, value in zip(("low", "high"), scores["jaccard"]["interval"] or (None, None), strict=True)},
-        "validation_jaccard": kept,
-        "epoch": 0 if history is None else int(history.loc[history["val_jaccard"].idxmax(), "epoch"]),
+        "validation_jaccard": None if kept is None else float(kept["val_jaccard"]),
+        "epoch": 0 if kept is None else int(kept["epoch"]),
         "minutes": 0.0 if history is None else float(history["seconds"].sum() / 60),
     }
 

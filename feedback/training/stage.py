@@ -1,7 +1,6 @@
 """What a simulation works on: base classifier, images, masks, split and balance, as arrays."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,12 @@ import keras
 import numpy as np
 import pandas as pd
 
-from common.cli import TrainOptions
 from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
 from common.runs import Run, read_json
 from feedback import data
-from feedback.config import BaselineOptions, SimulateOptions, Simulation
-
-log = logging.getLogger(__name__)
+from feedback.experiments.simulate import SimulateSettings
 
 
 @dataclass(frozen=True)
@@ -45,37 +41,34 @@ class Stage:
         """Rows of the arrays that belong to a split, in the manifest's order."""
         return self.rows[self.manifest["split"].eq(split).to_numpy()]
 
+    def groups(self, split: str) -> np.ndarray:
+        """Names of the lesions of a split's images, in the same order."""
+        return self.manifest.loc[self.manifest["split"].eq(split), "group"].to_numpy(str)
 
-def prepare(options: SimulateOptions, settings: Simulation) -> Stage:
+
+def prepare(settings: SimulateSettings) -> Stage:
     """Base, images, masks, split and balance of a simulation.
 
     Raises:
         UsageError: a label that is none of the base's classes, a base without model, bad data (see `feedback.data.load`).
     """
-    dataset = data.load(options, "simulation")
-    base = options.base or sample_base(options)
+    dataset = data.load(settings, "simulation")
+    base = settings.base
+    if base is None:
+        raise ValueError("prepare needs a base (feedback.training.baseline.with_base)")
     config = read_json(base / "config.json")
     classes = tuple(config["classes"])
     unknown = sorted(set(dataset.manifest["label"]) - set(classes))
     if unknown:
         raise UsageError(f"--base {base}: the label {unknown[0]} is outside its classes {', '.join(classes)}")
-    size = int(config["image_size"])
-    images = cached_images(dataset, size, config["resize_filter"], options.cache_dir, progress=True)
-    masks = data.feedback_masks(dataset, size, options.cache_dir, settings.feedback_form)
-    split = data.split_rows(dataset.manifest, settings.split, options.seed, settings.keep_overlap_in_training)
-    manifest = data.balanced(split, settings.balance, options.seed)
+    size, resize_filter = int(config["image_size"]), config["settings"].get("resize_filter") or config["resize_filter"]
+    images = cached_images(dataset, size, resize_filter, settings.cache_dir, progress=True)
+    masks = data.feedback_masks(dataset, size, settings.cache_dir, settings.feedback_form)
+    split = data.split_rows(dataset.manifest, settings.split, settings.split_seed, settings.keep_overlap_in_training)
+    manifest = data.balanced(split, settings.balance, settings.seed)
     number_of = {name: index for index, name in enumerate(dataset.manifest["image"])}
     rows = manifest["image"].map(number_of).to_numpy(dtype=np.int64)
     return Stage(base, dataset, manifest, classes, images, numbers(dataset.manifest["label"], classes), masks, rows)
-
-
-def sample_base(options: SimulateOptions) -> Path:
-    """The sample's own base classifier, trained now when it is missing."""
-    from feedback.training.base import run_baseline  # base.py imports this room
-
-    log.info("no --base: the sample's base classifier is used")
-    names = ("reading", "cache_dir", "image_size", "backbone", "weights")
-    return run_baseline(BaselineOptions(dataset="sample", seed=0, **{name: getattr(options, name) for name in names}))
 
 
 def model_digest(run: Path) -> str:
@@ -108,6 +101,6 @@ def rows_of(manifest: pd.DataFrame, split: str) -> np.ndarray:
     return np.flatnonzero(manifest["split"].eq(split))
 
 
-def tensorboard(run: Run, options: TrainOptions) -> list[keras.callbacks.Callback]:
+def tensorboard(run: Run, asked: bool) -> tuple[keras.callbacks.Callback, ...]:
     """The TensorBoard callback when it is asked for."""
-    return [keras.callbacks.TensorBoard(run.path / "tensorboard")] if options.tensorboard else []
+    return (keras.callbacks.TensorBoard(run.path / "tensorboard"),) if asked else ()

@@ -1,90 +1,76 @@
 """Tables 5.1 to 5.4: every balance, objective and seed in a run of its own, then the tables beside the printed ones."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-from common.runs import Run
+from common.report.report import SYNTHETIC
+from common.runs import Run, read_json
 from common.runs.grid import GridCell, run_grid
-from feedback.config import READINGS, WEIGHTS, Objective, SimulateOptions, TablesOptions
-from feedback.training.stage import model_digest, sample_base
-from feedback.training.table_report import write_tables
+from common.settings import recipe
+from feedback import reporting, tables
+from feedback.experiments import slices
+from feedback.experiments.simulate import BALANCED, SimulateSettings
+from feedback.experiments.tables import TablesSettings
+from feedback.training.baseline import with_base
+from feedback.training.stage import model_digest
 
 
-def run_tables(options: TablesOptions) -> Path:
-    """`feedback tables`: runs what is missing, writes report.md, cells.csv and figures; returns the folder."""
-    base = options.base or sample_base(options)
-    cells = cells_of(options, base, Path("."))
-    settings = {
-        "dataset": options.dataset, "reading": options.reading, "base": base.name, "base_model": model_digest(base),
-        "limit": options.limit,
-        "cells": [[*cell.arguments, *map(str, cell.labels.values())] for cell in _without_paths(cells)],
-    }  # fmt: skip
-    run = Run.open("feedback", "tables", settings, run_dir=options.run_dir, name_parts=(options.dataset, options.reading, base.name))
+def run_tables(settings: TablesSettings) -> Path:
+    """`feedback tables`: runs what is missing, writes report.md and figures; returns the folder."""
+    settings = with_base(settings)
+    assert settings.base is not None
+    own = {**recipe(settings), "base": settings.base.name, "base_model": model_digest(settings.base)}
+    parts = (settings.dataset, settings.reading, settings.base.name)
+    run = Run.open("feedback", "tables", own, run_dir=settings.run_dir, name_parts=parts)
     if run.finished:
         return run.path
-    cells = cells_of(options, base, run.path / "cells")
+    cells = cells_of(settings, run.path / "cells")
     outcome = run_grid(cells)
-    if any(cell.finished for cell in cells):
-        write_tables(run, cells, base)
+    done = [cell.run_dir for cell in cells if cell.finished]
+    if done:
+        synthetic = SYNTHETIC if read_json(done[0] / "metrics.json")["synthetic"] else ""
+        missing = "".join(f"- not run: {cell.name}\n" for cell in cells if not cell.finished)
+        names = reporting.table_figures(run.path, tables.by_table(done))
+        figures = "".join(f"![{name}](figures/{name}.png)\n\n" for name in names)
+        title = f"# Tables 5.1 to 5.4: {len(done)} of {len(cells)} runs\n"
+        run.write_text("report.md", "\n".join(part for part in (title, synthetic, tables.tables(done), missing, figures) if part))
     if not outcome.failed:
         run.finish()
     outcome.check()
     return run.path
 
 
-def cells_of(options: TablesOptions, base: Path, folder: Path) -> list[GridCell]:
-    """One cell for each balance, objective, kind of channel weights and seed; with --slices also one for each objective and seed.
-
-    The classification objective does not look at the map, so a second kind of channel weights would only repeat it.
-    """
-    cells = []
-    network = {"base": base, "backbone": None, "weights": None, "image_size": None}  # what the sample's base was asked to be, it is
-    for seed in options.seeds:
-        for balance in options.balances:
-            for objective in options.objectives:
-                for kind, words in _kinds(options, objective).items():
-                    chosen = {**network, "balance": balance, "objective": objective, "seed": seed, "gradients": words}
-                    labels = {"balance": balance, "objective": objective, "gradients": kind, "seed": seed}
-                    name = f"{balance}-{objective}-{kind}-seed{seed}"
-                    cells.append(GridCell("feedback", "simulate", arguments_of(options, chosen), folder / name, labels))
-        for objective in options.objectives if options.slices else ():
-            kind, words = next(iter(_kinds(options, objective).items()))
-            chosen = {**network, "balance": "upsampled", "objective": objective, "seed": seed, "gradients": words}
-            if options.slice_epochs is not None:
-                chosen["epochs"] = options.slice_epochs
-            arguments = (*arguments_of(options, chosen), "--slices", str(options.slices))
-            labels = {"balance": "slices", "objective": objective, "gradients": kind, "seed": seed}
-            cells.append(GridCell("feedback", "slices", arguments, folder / f"slices-{objective}-seed{seed}", labels))
-    return cells
+def cells_of(settings: TablesSettings, folder: Path) -> list[GridCell]:
+    """One cell for each balance, objective, kind of channel weights and seed; with --slices also one for each objective and seed."""
+    single = {item.name for item in fields(SimulateSettings)} - {"run_dir"}
+    common = SimulateSettings(**{name: value for name, value in vars(settings).items() if name in single})
+    return [cell for seed in settings.seeds for cell in _cells(settings, replace(common, seed=seed), folder)]
 
 
-def _kinds(options: TablesOptions, objective: Objective) -> dict[str, str | None]:
-    """Kind of channel weights -> what --gradients is given; nothing where the reading decides."""
-    if not options.gradients:
-        return {READINGS[options.reading].simulation.gradients: None}
-    return {kind: kind for kind in options.gradients[: None if WEIGHTS[objective] else 1]}
+def _cells(settings: TablesSettings, common: SimulateSettings, folder: Path) -> Iterator[GridCell]:
+    for balance in settings.balances:
+        for objective in settings.objectives:
+            if objective == "balanced-combined":
+                if balance == "none":
+                    chosen = replace(
+                        common, **{**BALANCED, "adapt_epochs": common.adapt_epochs, "adapt_learning_rate": common.adapt_learning_rate}
+                    )
+                    yield _cell("simulate", chosen, folder, balance, objective, "differentiated")
+                continue
+            # The classification objective does not look at the map, so a second kind of channel weights would only repeat it.
+            for kind in settings.kinds[: 1 if objective == "classification" else None]:
+                epochs = settings.reduced_epochs if balance == "reduced" else settings.epochs
+                chosen = replace(common, balance=balance, objective=objective, channel_weights=kind, epochs=epochs)
+                yield _cell("simulate", chosen, folder, balance, objective, kind)
+    for objective in settings.objectives if settings.slices else ():
+        if objective != "balanced-combined":
+            kind = settings.kinds[0]
+            chosen = replace(common, balance="upsampled", objective=objective, channel_weights=kind, epochs=settings.slice_epochs)
+            yield _cell("slices", slices.of(chosen, slices=settings.slices), folder, "slices", objective, kind)
 
 
-def arguments_of(options: SimulateOptions, chosen: Mapping[str, Any]) -> tuple[str, ...]:
-    """The options of one `simulate` as command-line words: what differs from the defaults, with `chosen` put over it."""
-    words: list[str] = []
-    for item in fields(SimulateOptions):
-        value = chosen.get(item.name, getattr(options, item.name))
-        default = None if item.default is MISSING else item.default
-        if item.name == "run_dir" or value == default:
-            continue
-        flag = f"--{item.name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, tuple):
-            words += [flag, *map(str, value)]
-        else:
-            words += [flag, str(value)]
-    return tuple(words)
-
-
-def _without_paths(cells: Sequence[GridCell]) -> list[GridCell]:
-    """The cells with folders shortened to their names, so that a moved data set is still the same grid."""
-    return [replace(cell, settings=tuple(Path(word).name if "/" in word else word for word in cell.arguments)) for cell in cells]
+def _cell(experiment: str, settings: SimulateSettings, folder: Path, balance: str, objective: str, kind: str) -> GridCell:
+    labels = {"balance": balance, "objective": objective, "channel_weights": kind, "seed": settings.seed}
+    name = f"{balance}-{objective}-{kind}-seed{settings.seed}"
+    return GridCell("feedback", experiment, settings, folder / name, labels)

@@ -10,13 +10,13 @@ from common import device
 from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
-from common.metrics.classification import jaccard_index
-from common.report.plots import save
+from common.metrics.overlap import jaccard_index
 from common.report.tables import markdown, number
 from common.runs import Run, atomic, read_json
-from feedback import data, figures
-from feedback.assessment import Explainer, ellipse_baseline
-from feedback.config import Simulation, ThresholdsOptions
+from feedback import data, reporting
+from feedback.assessment import Explainer, trivial_maps
+from feedback.experiments.simulate import SimulateSettings, stored
+from feedback.experiments.thresholds import ThresholdsSettings
 from feedback.training.online import self_explaining
 from feedback.training.stage import load_classifier, numbers
 
@@ -28,7 +28,7 @@ class Finished:
     """A finished simulation with its images: `images` and `masks` `(N, size, size, …)` uint8, aligned with `manifest` (copies left out)."""
 
     config: dict
-    settings: Simulation
+    settings: SimulateSettings
     manifest: pd.DataFrame
     images: np.ndarray
     masks: np.ndarray
@@ -38,10 +38,9 @@ class Finished:
 def reopen(run: Path, data_dir: Path | None, cache_dir: Path) -> Finished:
     """The images, masks and settings of a finished simulation. UsageError when its images are not where they were."""
     config = read_json(run / "config.json")
-    stored = config["settings"]
-    if "explanation_weight" not in stored:
+    if config["experiment"] not in ("simulate", "slices"):
         raise UsageError(f"{run}: not a run of simulate or slices")
-    settings = Simulation(**{name: stored[name] for name in Simulation.__dataclass_fields__ if name in stored})
+    settings = stored(config["settings"])
     manifest = pd.read_csv(run / "manifest.csv", keep_default_na=False, dtype={"label": str, "group": str})
     manifest = manifest[manifest["copy"] == 0].reset_index(drop=True)
     folder = data_dir or Run(run, config).data_dir
@@ -54,7 +53,7 @@ def reopen(run: Path, data_dir: Path | None, cache_dir: Path) -> Finished:
     return Finished(config, settings, manifest, images, masks, numbers(manifest["label"], tuple(config["classes"])))
 
 
-def run_thresholds(options: ThresholdsOptions) -> Path:
+def run_thresholds(options: ThresholdsSettings) -> Path:
     """`feedback thresholds RUN`: thresholds.csv, thresholds.md and two figures in the run folder; returns it."""
     found = reopen(options.run, options.data_dir, options.cache_dir)
     device.configure(int(found.config["seed"]))
@@ -66,15 +65,16 @@ def run_thresholds(options: ThresholdsOptions) -> Path:
         if not len(rows):
             raise UsageError(f"{options.run}: no {split} image has a mask")
         table[split] = jaccard_by_threshold(explainer, found.images, found.masks, rows, THRESHOLDS)
-        baselines[split] = ellipse_baseline(found.masks[rows])
+        baselines[split] = trivial_maps(found.masks[rows], found.masks[found.manifest["split"].eq("train").to_numpy()])
     best = table.loc[table["validation"].idxmax()]
     half = table.loc[(table["threshold"] - 0.5).abs().idxmin()]
+    blob = baselines["test"]["centred_blob"]["mean"]
     lines = [[f"{line.threshold:.2f}", number(line.validation), number(line.test)] for line in table.itertuples()]
     text = (
         f"# Threshold of the map\n\n{'Synthetic data. ' if found.config['synthetic'] else ''}"
         f"Best on validation: **{best['threshold']:.2f}** (validation {number(best['validation'])}, test {number(best['test'])}); at "
-        f"the thesis's 0.50: validation {number(half['validation'])}, test {number(half['test'])}. A centred ellipse of each mask's area: "
-        f"test {number(baselines['test']['mean'])}.\n\n"
+        f"the thesis's 0.50: validation {number(half['validation'])}, test {number(half['test'])}. A centred circle of the average "
+        f"area: test {number(blob)}.\n\n"
         + markdown(("threshold", "validation", "test"), lines)
         + "\n![curve](figures/thresholds.png)\n\n![strip](figures/threshold_strip.png)\n"
     )
@@ -82,7 +82,7 @@ def run_thresholds(options: ThresholdsOptions) -> Path:
         table.to_csv(temporary, index=False)
     with atomic(options.run / "thresholds.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    _draw(options.run, explainer, found, table, baselines["test"]["mean"])
+    _draw(options.run, explainer, found, table, blob)
     return options.run
 
 
@@ -101,14 +101,10 @@ def jaccard_by_threshold(
     return totals / len(rows)
 
 
-def _draw(run: Path, explainer: Explainer, found: Finished, table: pd.DataFrame, ellipse: float | None) -> None:
-    synthetic = bool(found.config["synthetic"])
-    lines = {name: table[name].tolist() for name in ("validation", "test")}
-    save(figures.threshold_curve(table["threshold"].tolist(), lines, ellipse, synthetic), run / "figures" / "thresholds.png")
+def _draw(run: Path, explainer: Explainer, found: Finished, table: pd.DataFrame, blob: float | None) -> None:
     # The marked test image with the median area: typical, and not chosen by its map.
     rows = np.flatnonzero(found.manifest["split"].eq("test") & found.masks.any(axis=(1, 2)))
     areas = (found.masks[rows] >= 128).sum(axis=(1, 2))
     row = rows[np.argsort(areas, kind="stable")[len(rows) // 2]]
     _, maps, _ = explainer(found.images[row : row + 1], size=found.masks.shape[1])
-    drawn = figures.threshold_strip(found.images[row], maps[0], found.masks[row], synthetic=synthetic)
-    save(drawn, run / "figures" / "threshold_strip.png")
+    reporting.thresholds(run, table, blob, (found.images[row], maps[0], found.masks[row]), bool(found.config["synthetic"]))

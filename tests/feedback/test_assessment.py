@@ -9,11 +9,11 @@ from feedback.assessment import (
     Explainer,
     assess,
     cases,
+    class_scores,
     difference,
-    ellipse_baseline,
     summary,
+    trivial_maps,
     uncertainty_order,
-    whole_image_baseline,
 )
 from feedback.models import SelfExplaining
 
@@ -38,20 +38,35 @@ def test_summary_by_hand():
 
 
 def test_difference_is_paired():
-    change = difference(_found([0.1, 0.2, 0.3, np.nan]), _found([0.2, 0.3, 0.4, np.nan]))
+    change = difference(_found([0.1, 0.2, 0.3, np.nan]), _found([0.2, 0.3, 0.4, np.nan]), CLASSES)
     assert change["jaccard"]["value"] == pytest.approx(0.1) and change["jaccard"]["interval"] == pytest.approx([0.1, 0.1])
     assert change["accuracy"] == {"value": 0.0, "interval": [0.0, 0.0]}
 
 
-def test_ellipse_and_whole_image():
+def test_average_sensitivity_and_auc_by_hand():
+    scores = class_scores(np.array([0, 1, 0, 1]), _found([0.1] * 4).probabilities, CLASSES)
+    assert scores["balanced_accuracy"] == 0.75 and scores["share_NV"] == 0.5 and scores["share_BKL"] == 0.25
+    # MEL: 0.8 and 0.3 against 0.3 and 0.2: three and a half of four pairs in order; NV: 0.6 and 0.7 against 0.1 and 0.2: all.
+    assert scores["auc"] == pytest.approx((3.5 / 4 + 1) / 2)
+    low, high = summary(_found([0.1] * 4), CLASSES)["average_sensitivity_interval"]
+    assert low <= 0.75 <= high
+    change = difference(_found([0.1] * 4), _found([0.1] * 4), CLASSES, ["a", "a", "b", "c"])
+    assert change["average_sensitivity"] == {"value": 0.0, "interval": [0.0, 0.0]} and change["auc"]["value"] == 0.0
+
+
+def test_trivial_maps_by_hand():
     masks = np.zeros((3, 20, 20), "uint8")
     offsets = np.arange(20) - 9.5
     masks[0][offsets[:, None] ** 2 + offsets[None, :] ** 2 <= 25] = 255  # the centred circle itself
     masks[1][:4, :4] = 255  # 16 pixels in a corner: the circle misses them
-    found = ellipse_baseline(masks)
-    assert found["n"] == 2 and found["mean"] == pytest.approx((1 + 0) / 2)
+    found = trivial_maps(masks, masks[:1])
+    assert found["ellipse"]["n"] == 2 and found["ellipse"]["mean"] == pytest.approx((1 + 0) / 2)
     inside = (masks[0] > 0).sum() / 400
-    assert whole_image_baseline(masks)["mean"] == pytest.approx((inside + 16 / 400) / 2)
+    assert found["whole_image"]["mean"] == pytest.approx((inside + 16 / 400) / 2)
+    # The only training mask is the first test mask: the blob of its area and the mean mask hit it and miss the other.
+    assert found["centred_blob"]["mean"] == found["mean_mask"]["mean"] == pytest.approx(0.5)
+    # Two training masks: the mean is cut at half of its maximum, which both reach.
+    assert trivial_maps(masks[:1], masks)["mean_mask"]["mean"] == pytest.approx(inside * 400 / (inside * 400 + 16))
 
 
 def test_explainer_equals_the_model_for_any_number_of_images(classifier, lesions):

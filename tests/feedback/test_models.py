@@ -235,3 +235,59 @@ def test_a_fused_map_is_the_mean_of_the_layers_maps(classifier, lesions):
 def test_bad_weight_is_named(classifier):
     with pytest.raises(ValueError, match="explanation_weight 2"):
         SelfExplaining(classifier, explanation_weight=2)
+
+
+def _change(model, images, targets, rate=1.0):
+    """What one step of plain gradient descent does to the trainable weights, as one vector."""
+    model.compile(keras.optimizers.SGD(rate), jit_compile=False)
+    before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+    model.train_on_batch(images.astype("float32"), targets)
+    return np.concatenate([(ops.convert_to_numpy(v) - b).ravel() for v, b in zip(model.trainable_variables, before, strict=True)])
+
+
+def _without_dropout(make_classifier):
+    """Two terms are compared step by step here; dropout would draw other units each time."""
+    classifier = make_classifier()
+    classifier.get_layer("dropout_1").rate = 0.0
+    return classifier
+
+
+@pytest.mark.parametrize("differentiate", [False, True])
+def test_a_normalised_term_pulls_with_its_weight(make_classifier, lesions, differentiate):
+    """g = g_cls / max(|g_cls|, 1) + w g_exp / |g_exp|: without the first, the whole gradient has norm w."""
+    images, labels, masks = (part[:6] for part in lesions)
+    chosen = {"differentiate_weights": differentiate, "layers": ("conv2",)}
+    normalised = {**chosen, "explanation_weight": 0.5, "classification_weight": 1.0, "normalise_terms": True}
+    alone = _targets(labels, masks) | {"class_weight": np.zeros(6, "float32")}
+    found = _change(
+        SelfExplaining(_without_dropout(make_classifier), **normalised),
+        images,
+        alone,
+    )
+    assert np.linalg.norm(found) == pytest.approx(0.5, rel=1e-3)
+    plain = _change(SelfExplaining(_without_dropout(make_classifier), explanation_weight=1.0, **chosen), images, _targets(labels, masks))
+    np.testing.assert_allclose(found, 0.5 * plain / np.linalg.norm(plain), atol=2e-4)
+    both = SelfExplaining(_without_dropout(make_classifier), **normalised)
+    classes = SelfExplaining(_without_dropout(make_classifier), explanation_weight=0.0, **chosen)
+    alone = _change(classes, images, _targets(labels, masks))
+    expected = found + alone / max(1.0, np.linalg.norm(alone))
+    np.testing.assert_allclose(_change(both, images, _targets(labels, masks)), expected, atol=5e-4)
+
+
+def test_the_anchor_holds_the_predictions(make_classifier, lesions):
+    """KL(anchor || prediction): no pull where they agree; elsewhere towards the anchor; the value is NumPy's."""
+    images, labels, masks = (part[:6] for part in lesions)
+    silent = {name: np.zeros(6, "float32") for name in ("class_weight", "region_weight")}
+    model = SelfExplaining(_without_dropout(make_classifier), classification_weight=1.0, anchor_weight=2.0)
+    own = ops.convert_to_numpy(model.classifier(images.astype("float32"), training=False))
+    assert np.abs(_change(model, images, _targets(labels, masks) | silent | {"anchor": own})).max() < 1e-5
+    other = np.roll(own, 1, axis=1)
+    distance = float((other * (np.log(other) - np.log(own))).sum(axis=1).mean())
+    model = SelfExplaining(_without_dropout(make_classifier), classification_weight=1.0, anchor_weight=2.0)
+    model.compile(keras.optimizers.SGD(0.05), jit_compile=False)
+    logs = model.train_on_batch(images.astype("float32"), _targets(labels, masks) | silent | {"anchor": other}, return_dict=True)
+    assert logs["anchor"] == pytest.approx(distance, rel=1e-3) and logs["loss"] == pytest.approx(2 * distance, rel=1e-3)
+    after = ops.convert_to_numpy(model.classifier(images.astype("float32"), training=False))
+    assert float((other * (np.log(other) - np.log(after))).sum(axis=1).mean()) < distance
+    with pytest.raises(ValueError, match="anchor_weight -1"):
+        SelfExplaining(make_classifier(), anchor_weight=-1)

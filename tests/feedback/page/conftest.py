@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from feedback.config import Simulation
+from feedback.experiments.serve import ServeSettings
+from feedback.experiments.simulate import SimulateSettings
 from feedback.page import replay, serve
 from feedback.page.model import TunedModel
-from feedback.page.options import ServeOptions
 from feedback.page.session import CorrectionSession
 
 CLASSES = ("BKL", "MEL", "NV")
@@ -87,7 +87,7 @@ def reuse(compiled_models: dict[Any, TunedModel], monkeypatch: pytest.MonkeyPatc
     """Compiling takes seconds, so tests share models: one for sessions and one for replays, with the loaded weights put in each time."""
 
     def sharing(use: str) -> Callable[..., TunedModel]:
-        def make(classifier: keras.Model, settings: Simulation, steps: int = 1) -> TunedModel:
+        def make(classifier: keras.Model, settings: SimulateSettings, steps: int = 1) -> TunedModel:
             key = use, settings, steps
             if key not in compiled_models:
                 compiled_models[key] = TunedModel(classifier, settings, steps)
@@ -109,7 +109,7 @@ def start(base_run: Path, tmp_path: Path, reuse: None) -> Iterator[Callable[...,
 
     def function(log: str = "log", images: Path | None = None, **options: Any) -> CorrectionSession:
         given = {"steps": 2, "learning_rate": 0.1, "images": images or base_run.parent / "images", **options}
-        opened.append(serve.open_session(ServeOptions(run=base_run, log=tmp_path / log, **given)))
+        opened.append(serve.open_session(ServeSettings(run=base_run, log=tmp_path / log, **given)))
         return opened[-1]
 
     yield function

@@ -7,7 +7,7 @@ from PIL import Image
 
 from common.errors import UsageError
 from feedback.isic import isic2018
-from feedback.page.export import NOTICE, export_names, isic_name
+from feedback.page.export import NOTICE, export, export_names, isic_name
 from tests.feedback.page.conftest import CLASSES, draw
 
 
@@ -28,7 +28,7 @@ def session(start, tmp_path):
 
 
 def test_export_is_read_by_the_isic_loader(session, tmp_path):
-    folder = session.export()
+    folder = export(session)
     assert folder == tmp_path / "log" / "export-0001"
     found = isic2018(folder).manifest.set_index("group")
     active = {isic_name(entry["image"]): entry for entry in session.log.active()}
@@ -47,7 +47,7 @@ def test_export_is_read_by_the_isic_loader(session, tmp_path):
 
 def test_export_holds_the_tuned_model_and_a_report(session):
     digest, view = session.model.digest(), session.view("ISIC_0000003.png")
-    folder = session.export()
+    folder = export(session)
     assert session.model.digest() == digest  # the report looks through the base model and must put the tuned one back
     tuned = keras.models.load_model(folder / "model.keras")
     small = np.asarray(Image.fromarray(view.picture).resize((16, 16), Image.Resampling.BILINEAR), "float32")
@@ -61,7 +61,7 @@ def test_export_holds_the_tuned_model_and_a_report(session):
     assert str(folder.parent.parent) not in report
     with Image.open(folder / "figures" / "before_after_01.png") as figure:
         assert min(figure.size) > 300
-    assert session.export().name == "export-0002"
+    assert export(session).name == "export-0002"
 
 
 def test_no_image_is_lost_in_an_export(start, tmp_path):
@@ -74,7 +74,7 @@ def test_no_image_is_lost_in_an_export(start, tmp_path):
         session.correct(name, "region_wrong", region=draw(number)[1])
     (images / "gone.png").unlink()
     Image.fromarray(draw(9)[0]).save(images / "other.png")
-    folder = session.export()
+    folder = export(session)
     found = isic2018(folder).manifest.set_index("group")
     names = export_names(["a/b.png", "a_b.png", "gone.png", "other.png"])
     assert set(found.index) == set(names.values()) and len(found) == 4 and names["gone.png"] == "gone"
@@ -87,7 +87,7 @@ def test_no_image_is_lost_in_an_export(start, tmp_path):
 
 def test_nothing_to_export(start):
     with pytest.raises(UsageError, match="no correction to export yet"):
-        start().export()
+        export(start())
 
 
 def test_names_of_images_in_folders():

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
+from feedback.experiments.replay import ReplaySettings
+from feedback.page.export import export
 from feedback.page.log import CorrectionLog
 from feedback.page.model import load_weights
-from feedback.page.options import ReplayOptions
 from feedback.page.replay import network_mask, replay, run_replay
 from tests.feedback.page.conftest import CLASSES, draw
 
@@ -46,7 +47,7 @@ def test_command_writes_the_tuned_model(start, tmp_path, caplog):
     view = session.view("ISIC_0000003.png")
     session.close()
     with caplog.at_level("INFO"):
-        found = run_replay(ReplayOptions(log=tmp_path / "log", output=tmp_path / "tuned.keras"))
+        found = run_replay(ReplaySettings(log=tmp_path / "log", output=tmp_path / "tuned.keras"))
     assert found.difference == 0
     assert "1 corrections replayed; the weights equal the recorded ones bit by bit" in caplog.text
     tuned = keras.models.load_model(tmp_path / "tuned.keras")
@@ -58,7 +59,7 @@ def test_a_log_whose_region_was_changed_is_found_out(start, tmp_path):
     corrected(start(), count=1).close()
     Image.fromarray(np.full((36, 48), 255, "uint8")).save(tmp_path / "log" / "masks" / "0001.png")
     with pytest.raises(UsageError, match="not the recorded ones .largest difference"):
-        run_replay(ReplayOptions(log=tmp_path / "log"))
+        run_replay(ReplaySettings(log=tmp_path / "log"))
 
 
 def test_a_log_whose_image_was_changed_is_found_out(start, tmp_path):
@@ -66,7 +67,7 @@ def test_a_log_whose_image_was_changed_is_found_out(start, tmp_path):
     entry = json.loads((tmp_path / "log" / "entries" / "0001.json").read_text())
     Image.fromarray(np.zeros((16, 16, 3), "uint8")).save(tmp_path / "log" / entry["seen"])
     with pytest.raises(UsageError, match="pixels have changed since correction 1"):
-        run_replay(ReplayOptions(log=tmp_path / "log"))
+        run_replay(ReplaySettings(log=tmp_path / "log"))
 
 
 def test_a_session_takes_up_where_it_stopped(start):
@@ -106,7 +107,7 @@ def test_a_kill_while_learning_loses_nothing(start, tmp_path):
     assert not list((tmp_path / "log").rglob("*.tmp-*"))
     # Such a folder of a process that is still there counts for no number.
     (tmp_path / "log" / "export-0007.tmp-123").mkdir()
-    assert again.export().name == "export-0001"
+    assert export(again).name == "export-0001"
 
 
 def test_damaged_states_are_computed_again(start, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from feedback.page.options import ServeOptions
+from feedback.experiments.serve import ServeSettings
 
 gradio = pytest.importorskip("gradio", reason="gradio is not installed (requirements-page.txt)")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Gradio's and Starlette's own
@@ -66,7 +66,7 @@ def client(start, base_run, tmp_path) -> Iterator[Client]:
     session, temporary = start(), tmp_path / "gradio"
     temporary.mkdir()
     before = dict(os.environ)
-    server, listener, address = build_server(session, ServeOptions(run=base_run, images=base_run.parent / "images", port=0), temporary)
+    server, listener, address = build_server(session, ServeSettings(run=base_run, images=base_run.parent / "images", port=0), temporary)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

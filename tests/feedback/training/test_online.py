@@ -6,14 +6,14 @@ import pytest
 from keras import ops
 
 from common.errors import UsageError
-from feedback.config import Simulation
+from feedback.experiments.simulate import SimulateSettings
 from feedback.models import SelfExplaining
 from feedback.training import online_step, self_explaining
 from feedback.training.online import StopOnNaN, targets
 
 
 def _model(classifier, **values):
-    return self_explaining(classifier, Simulation(**{"explanation_weight": 0.5, "layer": "conv2", **values}))
+    return self_explaining(classifier, SimulateSettings(**{"explanation_weight": 0.5, "layer": "conv2", **values}))
 
 
 def test_corrections_are_learned(classifier, lesions):

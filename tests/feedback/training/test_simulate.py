@@ -14,11 +14,16 @@ from common.cli import main
 from common.errors import UsageError
 from common.explanation.options import ExplainOptions
 from common.runs import Run
-from feedback import config, reporting
+from feedback import reporting
 from feedback.__main__ import COMMANDS
 from feedback.assessment import Explainer
-from feedback.config import ClippingOptions, SimulateOptions, Simulation, SlicesOptions, ThresholdsOptions
-from feedback.training import base, explain, faithful, simulate, slices
+from feedback.experiments import baseline as baseline_settings
+from feedback.experiments.clipping import ClippingSettings
+from feedback.experiments.search import SearchSettings
+from feedback.experiments.simulate import BALANCED, SimulateSettings, stored
+from feedback.experiments.slices import SlicesSettings
+from feedback.experiments.thresholds import ThresholdsSettings
+from feedback.training import baseline, clipping, explain, faithful, simulate, slices
 from feedback.training.clipping import run_clipping
 from feedback.training.online import LossNotFinite, self_explaining
 from feedback.training.search import run_search
@@ -32,7 +37,7 @@ FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictio
          "model_card.md", "figures/curves.png", "figures/before_after.png", "figures/jaccard.png")  # fmt: skip
 
 
-def _options(cache, base, run_dir, kind=SimulateOptions, **values):
+def _options(cache, base, run_dir, kind=SimulateSettings, **values):
     small = {"epochs": 2, "batch_size": 16, "cache_dir": cache, "base": base, "run_dir": run_dir, "layer": "conv2"}
     return kind(**{**small, **values})
 
@@ -47,8 +52,8 @@ def test_a_run_leaves_everything_behind(run):
     assert all((run / name).is_file() for name in FILES)
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["synthetic"] and metrics["before"]["images"] == metrics["after"]["images"] == metrics["n"] == 16
-    assert metrics["baseline_whole_set"]["images"] == 179 and metrics["overlap"]["test"]["same_id"] == 0
-    assert sum(metrics["after"]["cases"].values()) == 16 and 0 < metrics["ellipse"]["mean"] < 1
+    assert metrics["before_whole_set"]["images"] == 179 and metrics["overlap"]["test"]["same_id"] == 0
+    assert sum(metrics["after"]["cases"].values()) == 16 and 0 < metrics["trivial"]["ellipse"]["mean"] < 1
     assert set(metrics["faithfulness"]) == {"before", "after", "change"} and metrics["faithfulness"]["after"]["images"] == 2
     assert metrics["training_images"] == {"MEL": 89, "NV": 89, "BCC": 0, "AK": 0, "BKL": 89, "DF": 0, "VASC": 0, "SCC": 0}
     history = pd.read_csv(run / "history.csv")
@@ -88,9 +93,8 @@ def test_the_random_map_is_as_coarse_as_the_models(run, sample_cache, small_base
 
     monkeypatch.setattr(faithful, "measure", measure)
     options = _options(sample_cache, small_base, tmp_path)
-    settings = config.simulation_settings(options)
-    stage = prepare(options, settings)
-    explainer = Explainer(self_explaining(load_classifier(small_base), settings))
+    stage = prepare(options)
+    explainer = Explainer(self_explaining(load_classifier(small_base), options))
     table = faithful.measure_once(Run(tmp_path, {"settings": {}}), "before", explainer, stage, 2, 0)
     assert asked == [((6, 6), (2, 24, 24))] and table["pointing"].isna().all()
     # A resumed run reads what was measured.
@@ -100,7 +104,7 @@ def test_the_random_map_is_as_coarse_as_the_models(run, sample_cache, small_base
 
 def test_the_report_says_what_matters(run):
     text = (run / "report.md").read_text()
-    said = ("Synthetic data", "## Before and after", "centred ellipse", "class right, region wrong", "Table 5.3", "The thesis found 627")
+    said = ("Synthetic data", "## Before and after", "centred circle", "class right, region wrong", "Table 5.3", "The thesis found 627")
     for words in (*said, "deletion, map − random", "clipped at 1"):
         assert words in text
     before = text
@@ -119,7 +123,10 @@ def test_a_finished_run_is_left_alone(run, sample_cache, small_base):
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
-        (["--fuse-stages", "2", "--feedback-form", "graded"], {"fuse_stages": 2, "feedback_form": "graded", "explanation_loss": "graded"}),
+        (
+            ["--fuse-stages", "2", "--feedback-form", "graded", "--explanation-loss", "graded"],
+            {"fuse_stages": 2, "feedback_form": "graded", "explanation_loss": "graded"},
+        ),
         (["--explanation-loss", "distance"], {"fuse_stages": 1, "explanation_loss": "distance"}),
     ],
     ids=["fused and graded", "distance"],
@@ -127,7 +134,8 @@ def test_a_finished_run_is_left_alone(run, sample_cache, small_base):
 def test_the_theses_future_work_runs(words, kept, sample_cache, small_base, tmp_path, monkeypatch):
     """From the options to the report."""
     _no_figures(monkeypatch)
-    small = ["--epochs", "1", "--batch-size", "16", "--limit", "24", "--layer", "conv2", "--base", str(small_base)]
+    layer = [] if "--fuse-stages" in words else ["--layer", "conv2"]
+    small = ["--epochs", "1", "--batch-size", "16", "--limit", "24", *layer, "--base", str(small_base)]
     places = ["--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]
     assert main("feedback", COMMANDS, ["simulate", *words, *small, *places]) == 0
     settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
@@ -137,12 +145,12 @@ def test_the_theses_future_work_runs(words, kept, sample_cache, small_base, tmp_
 
 
 def test_thresholds(run, sample_cache):
-    run_thresholds(ThresholdsOptions(run=run, cache_dir=sample_cache))
+    run_thresholds(ThresholdsSettings(run=run, cache_dir=sample_cache))
     table = pd.read_csv(run / "thresholds.csv")
     metrics = json.loads((run / "metrics.json").read_text())
     at_half = table.loc[table["threshold"] == 0.5, "test"].item()
     assert at_half == pytest.approx(metrics["jaccard"], abs=1e-5)
-    assert table.loc[table["threshold"] == 0.0, "test"].item() == pytest.approx(metrics["whole_image"]["mean"], abs=1e-6)
+    assert table.loc[table["threshold"] == 0.0, "test"].item() == pytest.approx(metrics["trivial"]["whole_image"]["mean"], abs=1e-6)
     assert (run / "figures" / "thresholds.png").is_file() and "Best on validation" in (run / "thresholds.md").read_text()
 
 
@@ -179,7 +187,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_bas
 
 def _no_figures(monkeypatch) -> None:
     """Without a run's figures, which are half of its time and drawn in the tests above."""
-    monkeypatch.setattr(simulate.figures, "simulation_figures", lambda *_: None)
+    monkeypatch.setattr(reporting.figures, "simulation_figures", lambda *_: None)
     monkeypatch.setattr("common.report.plots.standard_figures", lambda *_: [])
 
 
@@ -193,12 +201,12 @@ def _release() -> None:
 def test_slices_go_on_where_they_stopped(sample_cache, small_base, tmp_path, monkeypatch):
     def options(name):
         return _options(
-            sample_cache, small_base, tmp_path / name, SlicesOptions, slices=3, epochs=1, objective="explanation", faithfulness=2
+            sample_cache, small_base, tmp_path / name, SlicesSettings, slices=3, epochs=1, objective="explanation", faithfulness=2
         )
 
     whole = run_slices(options("whole"))
     table = pd.read_csv(whole / "slices.csv")
-    assert table["slice"].tolist() == [-1, 0, 1, 2] and table["images"].tolist()[1:] == [49, 49, 49]
+    assert table["slice"].tolist() == [-1, 0, 1, 2] and table["images"].tolist()[1:] == [89, 89, 89]
     assert (whole / "figures" / "slices.png").is_file() and "Test set after each slice" in (whole / "report.md").read_text()
     calls, original = [], slices.tune
 
@@ -221,12 +229,11 @@ def test_slices_go_on_where_they_stopped(sample_cache, small_base, tmp_path, mon
 
 
 def test_search_over_lambda_chooses_on_validation(sample_cache, small_base, tmp_path):
-    folder = run_search(_options(sample_cache, small_base, tmp_path / "search", explanation_weight=(0.0, 0.5), epochs=1))
+    folder = run_search(_options(sample_cache, small_base, tmp_path / "search", kind=SearchSettings, lambdas=(0.0, 0.5), epochs=1))
     table, metrics = pd.read_csv(folder / "search.csv"), json.loads((folder / "metrics.json").read_text())
     assert table["lambda"].tolist() == [0.0, 0.5]
-    np.testing.assert_allclose(table["score"], (table["validation_accuracy"] + table["validation_jaccard"]) / 2)
-    assert metrics["chosen"] == table.loc[table["score"].idxmax(), "lambda"]
-    assert "Chosen on validation" in (folder / "report.md").read_text() and (folder / "figures" / "search.png").is_file()
+    assert metrics["chosen"] == table.loc[table["selection"].idxmax(), "lambda"]
+    assert "Chosen on validation" in (folder / "report.md").read_text() and "test" not in table
 
 
 def test_explain_shows_the_layer_that_was_tuned(run, sample_cache):
@@ -252,9 +259,10 @@ def test_predict(run, tmp_path):
 
 def test_simulate_without_a_base_trains_the_samples(sample_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the base goes where it goes by default
-    monkeypatch.setattr(base, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
-    monkeypatch.setitem(config.SAMPLE_BASE, "epochs", 1)
-    words = ["simulate", "--image-size", "24", "--layer", "conv2", "--epochs", "1", "--limit", "24", "--batch-size", "16"]
+    monkeypatch.setattr(baseline, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
+    monkeypatch.setitem(baseline_settings.SAMPLE, "epochs", 1)
+    monkeypatch.setitem(baseline_settings.SAMPLE, "image_size", 24)
+    words = ["simulate", "--layer", "conv2", "--epochs", "1", "--limit", "24", "--batch-size", "16"]
     assert main("feedback", COMMANDS, [*words, "--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]) == 0
     settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
     (trained,) = (tmp_path / "runs" / "feedback" / "baseline").iterdir()
@@ -276,9 +284,9 @@ def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
             raise LossNotFinite("the loss is nan at step 3 of epoch 2")
         (options.run_dir / "metrics.json").write_text('{"jaccard": 0.25, "accuracy": 0.5}')
 
-    monkeypatch.setattr(simulate, "run_simulate", runs)
+    monkeypatch.setattr(clipping, "run_simulate", runs)
     chosen = {"rates": (1e-3, 10.0), "objective": "classification", "epochs": 2}
-    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
+    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingSettings, **chosen))
     table = pd.read_csv(folder / "clipping.csv")
     assert table["run"].str.contains("not clipped").tolist() == [False, True, False, True]
     assert table["outcome"].tolist() == ["one epoch"] * 3 + ["not finite"] and table["epochs"].tolist() == [1] * 4
@@ -288,16 +296,16 @@ def test_clipping_shows_both(sample_cache, small_base, tmp_path, monkeypatch):
     ).read_text()
     # What decides the result decides which run it is, the data too.
     assert json.loads((folder / "config.json").read_text())["data_fingerprint"]
-    for other in ({"layer": "conv1"}, {"gradients": "differentiated"}, {"explanation_weight": (0.2,)}):
+    for other in ({"layer": "conv1"}, {"channel_weights": "differentiated", "objective": "explanation"}, {"objective": "combined"}):
         with pytest.raises(UsageError, match="other settings"):
-            run_clipping(_options(sample_cache, small_base, folder, ClippingOptions, **chosen, **other))
+            run_clipping(_options(sample_cache, small_base, folder, ClippingSettings, **{**chosen, **other}))
 
 
 def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache, small_base, tmp_path, monkeypatch):
     """A step of 80 times the gradient: as it is, it throws the weights far away; of a norm of 0.01 at most, it moves them by 0.8."""
     _no_figures(monkeypatch)
     chosen = {"rates": (10.0,), "clip_norm": 0.01, "epochs": 2, "batch_size": 8, "limit": 24}
-    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingOptions, **chosen))
+    folder = run_clipping(_options(sample_cache, small_base, tmp_path / "clip", ClippingSettings, **chosen))
     clipped, free = pd.read_csv(folder / "clipping.csv").to_dict("records")
     assert (clipped["clip_norm"], free["clip_norm"]) == (0.01, 0.0)
     assert clipped["outcome"] != "not finite" and clipped["highest_loss"] < 5
@@ -327,13 +335,13 @@ def test_a_loss_that_breaks_in_a_later_epoch_leaves_a_usable_model(sample_cache,
 
 def test_a_part_of_the_images_stands_beside_no_printed_number(run):
     metrics = json.loads((run / "metrics.json").read_text())
-    settings = Simulation(objective="combined", explanation_weight=0.3, balance="upsampled")
+    settings = SimulateSettings(balance="upsampled")
     assert reporting.printed_cells(settings, metrics)["jaccard"] == 0.127  # Table 5.3, last row
     assert reporting.printed_cells(settings, metrics, limit=100) == {}
     sliced = {**metrics, "slices": [{}]}
     assert reporting.printed_cells(settings, sliced)["jaccard"] == 0.14  # Table 5.4, last row
     # Table 5.4 is of up-sampled data.
-    assert reporting.printed_cells(Simulation(objective="combined", explanation_weight=0.3, balance="none"), sliced) == {}
+    assert reporting.printed_cells(SimulateSettings(), sliced) == {}
     assert "--limit 100" in reporting.limit_notes(100)[0] and reporting.limit_notes(None) == []
 
 
@@ -387,3 +395,28 @@ def test_a_broken_base_model(sample_cache, small_base, tmp_path):
     (other / "finished.json").write_text("{}")
     with pytest.raises(UsageError, match="model.keras: cannot be loaded"):
         run_simulate(_options(sample_cache, other, tmp_path / "run"))
+
+
+def test_the_balanced_recipe_adapts_balances_and_keeps_the_classifier(sample_cache, small_base, tmp_path, monkeypatch):
+    """From the options to the report: what the recipe stands for, what each epoch says, and by what it was chosen."""
+    _no_figures(monkeypatch)
+    words = ["simulate", "--objective", "balanced-combined", "--adapt-epochs", "1", "--epochs", "2", "--batch-size", "8", "--limit", "48"]
+    words += ["--layer", "conv2", "--base", str(small_base), "--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]
+    assert main("feedback", COMMANDS, words) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    given = {"adapt_epochs": 1, "epochs": 2, "batch_size": 8}
+    assert {**BALANCED, **given}.items() <= settings.items()
+    assert stored(settings).weights_of_terms == (1.0, BALANCED["explanation_weight"])
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    tuning = history[history["stage"] == "tuning"]
+    assert history["stage"].tolist() == ["adaptation", "tuning", "tuning"] and (tuning["learning_rate"].diff().dropna() < 0).all()
+    shares = tuning[[column for column in history if column.startswith("val_share_")]]
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    assert {"val_balanced_accuracy", "val_auc", "val_jaccard", "val_accuracy", "anchor"} <= set(tuning)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    kept = tuning.loc[tuning["val_selection"].idxmax()]
+    assert metrics["validation"]["epoch"] == kept["epoch"] and metrics["after"]["average_sensitivity_interval"]
+    assert set(metrics["change"]) == {"accuracy", "average_sensitivity", "auc", "jaccard"}
+    text = (tmp_path / "run" / "report.md").read_text()
+    for said in ("balanced-combined, weight 0.5", "| test set | base | adapted | after |", "mean training mask", "predicted NV"):
+        assert said in text

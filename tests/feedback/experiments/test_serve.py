@@ -1,3 +1,5 @@
+"""Wrong options of the page answer in one line."""
+
 import pytest
 
 from common.cli import main
@@ -25,8 +27,8 @@ def test_wrong_options_are_one_line(words, message, capsys):
     assert said.count("\n") == 1
 
 
-def test_real_runs_need_their_images_named(base_run, capsys):
-    assert main("feedback", COMMANDS, ["serve", "--run", str(base_run)]) == 2
+def test_real_runs_need_their_images_named(small_base, capsys):
+    assert main("feedback", COMMANDS, ["serve", "--run", str(small_base)]) == 2
     assert "--images: expected the folder" in capsys.readouterr().err
 
 

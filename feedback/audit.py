@@ -12,18 +12,18 @@ from common.report.plots import save
 from common.report.tables import markdown
 from common.runs import atomic
 from feedback import data, figures
-from feedback.config import READINGS, AuditOptions
+from feedback.experiments.audit import AuditSettings
 
 
-def run_audit(options: AuditOptions) -> Path:
+def run_audit(options: AuditSettings) -> Path:
     """audit.json and audit.md, overlap.md, figures/class_distribution*.png, figures/samples.png; returns their folder."""
     dataset = data.read(options, options.role)
     folder = options.run_dir or Path("runs") / "feedback" / "audit" / f"{dataset.name}-{options.role}"
-    keep = READINGS[options.reading].simulation.keep_overlap_in_training and options.role == "simulation"
+    keep = options.reading == "described" and options.role == "simulation"
     splits = {}
     for kind in ("paper", "grouped"):
         try:
-            splits[kind] = data.split_rows(dataset.manifest, kind, options.seed, keep)
+            splits[kind] = data.split_rows(dataset.manifest, kind, options.split_seed, keep)
         except UsageError:
             continue  # too few lesions of a class for that split: the audit still tells the rest
     audit_command(dataset, splits, folder)
@@ -32,7 +32,7 @@ def run_audit(options: AuditOptions) -> Path:
     if "paper" in splits and options.role == "simulation":
         _overlap(splits["paper"], folder)
         for balance in ("reduced", "upsampled"):
-            drawn = figures.class_distribution(data.balanced(splits["paper"], balance, options.seed), dataset.synthetic)
+            drawn = figures.class_distribution(data.balanced(splits["paper"], balance, options.split_seed), dataset.synthetic)
             save(drawn, folder / "figures" / f"class_distribution_{balance}.png")
     if data.mask_columns(dataset.manifest):
         save(figures.sample_sheet(sample_rows(dataset), synthetic=dataset.synthetic), folder / "figures" / "samples.png")

@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ import pytest
 
 from common.runs import Run
 from feedback import reporting
-from feedback.config import BaselineOptions, base_settings
+from feedback.experiments.baseline import default
 from feedback.isic import CLASSES
-from feedback.training import base
-from feedback.training.base import class_weights, run_baseline
+from feedback.training import baseline
+from feedback.training.baseline import class_weights, run_baseline
 from tests.feedback.conftest import small_classifier
 
 
@@ -33,7 +34,8 @@ def test_class_weights_are_inverse_to_the_frequency():
 
 
 def _run(cache, folder):
-    return run_baseline(BaselineOptions(image_size=32, epochs=1, limit=64, batch_size=16, cache_dir=cache, run_dir=folder))
+    small = {"image_size": 32, "epochs": 1, "limit": 64, "batch_size": 16}
+    return run_baseline(replace(default("described", "sample"), cache_dir=cache, run_dir=folder, **small))
 
 
 @pytest.mark.slow
@@ -44,23 +46,22 @@ def test_baseline_of_a_real_network(sample_cache, tmp_path):
 @pytest.fixture(scope="module")
 def whole(sample_cache, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(base, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
+        patched.setattr(baseline, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
         return _run(sample_cache, tmp_path_factory.mktemp("bases") / "whole")
 
 
 def test_a_base_killed_after_its_last_epoch_ends_as_an_unbroken_one(whole, sample_cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
+    monkeypatch.setattr(baseline, "build_classifier", lambda _, size, classes, **__: small_classifier(classes, size))
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(base, "recompute_batchnorm", killed)
+        patched.setattr(baseline, "write_predictions", killed)
         with pytest.raises(KeyboardInterrupt):
             _run(sample_cache, tmp_path / "broken")
     gc.collect()  # a killed process drops its lock; here the abandoned run object must go
     broken = _run(sample_cache, tmp_path / "broken")
-    # The statistics of batch normalisation are drawn again: from the same order and augmentation.
     assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
@@ -77,11 +78,11 @@ def test_baseline(whole):
 def test_the_printed_numbers_stand_beside_a_run_on_all_images(whole, tmp_path):
     copy = Path(shutil.copytree(whole, tmp_path / "all"))
     config = json.loads((copy / "config.json").read_text())
-    config["settings"]["limit"] = None
+    del config["settings"]["limit"]
 
     def report() -> dict[str, str]:
         (copy / "config.json").write_text(json.dumps(config))
-        reporting.baseline_report(Run(copy, config), base_settings(BaselineOptions(image_size=32)), CLASSES)
+        reporting.baseline_report(Run(copy, config))
         return {line.split("|")[1].strip(): line for line in (copy / "report.md").read_text().splitlines() if line.startswith("|")}
 
     rows = report()
@@ -89,7 +90,9 @@ def test_the_printed_numbers_stand_beside_a_run_on_all_images(whole, tmp_path):
     assert "0.8700" in rows["one vs rest.MEL.AUC"] and "Table 4.1" in rows["one vs rest.MEL.AUC"]
     assert "0.7100" in rows["accuracy"] and "Table 5.3" in rows["accuracy"]
     # Table 3.1: accuracy 0.850 and sensitivity 0.608 of MEL, one class against the rest.
-    assert "0.8500" in rows["MEL: accuracy"] and "0.6080" in rows["MEL: sensitivity"] and "Table 3.1 (VGG16)" in rows["MEL: accuracy"]
+    assert (
+        "0.8500" in rows["MEL: accuracy"] and "0.6080" in rows["MEL: sensitivity"] and "Table 3.1 (VGG16; 227 px)" in rows["MEL: accuracy"]
+    )
     reporting.report_command(type("Options", (), {"run": copy}))
     assert "0.6080" in (copy / "report.md").read_text()
     # A report.json of before knows the rule no better than its run: `report` decides again.
