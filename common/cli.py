@@ -342,6 +342,8 @@ def _default(command: Command, words: Sequence[str]) -> Any:
     """
     hints = get_type_hints(command.settings)
     dataset = _last(words, "--dataset") or next((f.default for f in fields(command.settings) if f.name == "dataset"), "sample")
+    known = get_args(hints.get("dataset"))
+    require(not known or dataset in known, f"--dataset {dataset}: unknown; expected one of {', '.join(map(str, known))}")
     allowed = get_args(hints.get("reading"))
     reading = _last(words, "--reading") or ("corrected" if dataset == "folders" and "corrected" in allowed else "described")
     require(not allowed or reading in allowed, f"--reading {reading}: expected one of {', '.join(map(str, allowed))}")
@@ -385,8 +387,21 @@ def _expanded(
 
 
 def _description(command: Command) -> str:
-    sets = [f"--{name} sets {' and '.join('--' + target for target in targets)}." for name, targets in (command.everywhere or {}).items()]
-    return " ".join([*command.help.split(), *sets])
+    everywhere = command.everywhere or {}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, targets in everywhere.items():
+        stems = tuple(target.removesuffix(name) for target in targets)
+        groups.setdefault(stems if all(target.endswith(f".{name}") for target in targets) else targets, []).append(name)
+    said = []
+    for stems, names in groups.items():
+        whole = [f"--{stem}{names[0]}" if stem.endswith(".") else f"--{stem}" for stem in stems]
+        if len(names) == 1:
+            said.append(f"--{names[0]} sets {' and '.join(whole)}.")
+        else:
+            said.append(
+                f"{', '.join('--' + name for name in names)} set the options of their names in {' and '.join(s[:-1] for s in stems)}."
+            )
+    return " ".join([*command.help.split(), *said])
 
 
 def _given(words: Sequence[str]) -> dict[str, str]:

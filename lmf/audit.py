@@ -3,25 +3,25 @@
 from pathlib import Path
 
 from common.data.audit import audit_command as audit_dataset
-from common.data.splits import limit_per_class
+from common.data.splits import limit_proportional
 from common.errors import UsageError
 from common.report.plots import save
 from common.runs.folder import RUNS
 from lmf import data, figures
-from lmf.options import AuditOptions
+from lmf.experiments.audit import AuditSettings
 
 
-def audit_command(options: AuditOptions) -> Path:
+def audit_command(settings: AuditSettings) -> Path:
     """Write audit.json, audit.md and fig2.png; returns the folder. A split that cannot be made (a class too small) is left out."""
-    dataset = data.found(options)
-    manifest = dataset.manifest if options.limit is None else limit_per_class(dataset.manifest, options.limit)
+    dataset = data.found(settings)
+    manifest = dataset.manifest if settings.limit is None else limit_proportional(dataset.manifest, settings.limit)
     splits = {}
     for how in ("paper", "grouped"):
         try:
-            splits[how] = data.split(manifest, how, options.seed)
+            splits[how] = data.split(manifest, how, settings.split_seed)
         except UsageError as error:
             print(f"no {how} split: {error}")
-    folder = options.output or RUNS / "lmf" / "audit" / dataset.name
+    folder = settings.run_dir or RUNS / "lmf" / "audit" / dataset.name
     audit_dataset(dataset, splits, folder)
     counts = {dataset.name: dataset.manifest["label"].value_counts().to_dict()}
     save(figures.class_distribution(counts, synthetic=dataset.synthetic), folder / "fig2.png")

@@ -24,7 +24,7 @@ import pandas as pd
 
 from common.data.images import IMAGE_SUFFIXES, Filter
 from common.data.manifest import Dataset, check_readable, class_names, find_masks, folders_dataset
-from common.data.splits import grouped_split, limit_per_class, split_by_counts
+from common.data.splits import grouped_split, limit_proportional, split_by_counts
 from common.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,13 @@ def load(options, pixels: tuple[int, Filter] | None = None) -> Dataset:
     dataset = check_readable(found(options), options.skip_unreadable, options.cache_dir, pixels if options.limit is None else None)
     if options.limit is None:
         return dataset
-    return replace(dataset, manifest=limit_per_class(dataset.manifest, options.limit).reset_index(drop=True))
+    return replace(dataset, manifest=limit_proportional(dataset.manifest, options.limit).reset_index(drop=True))
+
+
+def name_of(settings) -> str:
+    """Name of the data set that settings or a recipe (`config.json`) ask for: a drawn one is "sample-<what it imitates>"."""
+    values = settings if isinstance(settings, dict) else vars(settings)
+    return f"sample-{values['sample']}" if values["dataset"] == "sample" else str(values["dataset"])
 
 
 def found(options) -> Dataset:

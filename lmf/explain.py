@@ -20,9 +20,9 @@ from common.report.plots import save
 from common.report.predict import load_model
 from common.runs.reading import RunFolder
 from lmf import paper
-from lmf.data import listed
+from lmf.data import listed, name_of
+from lmf.experiments.explain import LossMapsOptions
 from lmf.figures import LossMap, MapRow, loss_maps, title_of
-from lmf.options import LossMapsOptions
 
 log = logging.getLogger(__name__)
 BOX_COLUMNS = ("image", "x", "y", "width", "height")
@@ -57,7 +57,7 @@ def explain_command(options: LossMapsOptions) -> None:
     boxes = read_boxes(options.boxes) if options.boxes else {}
     by_dataset: dict[str, list[Explained]] = {}
     for run in runs:
-        by_dataset.setdefault(str(run.config["dataset"]), []).append(run)
+        by_dataset.setdefault(name_of(run.config["settings"]), []).append(run)
     known = set().union(*(shared_images(dataset, group) for dataset, group in by_dataset.items()))
     unknown = sorted(set(boxes) - known)
     if unknown:
@@ -72,7 +72,7 @@ def explain_command(options: LossMapsOptions) -> None:
 
 def dataset_of(path: Path) -> str:
     """The data set a run was trained on."""
-    return str(RunFolder.existing(path).read_json("config.json").get("dataset"))
+    return name_of(RunFolder.existing(path).read_json("config.json")["settings"])
 
 
 def opened(path: Path, data_dir: Path | None) -> Explained:

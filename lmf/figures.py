@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from common.explanation.drawing import overlay
-from common.metrics.classification import average_deviation
+from common.metrics.statistics import average_deviation
 from common.report.plots import COLOURS, bars, panels, styled
 from lmf import paper
-from lmf.options import SWEPT
+from lmf.experiments.sweep import SWEPT
 
 
 def title_of(dataset: str) -> str:

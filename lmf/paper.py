@@ -59,3 +59,20 @@ def alpha_beta(dataset: str, backbone: str) -> tuple[float, float]:
     """Table 6: (alpha, beta) of the cell; (1, 1), the defaults of the authors' program, where the table has no cell."""
     cell = tables()["table_6"].get(dataset, {}).get(backbone)
     return (float(cell["alpha"]), float(cell["beta"])) if cell else (1.0, 1.0)
+
+
+def document(dataset: str, backbone: str, loss: str) -> dict[str, object]:
+    """What a run must be for the printed numbers of a cell to stand beside it: values of its recipe."""
+    found: dict[str, object] = {"dataset": dataset, "backbone": backbone, "loss": loss, "split": "paper", "image_size": 224, "limit": None}
+    counts = train_counts(dataset)
+    return found | ({} if counts is None else {"class_counts": sorted(counts.values())})
+
+
+def differs(recipe: dict) -> list[str]:
+    """Fields in which a run differs from the paper's problem: data, classes, split, network, image size."""
+    own = {**recipe, "class_counts": sorted(recipe.get("class_counts", ()))}
+    return [
+        name
+        for name, value in document(str(recipe.get("dataset")), str(recipe.get("backbone")), str(recipe.get("loss"))).items()
+        if own.get(name) != value
+    ]

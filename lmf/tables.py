@@ -1,243 +1,164 @@
-"""Tables 1 to 5 from the runs of a grid: measured beside printed, losses compared pair by pair, ranks over data sets; as Markdown."""
+"""The printed tables as rows of finished runs: Tables 2 to 4 (scores), 5 (F1 of each class), 1 (split), and fig. 4's sweep."""
 
-from collections.abc import Callable, Sequence
-from itertools import combinations, product
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
-from common.metrics.classification import Ranks, average_ranks, holm, mean_and_deviation
-from common.metrics.pair import Comparison, compare_runs, verdict
-from common.report.grid_tables import comparisons_frame
-from common.report.report import Printed, Row, comparison_table
-from common.report.tables import MISSING, markdown, number
-from common.runs.reading import RunFolder
-from lmf import paper
+from common.errors import UsageError
+from common.metrics.statistics import average_deviation
+from common.report.tables import MISSING, Printed, TableRow, markdown, number, write_table
+from common.runs.finished import FoundRun, by_recipe
+from lmf import figures, paper
+from lmf.data import name_of
+from lmf.experiments.sweep import SWEPT, SweepSettings
 from lmf.figures import title_of
 
-# Table column -> key of metrics.json.
-METRICS = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
+METRICS = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
+PRINTED = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
 PARTS = ("train", "validation", "test")
 
 
-_LMF = "lmf"
+def rows_of(runs: Sequence[FoundRun]) -> list[TableRow]:
+    """One row per recipe, data sets with one network as blocks, losses in the paper's order; printed numbers of Tables 2 to 4.
 
-
-class Pair(NamedTuple):
-    """`loss` against `other` on one data set, backbone and seed; `p_holm`: McNemar's p corrected for all pairs of the report."""
-
-    dataset: str
-    backbone: str
-    seed: int
-    loss: str
-    other: str
-    found: Comparison
-    p_holm: float
-
-
-def splits(cells: pd.DataFrame) -> str:
-    """Table 1: images in each part, ours beside the printed. `cells` as from `grid.collect`: labels, `run` and metrics, a row a run."""
-    rows = []
-    for dataset, part in cells[cells["n"] > 0].groupby("dataset", sort=False):
-        counts = RunFolder(Path(part["run"].iloc[0])).read_json("metrics.json")["images_per_split"]
-        printed = paper.split_sizes(str(dataset)) or {}
-        rows.append([title_of(str(dataset)), *(counts.get(name, 0) for name in PARTS), *(printed.get(name, MISSING) for name in PARTS)])
-    header = ("", *PARTS, *(f"printed {name}" for name in PARTS))
-    return markdown(header, rows)
-
-
-def scores(cells: pd.DataFrame, backbone: str) -> str:
-    """Table 2, 3 or 4: every data set and loss with one backbone; scores are shares, mean and deviation over seeds."""
-    rows = []
-    for (dataset, loss), part in cells[cells["backbone"] == backbone].groupby(["dataset", "loss"], sort=False):
-        printed = paper.scores(str(dataset), backbone, str(loss))
-        for score, metric in METRICS.items():
-            known = part.dropna(subset=[metric])
-            if not len(known):
-                continue
-            mean, deviation = mean_and_deviation(known[metric])
-            # The interval of one run's test images; over several seeds the deviation stands in its place.
-            interval = (known[f"{metric}_low"].iloc[0], known[f"{metric}_high"].iloc[0]) if len(known) == 1 else None
-            rows.append(
-                Row(
-                    f"{title_of(str(dataset))}, {paper.LOSS_TITLES[str(loss)]}, {score.replace('_f1', ' F1')}",
-                    mean,
-                    interval if interval and pd.notna(interval[0]) else None,
-                    Printed(printed[0][score] / 100, printed[1]) if printed else None,
-                    deviation,
-                    len(known),
-                    synthetic=bool(part["synthetic"].any()),
-                )
-            )
-    return comparison_table(rows) if rows else "No run of this backbone is finished.\n"
-
-
-def classwise(cells: pd.DataFrame, dataset: str, backbone: str) -> str:
-    """Table 5: F1 of each class, one column a loss (mean over seeds), the printed one in brackets where there is one."""
-    part = cells[(cells["dataset"] == dataset) & (cells["backbone"] == backbone) & (cells["n"] > 0)]
-    losses = list(dict.fromkeys(part["loss"]))
-    found: dict[tuple[str, str], list[float]] = {}
-    counts: dict[str, int] = {}
-    for _, cell in part.iterrows():
-        folder = RunFolder(Path(cell["run"]))
-        settings = folder.read_json("config.json")["settings"]
-        counts = dict(zip(settings["classes"], settings["class_counts"], strict=True))
-        for name, values in folder.read_json("metrics.json")["per_class"].items():
-            found.setdefault((name, cell["loss"]), []).append(values["f1"])
-    rows = []
-    for name, count in counts.items():
-        row = [paper.printed_class(name), count]
-        for loss in losses:
-            values, printed = found.get((name, loss)), paper.class_f1(dataset, backbone, loss, name)
-            text = number(sum(values) / len(values)) if values else MISSING
-            row.append(f"{text} ({number(printed / 100)})" if printed is not None else text)
-        rows.append(row)
-    return markdown(("class", "train images", *(paper.LOSS_TITLES[loss] for loss in losses)), rows)
-
-
-def pairs(cells: pd.DataFrame) -> list[Pair]:
-    """Every two losses on the same test images: same data set, backbone and seed. In the paper's order, so LMF is the second of its pairs.
-
-    `p_holm` is McNemar's p corrected by Holm's method for all the pairs returned.
+    Two recipes of one loss on one block (alpha and beta, say) stand as two methods, named by what they differ in.
     """
-    done, found = cells[cells["n"] > 0], []
-    for (dataset, backbone, seed), part in done.groupby(["dataset", "backbone", "seed"], sort=False):
-        runs = dict(zip(part["loss"], part["run"], strict=True))
-        for other, loss in combinations([name for name in paper.LOSS_TITLES if name in runs], 2):
-            names = (paper.LOSS_TITLES[other], paper.LOSS_TITLES[loss])
-            found.append((dataset, backbone, seed, loss, other, compare_runs(Path(runs[other]), Path(runs[loss]), names, int(seed))))
-    corrected = holm([comparison.test.p_value for *_, comparison in found]) if found else ()
-    return [Pair(*each, p_holm=float(p)) for each, p in zip(found, corrected, strict=True)]
+    rows: dict[tuple[str, str], list[TableRow]] = {}
+    for seeds in by_recipe(runs).values():
+        recipe = seeds[0].recipe
+        dataset, network, loss = name_of(recipe), str(recipe.get("backbone", recipe.get("network"))), str(recipe["loss"])
+        cell = paper.scores(dataset, network, loss)
+        printed = {PRINTED[name]: Printed(value / 100, f"paper, {cell[1]}") for name, value in cell[0].items()} if cell else {}
+        block = f"{title_of(dataset)} · {network}"
+        document = paper.document(dataset, network, loss) if cell else {}
+        rows.setdefault((block, loss), []).append(TableRow(paper.LOSS_TITLES[loss], block, seeds, printed, document))
+    found = []
+    for (block, _), own in rows.items():
+        found += own if len(own) == 1 else [TableRow(_told(row, own), block, row.runs, row.printed, row.document) for row in own]
+    order = list(paper.LOSS_TITLES)
+    return sorted(found, key=lambda row: (row.block, order.index(str(row.runs[0].recipe["loss"])), row.name))
 
 
-def comparisons(found: Sequence[Pair]) -> str:
-    """LMF against each other loss, where it was run, with what that allows to say; then every pair of losses in a few lines."""
-    if not found:
-        return "Nothing to compare: no two losses were run on the same data set, backbone and seed.\n"
-    ours = [pair for pair in found if pair.loss == _LMF]
-    return "\n".join([*([against_others(ours, len(found))] if ours else []), every_pair(found)])
+def _told(row: TableRow, rows: Sequence[TableRow]) -> str:
+    from common.runs.finished import differences
+
+    different = differences([each.runs[0].recipe for each in rows])
+    place = list(rows).index(row)
+    return f"{row.name} ({', '.join(f'{key} {values[place]}' for key, values in different.items())})"
 
 
-def against_others(found: Sequence[Pair], family: int) -> str:
-    """Differences LMF minus the other loss with paired bootstrap intervals and McNemar's p, corrected for `family` pairs; conclusions."""
-    rows = []
-    for pair in found:
-        f1, accuracy = pair.found.macro_f1, pair.found.accuracy
-        where = (title_of(pair.dataset), pair.backbone, pair.seed, f"{pair.found.second} - {pair.found.first}")
-        spans = (f"[{gap.low:+.4f}, {gap.high:+.4f}]" for gap in (f1, accuracy))
-        values = (number(f1.value, sign=True), next(spans), number(accuracy.value, sign=True), next(spans))
-        rows.append([*where, *values, f"{pair.found.test.p_value:.3g}", f"{pair.p_holm:.3g}"])
-    scores = ("macro F1", "95 % interval", "accuracy", "95 % interval", "McNemar p", "p (Holm)")
-    lines = [f"- {sentence}\n" for sentence in conclusions(found)]
-    if any(pair.found.groups for pair in found):
+def write_tables(folder: Path, runs: Sequence[FoundRun]) -> Path:
+    """Write the outcome of `tables` (see `common.report.tables.write_table`); returns report.md. UsageError when nothing is finished."""
+    if not runs:
+        raise UsageError(f"{folder}: no run of the table is finished yet")
+    rows = rows_of(runs)
+    blocks = list(dict.fromkeys(row.block for row in rows))
+    text = ["## Table 1: split\n\n" + splits(runs)]
+    text += [f"## As Table 5: F1 of each class, {block}\n\n{classwise([row for row in rows if row.block == block])}" for block in blocks]
+    return write_table(
+        folder,
+        f"LMF: {len(runs)} runs",
+        rows,
+        metrics=METRICS,
+        compared="macro_f1",
+        ranks=len(blocks) > 1,
+        text="\n".join(text),
+        notes=["The epoch with the best macro F1 on validation images is tested."],
+        figures={"fig1": figures.macro_f1_bars(frame_of(runs)), "fig2": class_figure(runs)},
+    )
+
+
+def frame_of(runs: Sequence[FoundRun]) -> pd.DataFrame:
+    """One line per run: dataset, backbone, loss, seed, alpha, beta, macro_f1, validation_macro_f1 and synthetic, for the figures."""
+    lines = []
+    for run in runs:
+        recipe, metrics = run.recipe, run.metrics()
         lines.append(
-            "\nWhere test images share a lesion or patient the intervals resample lesions or patients; McNemar's p takes images as "
-            "independent, so there it may be too small.\n"
+            {
+                "dataset": name_of(recipe),
+                "backbone": recipe.get("backbone", recipe.get("network")),
+                "loss": recipe["loss"],
+                "seed": run.seed,
+                "alpha": recipe.get("alpha"),
+                "beta": recipe.get("beta"),
+                "macro_f1": metrics["macro_f1"],
+                "validation_macro_f1": metrics["validation_macro_f1"],
+                "synthetic": bool(metrics.get("synthetic")),
+            }
         )
-    note = f"Intervals and the plain p hold for one comparison each; p (Holm) is corrected for all {family} pairs of losses.\n"
-    return f"{markdown(('data set', 'backbone', 'seed', 'pair', *scores), rows, left=4)}\n{note}\n{''.join(lines)}"
+    return pd.DataFrame(lines)
 
 
-def every_pair(found: Sequence[Pair]) -> str:
-    """A square table a data set and backbone: above the diagonal differences in macro F1, below it p values; means over seeds."""
-    parts = ["### Every pair of losses\n"]
-    for (dataset, backbone), pairs_here in _grouped(found, lambda pair: (pair.dataset, pair.backbone)).items():
-        by_pair = _grouped(pairs_here, lambda pair: (pair.other, pair.loss))
-        losses = [name for name in paper.LOSS_TITLES if any(name in both for both in by_pair)]
-        rows = []
-        for line, row in enumerate(losses):
-            below = [_p_value(by_pair.get((column, row))) for column in losses[:line]]
-            above = [_gap(by_pair.get((row, column))) for column in losses[line + 1 :]]
-            rows.append([paper.LOSS_TITLES[row], *below, MISSING, *above])
-        parts.append(f"{title_of(dataset)}, {backbone}:\n\n{markdown(('', *(paper.LOSS_TITLES[loss] for loss in losses)), rows)}")
-    parts.append(
-        "Above the diagonal: macro F1 of the row's loss minus the column's, the mean over seeds; bold where the interval of every seed "
-        "excludes zero on the same side. Below it: McNemar's p, the largest of the seeds, corrected by Holm's method for all "
-        f"{len(found)} pairs. comparisons.csv has every number with its interval.\n"
+def class_figure(runs: Sequence[FoundRun]):
+    """Fig. 2 of the data sets of these runs."""
+    counts = {name_of(run.recipe): run.metrics()["images_per_class"] for run in runs}
+    return figures.class_distribution(counts, synthetic=any(run.metrics().get("synthetic") for run in runs))
+
+
+def splits(runs: Sequence[FoundRun]) -> str:
+    """Table 1: images in each part, ours beside the printed; as Markdown."""
+    rows = []
+    for dataset, run in {name_of(run.recipe): run for run in reversed(runs)}.items():
+        counts, printed = run.metrics()["images_per_split"], paper.split_sizes(dataset) or {}
+        rows.append([title_of(dataset), *(counts.get(name, 0) for name in PARTS), *(printed.get(name, MISSING) for name in PARTS)])
+    return markdown(("", *PARTS, *(f"printed {name}" for name in PARTS)), rows)
+
+
+def classwise(rows: Sequence[TableRow]) -> str:
+    """Table 5: F1 of each class, one column a loss (mean over seeds), the printed one in brackets where the run is the paper's."""
+    first = rows[0].runs[0].recipe
+    lines = []
+    for name, count in zip(first["classes"], first["class_counts"], strict=True):
+        line: list[object] = [paper.printed_class(name), count]
+        for row in rows:
+            recipe = row.runs[0].recipe
+            scores = [run.metrics()["per_class"][name]["f1"] for run in row.runs]
+            printed = None if paper.differs(recipe) else paper.class_f1(name_of(recipe), str(recipe.get("backbone")), recipe["loss"], name)
+            text = number(sum(scores) / len(scores))
+            line.append(f"{text} ({number(printed / 100)})" if printed is not None else text)
+        lines.append(line)
+    return markdown(("class", "train images", *(row.name for row in rows)), lines)
+
+
+def by_setting(runs: Sequence[FoundRun]) -> pd.DataFrame:
+    """LMF runs sorted into the three settings of fig. 4 (`setting`, `value`); a run may stand in several, others are left out."""
+    parts = []
+    for line in frame_of([run for run in runs if run.recipe.get("loss") == "lmf"]).to_dict("records"):
+        alpha, beta = line["alpha"], line["beta"]
+        fits = {"equal": (alpha == beta, alpha), "beta": (alpha == 1, beta), "alpha": (beta == 1, alpha)}
+        parts += [{"setting": setting, "value": value, **line} for setting, (belongs, value) in fits.items() if belongs]
+    return pd.DataFrame(parts)
+
+
+def write_sweep(folder: Path, runs: Sequence[FoundRun], settings: SweepSettings) -> Path:
+    """Write the outcome of `sweep`; returns report.md. The choice looks at validation images only; the test score is what it costs."""
+    if not runs:
+        raise UsageError(f"{folder}: no run of the sweep is finished yet")
+    table = by_setting(runs)
+    table = table[table["setting"].isin(settings.settings)]
+    lines = []
+    for setting, part in table.groupby("setting", sort=False):
+        scores = [f"{mean:.4f} ± {off:.4f}" for mean, off in (average_deviation(part[key]) for key in ("validation_macro_f1", "macro_f1"))]
+        lines.append((SWEPT[str(setting)], len(part), *scores))
+    every = frame_of(runs).groupby(["alpha", "beta"])[["validation_macro_f1", "macro_f1"]].mean()
+    alpha, beta = choice = every["validation_macro_f1"].idxmax()
+    recipe = runs[0].recipe
+    printed = paper.tables()["table_6"].get(name_of(recipe), {}).get(recipe.get("backbone"))
+    theirs = f"alpha {printed['alpha']:g}, beta {printed['beta']:g}" if printed else MISSING
+    columns = ("setting", "runs", "validation macro F1, mean ± average deviation", "test macro F1, mean ± average deviation")
+    text = (
+        f"{markdown(columns, lines)}\nBest on validation images: alpha {alpha:g}, beta {beta:g} (macro F1 there "
+        f"{number(every.loc[choice, 'validation_macro_f1'])}), which has test macro F1 {number(every.loc[choice, 'macro_f1'])}. "
+        f"Table 6 of the paper: {theirs}. The paper does not say on which images it chose.\n"
     )
-    return "\n".join(parts)
-
-
-def comparisons_table(found: Sequence[Pair]) -> pd.DataFrame:
-    """Every pair as a row of comparisons.csv: differences are `method` minus `baseline`, `mcnemar_p_holm` is corrected for all rows."""
-    compared = [((pair.dataset, pair.backbone, pair.seed), pair.found.second, pair.found) for pair in found]
-    return comparisons_frame(compared, ("dataset", "backbone", "seed"))
-
-
-def _grouped(found: Sequence[Pair], key: Callable[[Pair], tuple[str, str]]) -> dict[tuple[str, str], list[Pair]]:
-    groups: dict[tuple[str, str], list[Pair]] = {}
-    for pair in found:
-        groups.setdefault(key(pair), []).append(pair)
-    return groups
-
-
-def _gap(found: Sequence[Pair] | None) -> str:
-    """Mean difference in macro F1, `other` minus `loss`; bold where every seed's interval lies on the same side of zero."""
-    if not found:
-        return MISSING
-    gaps = [pair.found.macro_f1 for pair in found]
-    text = number(-sum(gap.value for gap in gaps) / len(gaps), sign=True)
-    return f"**{text}**" if all(gap.low > 0 for gap in gaps) or all(gap.high < 0 for gap in gaps) else text
-
-
-def _p_value(found: Sequence[Pair] | None) -> str:
-    return f"{max(pair.p_holm for pair in found):.3g}" if found else MISSING
-
-
-def conclusions(found: Sequence[Pair]) -> list[str]:
-    """One sentence a data set, backbone and rival: "better" or "worse" only where every seed's interval excludes zero that way."""
-    said = []
-    for key, group in pd.DataFrame(found).groupby(["dataset", "backbone", "loss", "other"], sort=False):
-        dataset, backbone = map(str, key[:2])
-        loss, other = (paper.LOSS_TITLES[str(name)] for name in key[2:])
-        gaps = [comparison.macro_f1 for comparison in group["found"]]
-        where = f"{title_of(dataset)}, {backbone}: "
-        if len(gaps) == 1:
-            said.append(where + verdict(gaps[0], loss, other, "macro F1"))
-            continue
-        better, worse = sum(gap.low > 0 for gap in gaps), sum(gap.high < 0 for gap in gaps)
-        mean, deviation = mean_and_deviation([gap.value for gap in gaps])
-        word = "better than" if better == len(gaps) else "worse than" if worse == len(gaps) else None
-        start = f"{loss} is {word} {other} in macro F1 with every seed" if word else (
-            f"no difference in macro F1 between {loss} and {other} is shown by all seeds"
-        )  # fmt: skip
-        said.append(
-            f"{where}{start} (mean difference {mean:+.4f} ± {deviation:.4f} over {len(gaps)} seeds; "
-            f"interval above zero in {better}, below zero in {worse})."
-        )
-    return said
-
-
-def ranks(cells: pd.DataFrame) -> tuple[list[str], Ranks, list[str]] | None:
-    """(losses, ranks, data sets): macro F1 averaged over backbones and seeds, ranked on each data set that has every loss.
-
-    None with fewer than two such data sets or two losses: ranks over one data set have no spread.
-    """
-    losses = list(dict.fromkeys(cells["loss"]))
-    table = (
-        cells.pivot_table(index="dataset", columns="loss", values="macro_f1", aggfunc="mean", sort=False).reindex(columns=losses).dropna()
-    )
-    if table.shape[0] < 2 or table.shape[1] < 2:
-        return None
-    return losses, average_ranks(table.to_numpy()), [str(name) for name in table.index]
-
-
-def ranking(cells: pd.DataFrame) -> str:
-    """Average ranks, Friedman's test and Nemenyi's critical difference, and which pairs of losses differ by it."""
-    found = ranks(cells)
-    if found is None:
-        return "Ranks need at least two data sets on which every loss was run.\n"
-    losses, result, datasets = found
-    ordered = sorted(zip(result.ranks, losses, strict=True))
-    table = markdown(("loss", "average rank"), [(paper.LOSS_TITLES[loss], f"{rank:.2f}") for rank, loss in ordered])
-    apart = [
-        f"{paper.LOSS_TITLES[first]} and {paper.LOSS_TITLES[second]}"
-        for (high, first), (low, second) in product(ordered, ordered)
-        if low - high > result.critical_difference
+    rows = [
+        TableRow(f"alpha {seeds[0].recipe['alpha']:g}, beta {seeds[0].recipe['beta']:g}", runs=seeds) for seeds in by_recipe(runs).values()
     ]
-    return (
-        f"{table}\nOver {len(datasets)} data sets ({', '.join(title_of(name) for name in datasets)}): Friedman chi-squared "
-        f"{result.friedman:.2f}, p = {result.p_value:.3g}; critical difference {result.critical_difference:.2f}. "
-        f"{'Further apart than that: ' + ', '.join(apart) if apart else 'No two losses are further apart than that'}.\n"
-    )
+    synthetic = bool(table["synthetic"].any())
+    title = f"LMF: alpha and beta on {title_of(name_of(recipe))}, {recipe.get('backbone')}"
+    drawn = {"fig4": figures.alpha_beta_means(table, synthetic=synthetic)}
+    metrics = ("validation_macro_f1", "macro_f1")
+    return write_table(folder, title, rows, metrics=metrics, compared=None, text=text, figures=drawn)

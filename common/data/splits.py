@@ -129,6 +129,26 @@ def limit_per_class(manifest: pd.DataFrame, total: int) -> pd.DataFrame:
     return manifest[manifest["image"].isin(set(kept))]
 
 
+def limit_proportional(manifest: pd.DataFrame, total: int) -> pd.DataFrame:
+    """At most `total` labelled images in all with the classes' shares kept, rows in the order given; always the same ones.
+
+    Each class keeps at least as many images as a split of it needs (or all it has), so very rare classes are a little less rare.
+    UsageError when `total` is below four images a class.
+    """
+    labelled = manifest[manifest["label"] != ""]
+    sizes = labelled["label"].value_counts()
+    if total < MIN_PER_CLASS * len(sizes):
+        raise UsageError(f"--limit {total}: a split of {len(sizes)} classes needs at least {MIN_PER_CLASS * len(sizes)} images")
+    share = min(1.0, total / len(labelled))
+    quotas = {label: min(int(size), max(MIN_PER_CLASS, math.floor(share * size))) for label, size in sizes.items()}
+    largest = str(sizes.index[0])
+    quotas[largest] -= max(0, sum(quotas.values()) - total)  # what the rarest classes got beyond their share
+    kept: list[str] = []
+    for label, quota in quotas.items():
+        kept += _take(labelled[labelled["label"] == label], quota)
+    return manifest[manifest["image"].isin(set(kept))]
+
+
 def _take(rows: pd.DataFrame, quota: int) -> list[str]:
     """`quota` image names of one class: groups in an order that depends on their names only, at most a quarter of the
     quota from one at first.

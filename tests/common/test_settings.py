@@ -90,7 +90,10 @@ def test_an_option_for_every_stage_sets_each_and_a_later_one_wins(words: list[st
 def test_help_shows_the_real_defaults_of_the_reading(capsys: pytest.CaptureFixture[str]) -> None:
     assert main("study", {"train": COMMAND}, ["train", "--reading", "coded", "--help"]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    assert "--encoder.learning-rate FLOAT (default: 0.0001)" in page and "--epochs sets --encoder.epochs and --classifier.epochs." in page
+    assert (
+        "--encoder.learning-rate FLOAT (default: 0.0001)" in page
+        and "--epochs, --learning-rate set the options of their names in encoder and classifier." in page
+    )
 
 
 def test_an_overview_does_not_end_a_sentence_at_an_abbreviation(capsys: pytest.CaptureFixture[str]) -> None:

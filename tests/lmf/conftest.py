@@ -4,8 +4,8 @@ import keras
 import pytest
 
 from common.runs import Run
-from lmf import training
-from lmf.config import TrainLossOptions
+from lmf.experiments.train import TrainSettings
+from lmf.training import train as training
 
 SMALL = {"image_size": 32, "epochs": 2, "batch_size": 16}
 
@@ -21,10 +21,10 @@ def network(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def options_of(network, sample_cache):
-    """`options_of(run_dir, **values)`: options of a run of seconds on the drawn HAM10000."""
+    """`options_of(run_dir, **values)`: settings of a run of seconds on the drawn HAM10000."""
 
-    def make(run_dir, **values) -> TrainLossOptions:
-        return TrainLossOptions(**{**SMALL, "network": network, "cache_dir": sample_cache, "run_dir": run_dir, **values})
+    def make(run_dir, **values) -> TrainSettings:
+        return TrainSettings(**{**SMALL, "network": network, "cache_dir": sample_cache, "run_dir": run_dir, **values})
 
     return make
 

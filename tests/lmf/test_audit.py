@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 from lmf.audit import audit_command
-from lmf.options import AuditOptions
+from lmf.experiments.audit import AuditSettings
 
 
 def test_audit_writes_counts_and_leakage(sample_cache, tmp_path):
-    folder = audit_command(AuditOptions(cache_dir=sample_cache, output=tmp_path))
+    folder = audit_command(AuditSettings(cache_dir=sample_cache, run_dir=tmp_path))
     result = json.loads((folder / "audit.json").read_text())
     assert result["name"] == "sample-ham10000" and result["synthetic"]
     assert set(result["splits"]) == {"paper", "grouped"}
@@ -23,6 +23,6 @@ def test_a_split_that_cannot_be_made_is_left_out(tmp_path, capsys):
         (tmp_path / "data" / label).mkdir(parents=True)
         for i in range(n):
             Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
-    audit_command(AuditOptions(dataset="folders", data_dir=tmp_path / "data", cache_dir=tmp_path, output=tmp_path / "out"))
+    audit_command(AuditSettings(dataset="folders", data_dir=tmp_path / "data", cache_dir=tmp_path, run_dir=tmp_path / "out"))
     assert "no paper split: the class b has 3 images" in capsys.readouterr().out
     assert set(json.loads((tmp_path / "out" / "audit.json").read_text())["splits"]) == {"grouped"}

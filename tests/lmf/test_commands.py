@@ -3,11 +3,9 @@
 import json
 
 import pandas as pd
-import pytest
 
 from common.cli import main
 from common.data.sample import ensure_sample
-from lmf import training
 from lmf.__main__ import COMMANDS
 
 
@@ -28,20 +26,3 @@ def test_explain_predict_and_report_take_a_trained_run(trained, sample_cache, tm
     before = json.loads((trained.path / "metrics.json").read_text())
     lmf("report", trained.path)
     assert json.loads((trained.path / "metrics.json").read_text()) == before
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_sweep_of_a_network_of_ones_own(network, sample_cache, tmp_path, monkeypatch):
-    """Cells in processes of their own; what two settings share is trained once; the cells are runs like any other."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(training.__file__).rsplit("/", 2)[0])
-    tiny = ("--network", network, "--image-size", 32, "--epochs", 1, "--limit", 60, "--cache-dir", sample_cache)
-    lmf("sweep", "--grid", 1, 2, "--settings", "equal", "beta", *tiny, "--run-dir", tmp_path / "sweep")
-    swept = pd.read_csv(tmp_path / "sweep" / "sweep.csv")
-    assert len(swept) == 4 and swept["run"].nunique() == 3 == len(list((tmp_path / "runs" / "lmf" / "train").iterdir()))
-    assert "Best on validation: alpha" in (tmp_path / "sweep" / "report.md").read_text()
-    run = tmp_path / swept["run"][0]
-    lmf("explain", run, "--methods", "gradcam", "--no-faithfulness")
-    lmf("report", run)
-    assert (run / "explanations" / "sheet.png").is_file()

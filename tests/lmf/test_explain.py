@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
+from lmf.experiments.explain import LossMapsOptions
 from lmf.explain import explain_command, inside, read_boxes, scaled
-from lmf.options import LossMapsOptions
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +43,6 @@ def test_two_runs_of_one_loss_are_refused(runs, tmp_path):
         explain_command(LossMapsOptions(run=runs[0], beside=(runs[0],), output=tmp_path))
 
 
-def table_of(folder, runs, **columns):
-    """The folder of a table whose cells.csv lists these runs."""
-    folder.mkdir()
-    rows = [
-        {"backbone": "tiny", "seed": 0, "accuracy": 0.1 * i, **{k: v[i] for k, v in columns.items()}, "run": str(r)}
-        for i, r in enumerate(runs)
-    ]
-    pd.DataFrame(rows).to_csv(folder / "cells.csv", index=False)
-    return folder
-
-
-def test_the_folder_of_a_table_means_its_losses_side_by_side(runs, tmp_path):
-    table = table_of(tmp_path / "table", [*runs, runs[0]], seed=[0, 0, 1])
-    options = LossMapsOptions(run=table)
-    assert (options.run, options.beside) == (runs[0], (runs[1],)), "the runs of the first seed"
-    explain_command(options)
-    assert set(pd.read_csv(table / "explanations" / "losses.csv")["loss"]) == {"lmf", "cce"}
-    with pytest.raises(UsageError, match="stands for several runs already"):
-        LossMapsOptions(run=table, beside=(runs[1],))
-    with pytest.raises(UsageError, match="none of the runs in cells.csv is there"):
-        LossMapsOptions(run=table_of(tmp_path / "gone", [tmp_path / "nowhere"]))
-
-
 @pytest.mark.parametrize(
     ("values", "option"),
     [
@@ -92,7 +69,7 @@ def test_one_data_dir_for_two_data_sets_is_refused(runs, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(runs[1], other)
     config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"dataset": "odir5k"}))
+    (other / "config.json").write_text(json.dumps(config | {"settings": config["settings"] | {"dataset": "odir5k"}}))
     with pytest.raises(UsageError, match="--data-dir names one folder"):
         explain_command(LossMapsOptions(run=runs[0], beside=(other,), data_dir=tmp_path))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.splits import grouped_split, leakage, limit_per_class, split_by_counts, stratified_split
+from common.data.splits import grouped_split, leakage, limit_per_class, limit_proportional, split_by_counts, stratified_split
 from common.errors import UsageError
 
 FRACTIONS = (0.64, 0.16, 0.2)
@@ -137,3 +137,15 @@ def test_leakage_counts_images_whose_group_is_also_in_train() -> None:
     assert found["test"]["per_class"] == {"x": {"images": 2, "shared": 1}, "y": {"images": 1, "shared": 1}}
     assert found["validation"]["shared"] == 1
     assert leakage(grouped_split(_manifest(), FRACTIONS, 0))["test"]["shared"] == 0
+
+
+def test_a_proportional_limit_keeps_the_shares_and_a_few_of_each_class():
+    sizes = (("a", 800), ("b", 190), ("c", 10))
+    rows = [{"image": f"{label}{i}", "label": label, "group": f"{label}{i // 2}"} for label, n in sizes for i in range(n)]
+    manifest = pd.DataFrame(rows)
+    limited = limit_proportional(manifest, 100)
+    assert limited["label"].value_counts().to_dict() == {"a": 77, "b": 19, "c": 4}  # c: its share is one image, a split needs four
+    assert set(limit_proportional(manifest.sample(frac=1, random_state=1), 100)["image"]) == set(limited["image"])
+    assert len(limit_proportional(manifest, 10**6)) == len(manifest)
+    with pytest.raises(UsageError, match="--limit 11: a split of 3 classes needs at least 12 images"):
+        limit_proportional(manifest, 11)

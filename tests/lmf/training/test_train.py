@@ -1,6 +1,7 @@
 """`lmf train` from options to a whole run folder, on a few drawn images."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
-from lmf import training
-from lmf.config import TrainLossOptions, settings_of
+from lmf import paper
+from lmf.experiments.train import TrainSettings, default
 from lmf.losses import FocalLoss, LMFLoss
+from lmf.training import train as training
 
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 
@@ -26,7 +28,7 @@ def test_a_run_leaves_everything_behind(run):
     assert all((run.path / "control" / name).is_file() for name in FILES)
     assert run.finished and (run.path / "figures" / "confusion.png").is_file()
     config = json.loads((run.path / "config.json").read_text())
-    assert config["settings"]["loss"] == "lmf" and config["synthetic"] and config["dataset"] == "sample-ham10000"
+    assert config["settings"]["loss"] == "lmf" and config["synthetic"] and config["settings"]["sample"] == "ham10000"
     assert config["settings"]["alpha"] == 1.0 and len(config["settings"]["class_counts"]) == 7
     manifest, table = (pd.read_csv(run.path / name) for name in ("manifest.csv", "predictions.csv"))
     groups = table["image"].map(manifest.set_index("image")["group"])
@@ -97,27 +99,33 @@ def test_where_no_lesions_are_named_leakage_is_unknown_not_zero(options_of, tmp_
 @pytest.mark.parametrize("sample", ["odir5k", "isic2019"])
 def test_the_other_samples_train_and_the_rate_decays(options_of, tmp_path, sample):
     """Divided by ten every epoch here: the history says what the optimiser used."""
-    run = training.train(options_of(tmp_path / "run", sample=sample, limit=60, epochs=3, decay_every=1, learning_rate=1e-2, loss="focal"))
+    run = training.train(
+        options_of(tmp_path / "run", sample=sample, limit=60, epochs=3, decay_share=1 / 3, learning_rate=1e-2, loss="focal")
+    )
     history = pd.read_csv(run.path / "history.csv")
     assert history["learning_rate"].tolist() == pytest.approx([1e-2, 1e-3, 1e-4], rel=1e-5)
-    assert (run.path / "report.md").is_file() and json.loads((run.path / "config.json").read_text())["dataset"] == f"sample-{sample}"
+    assert (run.path / "report.md").is_file() and json.loads((run.path / "config.json").read_text())["settings"]["sample"] == sample
 
 
 def test_settings_reach_the_loss():
-    settings = settings_of(TrainLossOptions(alpha=0.5, beta=2.0, gamma=3.0, max_margin=0.25, reading="coded"))
+    settings = replace(default("coded", "sample"), alpha=0.5, beta=2.0, gamma=3.0, max_margin=0.25)
     loss = training.loss_of(settings, [5, 9])
     assert isinstance(loss, LMFLoss) and loss.coded
     assert (loss.alpha, loss.beta, loss.gamma, loss.max_margin, loss.scale) == (0.5, 2.0, 3.0, 0.25, 30.0)
-    focal = training.loss_of(settings_of(TrainLossOptions(loss="focal")), [5, 9])
+    focal = training.loss_of(TrainSettings(loss="focal"), [5, 9])
     assert isinstance(focal, FocalLoss) and focal.gamma == 1.5
 
 
-def test_printed_numbers_belong_to_the_papers_cells_only(tmp_path):
-    settings = settings_of(TrainLossOptions(dataset="ham10000", data_dir=tmp_path))
-    printed = training.printed_numbers(settings, ("df", "nv"))
+def test_printed_numbers_stand_beside_the_papers_problem_only():
+    counts = sorted(paper.train_counts("ham10000").values())
+    ours = {"dataset": "ham10000", "backbone": "efficientnetv2s", "loss": "lmf", "split": "paper", "image_size": 224, "limit": None}
+    ours |= {"class_counts": counts, "classes": ["df", "nv"]}
+    printed = training.printed_numbers(ours)
     assert printed["macro_f1"].value == pytest.approx(0.8461) and printed["macro_f1"].source == "paper, Table 2"
     assert printed["per_class.df.f1"].value == pytest.approx(0.80)
-    assert training.printed_numbers(settings_of(TrainLossOptions()), ("df", "nv")) == {}
+    others = {"limit": 64, "image_size": 32, "split": "grouped", "class_counts": [*counts, 9], "dataset": "sample", "backbone": "vgg16"}
+    for name, value in others.items():
+        assert training.printed_numbers({**ours, name: value}) == {}, name
 
 
 def test_a_killed_run_ends_like_an_unbroken_one(run, options_of, tmp_path, monkeypatch):
@@ -158,8 +166,8 @@ def test_anyones_folders_with_any_keras_model(options_of, network, tmp_path):
     values["mask_dir"] = tmp_path / "masks"
     run = training.train(options_of(tmp_path / "run", **values))
     config = json.loads((run.path / "config.json").read_text())
+    assert config["settings"]["network"] == network.name and not config["synthetic"]
     assert config["classes"] == ["common", "rare"] and config["settings"]["class_counts"] == [16, 6]
-    assert config["backbone"] == network.name and not config["synthetic"]
     manifest = pd.read_csv(run.path / "manifest.csv", keep_default_na=False)
     assert (manifest.loc[manifest["label"] == "common", "mask_lesion"] != "").all(), "explain measures maps against the masks"
 
@@ -168,27 +176,7 @@ def test_anyones_folders_with_any_keras_model(options_of, network, tmp_path):
 @pytest.mark.parametrize("reading", ["coded", "corrected"])
 def test_the_other_readings_with_a_real_backbone(reading, sample_cache, tmp_path):
     values = {"image_size": 32, "epochs": 1, "cache_dir": sample_cache, "run_dir": tmp_path / "run", "reading": reading, "limit": 60}
-    run = training.train(TrainLossOptions(**values, sample="covid_radiography"))
+    run = training.train(replace(default(reading, "sample"), **values, sample="covid_radiography"))
     config = json.loads((run.path / "config.json").read_text())
     assert config["reading"] == reading and config["split"] == {"coded": "paper", "corrected": "grouped"}[reading]
     assert (run.path / "control").is_dir() == (reading == "corrected")
-
-
-@pytest.mark.slow
-def test_a_grid_on_the_sample_runs_what_is_missing(sample_cache, tmp_path, monkeypatch):
-    """Two cells in processes of their own; the second call starts none."""
-    from lmf.grids import tables_command
-    from lmf.options import TablesOptions
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(training.__file__).rsplit("/", 2)[0])
-    values = {"datasets": ("ham10000",), "losses": ("cce", "lmf"), "image_size": 32, "epochs": 1, "cache_dir": sample_cache}
-    tables_command(TablesOptions(**values))
-    runs = sorted((tmp_path / "runs" / "lmf" / "train").iterdir())
-    assert len(runs) == 2
-    report = next((tmp_path / "runs" / "lmf" / "tables").glob("*/report.md"))
-    assert "LMF - CCE" in report.read_text()
-    times = [(run / "metrics.json").stat().st_mtime_ns for run in runs]
-    tables_command(TablesOptions(**values, run_dir=tmp_path / "again"))
-    assert (tmp_path / "again" / "report.md").is_file()
-    assert [(run / "metrics.json").stat().st_mtime_ns for run in runs] == times

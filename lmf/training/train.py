@@ -3,6 +3,8 @@
 `train` and `train_run` read top to bottom: data, split, network, loss, optimizer, fit, test.
 """
 
+from __future__ import annotations
+
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +22,9 @@ from common.data.splits import leakage
 from common.metrics.outcome import write_metrics, write_predictions
 from common.report.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
-from common.runs.folder import RUNS
+from common.settings import recipe
 from lmf import data, paper
-from lmf.config import Settings, TrainLossOptions, initial_weights, run_name, settings_of, weights_of, with_control
+from lmf.experiments.train import LOSS_SETTINGS, TrainSettings
 from lmf.losses import ImbalanceLoss, build_loss
 from lmf.models import build_classifier, with_logits
 from lmf.optimizer import CoupledAdam, MacroF1
@@ -31,62 +33,84 @@ log = logging.getLogger(__name__)
 PREDICT_BATCH = 128
 
 
-def train_command(options: TrainLossOptions) -> None:
+def train_command(settings: TrainSettings) -> None:
     """`lmf train`."""
-    train(options)
+    train(settings)
 
 
-def train(options: TrainLossOptions) -> Run:
-    """One run from its options to its report; a finished run is left as it is."""
-    settings = settings_of(options)
-    dataset = data.load(options, (settings.image_size, settings.resize_filter))
-    manifest = data.split(dataset.manifest, settings.split, settings.seed)
-    classes = class_names(manifest)
-    run = Run.open(
-        "lmf",
-        "train",
-        {**settings.as_dict(), "classes": classes, "class_counts": data.train_counts(manifest, classes)},
-        run_dir=options.run_dir or default_run_dir(options),
-        fingerprint=fingerprint(dataset),
-        data_dir=dataset.data_dir,
-        weights_file=initial_weights(options),
-    )
-    if run.finished:
-        return run
-    if with_control(options):
-        plain = replace(settings, loss="cce", alpha=None, beta=None)
-        control = run.subrun("control", {**run.settings, **plain.as_dict()}, initial_weights(options))
+def train(settings: TrainSettings) -> Run:
+    """One run from its settings to its report; what is finished is left as it is."""
+    settings = settings.settled()
+    dataset = data.load(settings, (settings.image_size, settings.resize_filter))
+    manifest = data.split(dataset.manifest, settings.split, settings.split_seed)
+    run = open_run(settings, dataset, manifest)
+    if settings.control:
+        plain = replace(settings, loss="cce", control=False)
+        control = run.subrun("control", identity(plain, dataset, manifest), initial_weights(settings))
         if not control.finished:
             log.info("control run: the same network with plain cross-entropy")
-            train_run(control, plain, options, dataset, manifest)
-    train_run(run, settings, options, dataset, manifest)
+            train_run(control, plain, dataset, manifest)
+    if not run.finished:
+        train_run(run, settings, dataset, manifest)
     return run
 
 
-def default_run_dir(options: TrainLossOptions) -> Path:
-    """`runs/lmf/train/<name>`, the same for `train` and for a grid's cell."""
-    return RUNS / "lmf" / "train" / run_name(options)
+def identity(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> dict[str, Any]:
+    """The recipe, what is known of the data, and the seed: what a run is known by."""
+    classes = class_names(manifest)
+    counts = data.train_counts(manifest, classes)
+    known = {"synthetic": dataset.synthetic, "classes": classes, "class_counts": counts}
+    return {**recipe(settings, **known), "seed": settings.seed}
 
 
-def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: Dataset, manifest: pd.DataFrame) -> None:
+def name_parts(settings: TrainSettings) -> tuple[str, ...]:
+    """The readable beginning of the run folder's name."""
+    network = settings.network.stem if settings.network else settings.backbone
+    numbers = f"-a{settings.alpha:g}-b{settings.beta:g}" if settings.loss == "lmf" else ""
+    loss = f"{settings.loss}{numbers}"
+    return (data.name_of(settings), network, settings.split, settings.reading, loss, f"seed{settings.seed}")
+
+
+def open_run(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> Run:
+    """The run's folder: a new one, or the one with these settings and these data."""
+    return Run.open(
+        "lmf",
+        "train",
+        identity(settings, dataset, manifest),
+        run_dir=settings.run_dir,
+        name_parts=name_parts(settings),
+        fingerprint=fingerprint(dataset),
+        data_dir=dataset.data_dir,
+        weights_file=initial_weights(settings),
+    )
+
+
+def initial_weights(settings: TrainSettings) -> Path | None:
+    """The file that the weights come from, which the run knows by its content; None for "imagenet" and "none"."""
+    if settings.network is not None:
+        return settings.network
+    return None if settings.weights in ("imagenet", "none") else Path(settings.weights)
+
+
+def train_run(run: Run, settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> None:
     """Fill one opened run folder: train, test, report."""
     device.configure(settings.seed, settings.precision)
     masks = [name for name in manifest.columns if str(name).startswith("mask_")]  # `explain` measures the maps against them
     run.write_csv("manifest.csv", manifest[["image", "label", "group", "split", *masks]])
     classes = class_names(manifest)
     labels = manifest["label"].map({name: index for index, name in enumerate(classes)}).to_numpy(dtype="int32")
-    images = cached_images(dataset, settings.image_size, settings.resize_filter, options.cache_dir, progress=True)
+    images = cached_images(dataset, settings.image_size, settings.resize_filter, settings.cache_dir, progress=True)
     rows = {part: np.flatnonzero(manifest["split"] == part) for part in ("train", "validation", "test")}
 
     model = build_classifier(
         settings.backbone,
         len(classes),
         settings.image_size,
-        weights_of(options),
-        settings.preprocessing,
-        settings.dropout,
+        settings.weights,
+        settings.backbone if settings.preprocessing == "backbone" else settings.preprocessing,
+        0.0 if "dropout" in settings.unused() else settings.dropout,
         settings.batchnorm_momentum,
-        options.network,
+        settings.network,
     )
     trained = with_logits(model)
     trained.compile(
@@ -115,8 +139,8 @@ def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: 
         monitor="val_macro_f1",
         mode="max",
         select="best",
-        schedule=lambda epoch: settings.learning_rate * settings.decay_factor ** (epoch // settings.decay_every),
-        extra_callbacks=tensorboard(run, options),
+        schedule=settings.learning_rate_at,
+        extra_callbacks=[keras.callbacks.TensorBoard(run.path / "tensorboard")] if settings.tensorboard else [],
     )
     run.save_model(model)
     probabilities = model.predict(Batches(images, rows=rows["test"], batch_size=PREDICT_BATCH), verbose=0)
@@ -132,30 +156,26 @@ def train_run(run: Run, settings: Settings, options: TrainLossOptions, dataset: 
         "images_per_split": manifest["split"].value_counts().to_dict(),
     }
     write_metrics(run, settings.seed, extra=extra)
-    report(run, settings, manifest)
+    report(run, settings, manifest, dataset)
     run.finish()
 
 
-def loss_of(settings: Settings, class_counts: list[int]) -> ImbalanceLoss:
+def loss_of(settings: TrainSettings, class_counts: list[int]) -> ImbalanceLoss:
     """The loss with the settings that it has."""
-    chosen: dict[str, Any] = {}
-    if settings.loss in ("focal", "lmf"):
-        chosen |= {"gamma": settings.gamma}
-    if settings.loss in ("focal", "ldam", "lmf"):
-        chosen |= {"max_margin": settings.max_margin}
-    if settings.loss == "lmf":
-        chosen |= {"alpha": settings.alpha, "beta": settings.beta}
-    return build_loss(settings.loss, class_counts, settings.losses, **chosen)
+    chosen = {name: getattr(settings, name) for name in LOSS_SETTINGS.get(settings.loss, ())}
+    return build_loss(settings.loss, class_counts, settings.loss_reading, **chosen)
 
 
-def report(run: Run, settings: Settings, manifest: pd.DataFrame) -> None:
-    """report.md and model_card.md, with the printed numbers of the cell where the paper has it."""
-    title = f"{paper.LOSS_TITLES[settings.loss]} loss, {settings.backbone} on {settings.dataset}"
+def report(run: Run, settings: TrainSettings, manifest: pd.DataFrame, dataset: Dataset) -> None:
+    """report.md and model_card.md, with the printed numbers of the cell where this run is the paper's."""
+    title = f"{paper.LOSS_TITLES[settings.loss]} loss, {run.settings.get('backbone', 'own network')} on {dataset.name}"
     notes = [
         f"Selected: epoch with the best validation macro F1, out of {settings.epochs} (the paper trains 100).",
         leakage_sentence(manifest),
     ]
-    write_report(run, title, printed_numbers(settings, tuple(sorted(set(manifest["label"])))), notes)
+    if settings.limit is not None:
+        notes.append(f"Only {len(manifest)} images were used (--limit), in the classes' own shares.")
+    write_report(run, title, printed_numbers(run.settings), notes)
     write_model_card(run, title, limits=[notes[1]])
 
 
@@ -167,21 +187,17 @@ def leakage_sentence(manifest: pd.DataFrame) -> str:
     return f"{found['shared']} of {found['images']} test images share their lesion or patient with a training image."
 
 
-def printed_numbers(settings: Settings, classes: tuple[str, ...]) -> dict[str, Printed]:
-    """Tables 2 to 5 for this cell, as shares; empty where the paper printed nothing."""
-    cell = paper.scores(settings.dataset, settings.backbone, settings.loss)
-    if cell is None:
+def printed_numbers(recipe: dict[str, Any]) -> dict[str, Printed]:
+    """Tables 2 to 5 for this cell, as shares; empty where the paper printed nothing for these data, classes, split, size and network."""
+    dataset, backbone, loss = recipe["dataset"], recipe.get("backbone", ""), recipe["loss"]
+    cell = paper.scores(dataset, backbone, loss)
+    if cell is None or paper.differs(recipe):
         return {}
     row, table = cell
     names = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
     printed = {names[score]: Printed(value / 100, f"paper, {table}") for score, value in row.items()}
-    for name in classes:
-        value = paper.class_f1(settings.dataset, settings.backbone, settings.loss, name)
+    for name in recipe["classes"]:
+        value = paper.class_f1(dataset, backbone, loss, name)
         if value is not None:
             printed[f"per_class.{name}.f1"] = Printed(value / 100, "paper, Table 5")
     return printed
-
-
-def tensorboard(run: Run, options: TrainLossOptions) -> list[keras.callbacks.Callback]:
-    """The TensorBoard callback when it is asked for."""
-    return [keras.callbacks.TensorBoard(run.path / "tensorboard")] if options.tensorboard else []

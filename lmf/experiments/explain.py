@@ -1,0 +1,49 @@
+"""Why a run decides as it does; with --beside, the Grad-CAM of runs with different losses side by side, with a doctor's boxes where given
+(fig. 3, pictures only).
+
+Seconds a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from common.cli import Positional, check_run
+from common.explanation.options import ExplainOptions
+from common.settings import Command, check_path, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossMapsOptions(ExplainOptions):
+    """Explain a run; with --beside, several runs side by side as in fig. 3."""
+
+    run: Positional[Path]
+    """Run folder that holds model.keras and predictions.csv."""
+    beside: tuple[Path, ...] = ()
+    """Run folders with other losses (or data sets): draws the Grad-CAM of all runs side by side, one test image a data set."""
+    boxes: Path | None = None
+    """CSV `image,x,y,width,height` with a doctor's boxes to draw: image as in manifest.csv, pixels of the original from its top left."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for path in self.beside:
+            check_run(path, "model.keras", "predictions.csv")
+        check_path("boxes", self.boxes, "file")
+        if self.side_by_side:
+            for field in fields(self):
+                given = field.name in _OF_ONE_RUN and getattr(self, field.name) != field.default
+                option = f"--{field.name.replace('_', '-')}"
+                require(not given, f"{option} does not go with --beside or --boxes: they draw the Grad-CAM of test images")
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether fig. 3 is drawn, not the sheet of one run."""
+        return bool(self.beside) or self.boxes is not None
+
+
+# Options of the sheet of one run that fig. 3 has no use for.
+_OF_ONE_RUN = ("images", "methods", "engine", "lime_samples", "lime_superpixels", "seed", "faithfulness_images")
+
+
+COMMAND = Command(LossMapsOptions, "lmf.explain:explain_command", __doc__ or "")

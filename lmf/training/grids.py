@@ -1,0 +1,63 @@
+"""The grid commands: `tables` (Tables 1 to 5, figs. 1 and 2) and `sweep` (fig. 4). Each runs what is missing, then writes its outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.data.manifest import fingerprint
+from common.runs.finished import FoundRun
+from common.runs.folder import RUNS, run_path
+from common.runs.grid import GridCell, GridOutcome, run_grid
+from lmf import data, tables
+from lmf.experiments.sweep import SweepSettings
+from lmf.experiments.tables import TablesSettings
+from lmf.experiments.train import TrainSettings
+from lmf.training.train import identity, name_parts
+
+log = logging.getLogger(__name__)
+
+
+def run_tables(settings: TablesSettings) -> Path:
+    """`lmf tables`; returns its report.md."""
+    cells, outcome = run_cells(settings.cells())
+    path = tables.write_tables(_folder("tables", settings), _finished(cells))
+    outcome.check()
+    return path
+
+
+def run_sweep(settings: SweepSettings) -> Path:
+    """`lmf sweep`; returns its report.md."""
+    cells, outcome = run_cells(settings.cells())
+    path = tables.write_sweep(_folder("sweep", settings), _finished(cells), settings)
+    outcome.check()
+    return path
+
+
+def run_cells(wanted: Sequence[TrainSettings]) -> tuple[list[GridCell], GridOutcome]:
+    """Run what is missing of these trainings; a failed one stops no other."""
+    cells: list[GridCell] = []
+    known: dict[tuple, tuple] = {}
+    for each in wanted:
+        images = (each.dataset, each.sample, each.split, each.split_seed, each.limit)
+        if images not in known:
+            dataset = data.load(each, (each.image_size, each.resize_filter))
+            known[images] = (dataset, data.split(dataset.manifest, each.split, each.split_seed))
+        dataset, manifest = known[images]
+        print_of_data = fingerprint(dataset)
+        path = run_path("lmf", "train", identity(each, dataset, manifest), name_parts=name_parts(each), fingerprint=print_of_data)
+        labels = {"dataset": data.name_of(each), "backbone": each.backbone, "loss": each.loss, "seed": each.seed}
+        labels |= {"alpha": each.alpha, "beta": each.beta} if each.loss == "lmf" else {}
+        cells.append(GridCell("lmf", "train", each, path, labels, print_of_data))
+    return cells, run_grid(cells)
+
+
+def _finished(cells: Sequence[GridCell]) -> list[FoundRun]:
+    return [FoundRun.of(cell.run_dir) for cell in cells if cell.finished and not cell.conflict()]
+
+
+def _folder(command: str, settings: TablesSettings | SweepSettings) -> Path:
+    """Where the outcome goes: it is made again from the runs each time, so one name per data set, split and reading is enough."""
+    name = f"{data.name_of(settings)}-{settings.train.split}-{settings.reading}"
+    return settings.run_dir or RUNS / "lmf" / command / name
