@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "lmf.experiments.train",
     "sweep": "lmf.experiments.sweep",
     "tables": "lmf.experiments.tables",
+    "gradients": "lmf.experiments.gradients",
     "audit": "lmf.experiments.audit",
     "explain": "lmf.experiments.explain",
     "predict": Command(PredictOptions, "common.report.predict:predict_command", "Classify images with a finished run, as CSV."),

@@ -79,7 +79,7 @@ def test_another_network_file_of_the_same_name_is_refused(run, options_of, netwo
     body.save(other)
     assert len(json.loads((run.path / "config.json").read_text())["weights_sha256"]) == 64
     assert json.loads((run.path / "control" / "config.json").read_text())["weights_sha256"]
-    with pytest.raises(UsageError, match="began with another file of this name"):
+    with pytest.raises(UsageError, match="network_sha256 was"):
         training.train(options_of(run.path, control=True, network=other))
 
 
