@@ -1,0 +1,229 @@
+"""A search over settings: Optuna proposes, a run folder answers; one trial is one run, chosen on validation images alone.
+
+Ask and tell (Optuna's `study.ask` and `study.tell`), so that each trial is an ordinary cell of a grid: trained in a process of its own,
+resumed after a kill, and reused where its settings were trained before. What trial n tries depends on the seed and the trials before it
+only, so a search that was stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from common.errors import UsageError
+from common.report.markup import markdown, number
+from common.runs.files import plain, read_json, write_json
+from common.runs.finished import FoundRun
+from common.runs.grid import GridCell, run_cell
+from common.runs.reading import find_metric
+
+log = logging.getLogger(__name__)
+
+IDENTITY, TRIALS = "search.json", "trials.csv"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; `log` draws their logarithm evenly, `step` takes multiples only."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0) or (self.log and self.step):
+            raise ValueError(f"{self}: expected low below high, above 0 for a logarithm, and no step with one")
+
+
+Space = Mapping[str, Range | Sequence[Any]]
+"""Field of the settings (dotted for nested ones) -> a range, or the values to choose from."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: from 0. parameters: field -> value. value: the metric on validation images; None where it failed.
+        run: its run folder. reason: why it failed.
+    """
+
+    number: int
+    parameters: Mapping[str, Any]
+    value: float | None
+    run: Path
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """Trials in order; `best` is the one with the largest (smallest) value, the first of equals."""
+
+    trials: tuple[Trial, ...]
+    direction: Literal["maximize", "minimize"]
+
+    @property
+    def best(self) -> Trial:
+        known = [trial for trial in self.trials if trial.value is not None]
+        sign = -1 if self.direction == "maximize" else 1
+        return min(known, key=lambda trial: sign * float(trial.value or 0.0))
+
+
+def search(
+    folder: Path,
+    base: Any,
+    space: Space,
+    cell: Callable[[Any], GridCell],
+    *,
+    metric: str,
+    trials: int,
+    seed: int = 0,
+    direction: Literal["maximize", "minimize"] = "maximize",
+    run: Callable[[GridCell], tuple[int, str]] = run_cell,
+) -> SearchOutcome:
+    """Run as many trials as are missing and write search.json and trials.csv into `folder`.
+
+    Args:
+        base: settings object of the method; it is trial 0 where its values lie in the space. Without any field to search it is the only
+            trial: all others would be the same.
+        cell: settings -> its cell, with the run folder that these settings have.
+        metric: key of metrics.json (dots into it) measured on validation images, such as "validation_macro_f1".
+        run: starts a cell; (exit code, last line of its errors).
+
+    Raises:
+        UsageError: the folder holds a search of other settings, no trial finished, or a run lacks the metric.
+    """
+    own = {"space": {name: _described(axis) for name, axis in space.items()}, "metric": metric, "seed": seed, "direction": direction}
+    identity = plain({**own, "base": _without_run_dir(base)})
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / IDENTITY).is_file() and read_json(folder / IDENTITY) != identity:
+        raise UsageError(f"{folder}: holds a search of other settings; choose another folder")
+    write_json(folder / IDENTITY, identity)
+    found: list[Trial] = []
+    for place in range(trials if space else 1):
+        parameters = _proposed(base, space, found, seed, direction)
+        settings = changed(base, parameters)
+        here = cell(settings)
+        if here.finished:
+            reason = here.conflict()
+            if reason:
+                raise UsageError(reason)
+        else:
+            log.info("trial %d of %d: %s", place + 1, trials, _text(parameters))
+            code, reason = run(here)
+            if code not in (0, 2):
+                raise SystemExit(code)
+        value = None if reason else _value(here, metric)
+        found.append(Trial(place, parameters, value, here.run_dir, reason))
+        frame(found).to_csv(folder / TRIALS, index=False, lineterminator="\n")
+    if all(trial.value is None for trial in found):
+        raise UsageError(f"{folder}: no trial finished: {found[0].reason}")
+    outcome = SearchOutcome(tuple(found), direction)
+    log.info("best of %d trials: %s (%s %.4f)", len(found), _text(outcome.best.parameters), metric, outcome.best.value)
+    return outcome
+
+
+def changed(settings: Any, parameters: Mapping[str, Any]) -> Any:
+    """The settings object with these fields replaced; dotted names reach into its stages."""
+    for name, value in parameters.items():
+        first, _, rest = name.partition(".")
+        settings = replace(settings, **{first: changed(getattr(settings, first), {rest: value}) if rest else value})
+    return settings
+
+
+def frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """A row per trial: number, value, its parameters, the run folder's name, and why it failed."""
+    rows = [{"trial": each.number, "value": each.value, **each.parameters, "run": each.run.name, "failed": each.reason} for each in trials]
+    return pd.DataFrame(rows)
+
+
+def report(outcome: SearchOutcome, metric: str) -> str:
+    """The whole search as Markdown, best first."""
+    worst = float("-inf") if outcome.direction == "maximize" else float("inf")
+    order = sorted(outcome.trials, key=lambda each: worst if each.value is None else each.value, reverse=outcome.direction == "maximize")
+    names = list(dict.fromkeys(name for trial in outcome.trials for name in trial.parameters))
+    rows = [
+        [
+            trial.number,
+            *(_short(trial.parameters[name]) for name in names),
+            number(trial.value) if trial.value is not None else trial.reason,
+        ]
+        for trial in order
+    ]
+    return markdown(["trial", *names, metric.replace("_", " ")], rows)
+
+
+def _proposed(base: Any, space: Space, before: Sequence[Trial], seed: int, direction: str) -> dict[str, Any]:
+    """The next trial's parameters: the base's own first, then what Optuna's TPE proposes after the trials before."""
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    own = {name: _value_of(base, name) for name in space}
+    if not before and all(_inside(own[name], axis) for name, axis in space.items()):
+        return own
+    distributions: dict[str, BaseDistribution] = {
+        name: FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
+        if isinstance(axis, Range)
+        else CategoricalDistribution(list(axis))
+        for name, axis in space.items()
+    }
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # A sampler of its own for each trial: its draws are known from the seed and the trial's number, also after a kill.
+        sampler = optuna.samplers.TPESampler(seed=seed + 1000 * len(before), n_startup_trials=3, multivariate=len(space) > 1)
+        study = optuna.create_study(direction=direction, sampler=sampler)
+        for trial in before:
+            if not all(_inside(value, space[name]) for name, value in trial.parameters.items()):
+                continue  # the base may lie outside
+            state = optuna.trial.TrialState.COMPLETE if trial.value is not None else optuna.trial.TrialState.FAIL
+            made = optuna.trial.create_trial(
+                params=dict(trial.parameters), distributions=distributions, value=trial.value, state=state
+            )  # what a kill cannot lose: the run folders know the values
+            study.add_trial(made)
+        return dict(study.ask(distributions).params)
+
+
+def _inside(value: Any, axis: Range | Sequence[Any]) -> bool:
+    if not isinstance(axis, Range):
+        return value in axis
+    on_step = axis.step is None or abs((value - axis.low) / axis.step - round((value - axis.low) / axis.step)) < 1e-9
+    return axis.low <= value <= axis.high and on_step
+
+
+def _described(axis: Range | Sequence[Any]) -> Any:
+    return asdict(axis) if isinstance(axis, Range) else list(axis)
+
+
+def _value_of(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = getattr(settings, part)
+    return settings
+
+
+def _without_run_dir(settings: Any) -> dict[str, Any]:
+    from common.settings import recipe
+
+    return {**recipe(settings), "seed": getattr(settings, "seed", None)}
+
+
+def _value(cell: GridCell, metric: str) -> float:
+    known, value, _ = find_metric(FoundRun.of(cell.run_dir).metrics(), metric)
+    if not known or value is None:
+        raise UsageError(f"{cell.run_dir}: metrics.json has no {metric}")
+    return float(value)
+
+
+def _text(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in parameters.items()) or "nothing to search"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,53 @@
+"""Train only the last layer of a finished run anew, its network frozen, on classes made equal.
+
+Decoupled training (Kang et al. 2020, cRT): features from the imbalanced training, the classifier from class-balanced draws. Beside it the
+introduction's data-centric strategies on the same features: over- and under-sampling, and SMOTE (Chawla et al. 2002, by imbalanced-learn).
+The epoch with the best macro F1 on validation images is kept. Not printed in the paper. Costs one pass over the images, then seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from common.cli import Positional, check_run
+from common.settings import MOST_BATCH, MOST_EPOCHS, Command, Settings, check_path, check_range, check_run_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainSettings(Settings):
+    """All else is as in the run: data, split, network, seed."""
+
+    NOT_RECIPE: ClassVar[frozenset[str]] = frozenset({"run", "run_dir", "data_dir"})
+
+    run: Positional[Path]
+    """Finished run of `train` with model.keras and manifest.csv."""
+    how: Literal["crt", "oversample", "undersample", "smote"] = "crt"
+    """`crt`: a class, each alike, then one of its images; `oversample`: rare classes' images again; `undersample`: as many of each class as
+    the rarest has; `smote`: features between neighbours of a rare class, until all have as many as the largest."""
+    epochs: int = 10
+    """Epochs (cRT: 10); the learning rate falls as half a cosine."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate at the start."""
+    batch_size: int = 128
+    """Features a step."""
+    data_dir: Path | None = None
+    """Folder of the run's images; None: where they lay when it was trained."""
+    run_dir: Path | None = None
+    """Run folder; default runs/lmf/retrain/<name made from the settings>."""
+
+    def check(self) -> None:
+        super().check()
+        check_range("epochs", self.epochs, 1, MOST_EPOCHS)
+        check_range("learning-rate", self.learning_rate, 0, 1, above=True)
+        check_range("batch-size", self.batch_size, 1, MOST_BATCH)
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_run(self.run, "model.keras", "manifest.csv")
+        check_path("data-dir", self.data_dir, "folder")
+        check_run_dir(self.run_dir)
+
+
+COMMAND = Command(RetrainSettings, "lmf.training.retrain:retrain", __doc__ or "")
