@@ -140,7 +140,7 @@ class ReportOptions:
     """Make a run's report, model card and figures again from its predictions.csv; the model is not needed."""
 
     run: Positional[Path]
-    """Run folder."""
+    """Run folder, or the folder of a published table."""
     by: tuple[str, ...] = ()
     """Also report the test metrics by these columns of the metadata, such as sex age localization; `ita` is the skin tone estimated from
     the images. With --metadata and no column: the data set's usual ones."""
@@ -150,7 +150,8 @@ class ReportOptions:
     """Folder of the run's images, for --by; None: where they lay when it was trained."""
 
     def __post_init__(self) -> None:
-        check_run(self.run)
+        if not (self.run / "runs.json").is_file():
+            check_run(self.run)
         check_path("metadata", self.metadata, "file")
         check_path("data-dir", self.data_dir, "folder")
         require(self.data_dir is None or bool(self.by or self.metadata), "--data-dir: has no effect here: expected --by or --metadata")

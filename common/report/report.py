@@ -17,7 +17,9 @@ from common.errors import UsageError
 from common.metrics.compare import compare
 from common.report.card import write_model_card
 from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+from common.runs.finished import PUBLISHED
 from common.runs.outcome import read_predictions, remake_metrics
+from common.runs.publish import unpack
 from common.runs.reading import RunFolder, find_metric
 
 __all__ = ["Printed", "Row", "comparison_table", "find_metric", "report_command", "write_model_card", "write_report"]
@@ -106,8 +108,17 @@ def _readable(name: str) -> str:
 
 
 def report_command(options: Any) -> None:
-    """`report RUN`: metrics.json, figures, report.md and model_card.md again, from the run folder alone (`options.run`)."""
-    folder = RunFolder.existing(options.run)
+    """`report RUN`: metrics.json, figures, report.md and model_card.md again, from the run folder alone (`options.run`).
+
+    Of a published table: those of each of its runs, in run folders written below its own.
+    """
+    published = (Path(options.run) / PUBLISHED).is_file()
+    for path in unpack(options.run) if published else [options.run]:
+        if not published or (path / "predictions.csv").is_file():
+            _again(RunFolder.existing(path), options)
+
+
+def _again(folder: RunFolder, options: Any) -> None:
     remake_metrics(folder.path)
     control = folder.path / "control"
     if (control / "predictions.csv").is_file():

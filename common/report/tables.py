@@ -96,6 +96,9 @@ def write_table(
         raise ValueError(f"expected at most {MOST_FIGURES} figures, got {len(figures)}")
     if all(row.empty for row in rows):
         raise UsageError(f"{folder}: no row of the table has a finished run yet")
+    names = [_label(row) for row in rows]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two rows of the table have one name: {next(name for name in names if names.count(name) > 1)}")
     for row in rows:
         _check_row(row, repeated_splits)
     result = compare_rows(rows, compared, baseline=baseline, pairs=pairs, repeated_splits=repeated_splits) if compared else None

@@ -91,10 +91,11 @@ class FoundRun:
         return f"{self.experiment}-{self.digest[:6]}-seed{self.seed}"
 
     def value(self, key: str) -> Any:
-        """A field of the recipe, dotted for nested ones ("encoder.epochs"), or `experiment`, `seed`; None where there is none."""
+        """A field of the recipe, dotted for nested ones ("encoder.epochs"), or else of config.json; None where there is none."""
         if key in ("experiment", "seed", "study", "fingerprint"):
             return getattr(self, key)
-        return flat(self.recipe).get(key, self.recipe.get(key))
+        recipe = self.recipe
+        return flat(recipe).get(key, recipe.get(key, self.config.get(key)))
 
     def metrics(self) -> dict[str, Any]:
         """metrics.json. UsageError when it is missing."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from common.runs.files import atomic, plain, write_json
+from common.runs.files import atomic, plain, read_json, write_json
 from common.runs.finished import PUBLISHED, FoundRun
 from common.runs.outcome import GROUP
+from common.runs.reading import RunFolder
 
 # Five decimals of a probability: far finer than any metric's interval, and half the file.
 DIGITS = 5
-# Of metrics.json: the first is in the settings already, the second follows from the predictions.
-_LEFT_OUT = ("given", "calibration")
+_LEFT_OUT = ("calibration",)  # of metrics.json; it follows from the predictions
 
 
 def write_runs(
@@ -57,6 +57,22 @@ def write_runs(
     first = ["run", "row", "image", "label", "predicted", GROUP, "score"]
     _write(folder / "predictions.csv.gz", predictions, first, f"%.{DIGITS}f")
     _write(folder / "history.csv.gz", histories, ["run", "stage", "epoch"], "%.6g")
+
+
+def unpack(folder: Path) -> list[Path]:
+    """Run folders (config.json, metrics.json, predictions.csv, history.csv) of a published table's runs, written below `folder`/runs."""
+    paths = []
+    for number, entry in enumerate(read_json(folder / PUBLISHED)["runs"]):
+        run = FoundRun(folder, entry["config"], number)
+        target = RunFolder(folder / "runs" / run.name)
+        target.write_json("config.json", entry["config"])
+        target.write_json("metrics.json", run.metrics())
+        if run.has_predictions:
+            target.write_table("predictions.csv", run.predictions()[0])
+        if len(history := run.history()):
+            target.write_table("history.csv", history)
+        paths.append(target.path)
+    return paths
 
 
 def _write(path: Path, tables: Sequence[pd.DataFrame], first: Sequence[str], digits: str) -> None:

@@ -2,14 +2,17 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from common.cli import ReportOptions
 from common.errors import UsageError
 from common.report.markup import Printed
+from common.report.report import report_command
 from common.report.tables import TableRow, write_table
 from common.runs.finished import by_recipe, finished_runs, select
 
@@ -137,3 +140,15 @@ def test_ranks_are_claimed_only_where_they_can_be(runs, tmp_path):
     rows = [TableRow(loss, block, select(runs, loss=loss)) for block in ("x", "y") for loss in ("ce", "lmf")]
     text = write_table(tmp_path, "t", rows, ranks=True).read_text()
     assert "None is claimed: with so few blocks the critical difference is 1.39, and ranks of 2 methods are at most 1 apart" in text
+
+
+def test_two_rows_of_one_name_are_a_bug(runs, tmp_path):
+    with pytest.raises(ValueError, match="two rows of the table have one name: x · ce"):
+        write_table(tmp_path, "t", [TableRow("ce", "x", runs[:1]), TableRow("ce", "x", runs[1:2])])
+
+
+def test_the_reports_of_published_runs_are_made_again(runs, tmp_path, capsys):
+    write_table(tmp_path, "Table I", rows_of(runs))
+    report_command(ReportOptions(run=tmp_path))
+    paths = capsys.readouterr().out.split()
+    assert len(paths) == 6 and all("## Per class" in Path(path).read_text() for path in paths)
