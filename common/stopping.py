@@ -45,6 +45,11 @@ def check() -> None:
         raise Terminated if _State.wanted == signal.SIGTERM else KeyboardInterrupt
 
 
+def obeyed() -> None:
+    """The exception has arrived where it is dealt with, which may take its time (waiting for other processes): it comes no more."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 @contextmanager
 def handled() -> Iterator[None]:
     """Both signals are handled as this module says; afterwards as before. Does nothing inside another, or outside the main thread."""
@@ -98,7 +103,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
             _leave(number, frame)
         first = _State.wanted is None
         _State.wanted = _State.wanted or number
-        if first and _State.waiting:
+        if _State.waiting and (first or number == signal.SIGTERM):  # a scheduler may send it to the whole group, and again
             return
         signal.signal(signal.SIGALRM, _handle)
         signal.setitimer(signal.ITIMER_REAL, 1, 1)

@@ -7,7 +7,9 @@ a half-finished one resumes; a cell that is finished with other settings, or for
 import json
 import logging
 import math
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from common import stopping
 from common.durations import duration
 from common.errors import UsageError
 from common.runs.files import read_json
@@ -28,6 +31,7 @@ from common.runs.reading import find_metric
 from common.settings import Settings, recipe
 
 log = logging.getLogger(__name__)
+_RUNNING: set[subprocess.Popen] = set()
 
 
 @dataclass(frozen=True)
@@ -144,11 +148,18 @@ def run_grid(cells: Sequence[GridCell], parallel: int = 1) -> GridOutcome:
 
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         started = {pool.submit(one, place, cell): cell for place, cell in enumerate(missing)}
-        for each in as_completed(started):
-            code, reason = each.result()
-            if code:
-                failed.append((started[each], code, reason))
-                log.info("failed, going on: %s", reason)
+        try:
+            for each in as_completed(started):
+                code, reason = each.result()
+                if code:
+                    failed.append((started[each], code, reason))
+                    log.info("failed, going on: %s", reason)
+        except BaseException as stop:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stopping.obeyed()
+            for process in list(_RUNNING):  # each ends in order: SIGTERM saves at the batch's end
+                process.send_signal(signal.SIGTERM if isinstance(stop, stopping.Terminated) else signal.SIGINT)
+            raise
     ran = len(missing) - sum(cell in missing for cell, _, _ in failed)
     outcome = GridOutcome(len(cells), already, ran, tuple(failed))
     spent = duration(time.monotonic() - began)
@@ -158,10 +169,18 @@ def run_grid(cells: Sequence[GridCell], parallel: int = 1) -> GridOutcome:
 
 def run_cell(cell: GridCell) -> tuple[int, str]:
     """Run one cell in a process of its own: (0, "") when it finished, else (exit code, last line of its stderr)."""
-    ended = subprocess.run(cell.command(), input=cell.stdin(), stderr=subprocess.PIPE, check=False)
+    # The packages are found from any working directory.
+    paths = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
+    with subprocess.Popen(
+        cell.command(), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
+    ) as ended:  # fmt: skip
+        _RUNNING.add(ended)
+        try:
+            said = ended.communicate(cell.stdin())[1].decode(errors="replace")
+        finally:
+            _RUNNING.discard(ended)
     if not ended.returncode and cell.finished:
         return 0, ""
-    said = ended.stderr.decode(errors="replace")
     if ended.returncode not in (0, 2):
         sys.stderr.write(said)
     lines = said.strip().splitlines()

@@ -2,7 +2,10 @@ import importlib
 import logging
 import math
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -154,3 +157,40 @@ def test_a_cell_finished_with_other_settings_or_data_is_no_finished_cell(typed):
     assert other.exit_code == 2 and "rate was 0.3, now 0.4" in other.failed[0][2]
     assert "other data" in run_grid([typed("a", "def", rate=0.3)]).failed[0][2]
     assert run_grid([typed("a", "abc", rate=0.3)]).exit_code == 0
+
+
+# A grid whose cells say that they run and then work for a minute; one that is told to stop says so.
+STOPPED = """
+import sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from common import cli, stopping
+from common.runs.grid import GridCell, run_grid
+
+class Slow(GridCell):
+    def command(self):
+        code = ("import signal, sys, time, pathlib; said = lambda n, f: (pathlib.Path(sys.argv[1]).write_text(f'stopped {n}'), sys.exit(1));"
+                "[signal.signal(n, said) for n in (2, 15)]; pathlib.Path(sys.argv[1]).write_text('runs'); time.sleep(60)")
+        return [sys.executable, "-c", code, str(self.run_dir)]
+    def stdin(self):
+        return b""
+
+def grid():
+    run_grid([Slow("toy", "train", None, Path(sys.argv[1]) / name, {}) for name in "abc"])
+
+sys.exit(cli._guarded(grid))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_grid_stops_its_cell_and_begins_no_other(tmp_path, number, code):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path)], env=environment, cwd=tmp_path)
+    for _ in range(600):
+        if (tmp_path / "a").is_file() and (tmp_path / "a").read_text() == "runs":
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert (tmp_path / "a").read_text() == f"stopped {int(number)}"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a"]
