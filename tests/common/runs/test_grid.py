@@ -169,8 +169,11 @@ from common.runs.grid import GridCell, run_grid
 
 class Slow(GridCell):
     def command(self):
-        code = ("import signal, sys, time, pathlib; out = pathlib.Path(sys.argv[1]); said = lambda n, f: (out.write_text(f'stopped {n}'), sys.exit(1));"
-                "[signal.signal(n, said) for n in (2, 15)]; out.write_text('runs'); time.sleep(60)")
+        code = (
+            "import signal, sys, time, pathlib\\nout = pathlib.Path(sys.argv[1])\\n"
+            "said = lambda n, f: (out.write_text(f'stopped {n}'), sys.exit(1))\\n"
+            "[signal.signal(n, said) for n in (2, 15)]\\nout.write_text('runs')\\ntime.sleep(60)"
+        )
         return [sys.executable, "-c", code, str(self.run_dir)]
     def stdin(self):
         return b""
