@@ -50,7 +50,7 @@ def test_images_missing_or_twice_are_named(run: Path, tmp_path: Path) -> None:
     path = metadata(tmp_path / "m.csv", sex=["m"] * 120)
     rows = pd.read_csv(path)
     rows[:-1].to_csv(path, index=False)
-    with pytest.raises(UsageError, match=r"has no row for the test image im_119.bmp \(1 of 120 are missing\)"):
+    with pytest.raises(UsageError, match=r"has no row for the test image im_119 \(1 of 120 are missing\)"):
         write_subgroups(run, path, ("sex",))
     pd.concat([rows, rows[:1].assign(sex="f")]).to_csv(path, index=False)
     with pytest.raises(UsageError, match="im_0 stands there twice with different values"):
