@@ -1,80 +1,117 @@
-"""`python -m common.report.overview RESULTS README.md`: one line a published run, in RESULTS/README.md, and the main ones in README.md.
+"""`python -m common.report.overview RESULTS README.md`: the published tables, ours beside printed, in README.md and RESULTS/README.md.
 
-Nothing is typed by hand: the measured numbers come from metrics.json, the printed ones from report.json, the rest from config.json.
-The README shows what lies directly in RESULTS/<study>/; runs further down (the cells of a grid, controls) are for RESULTS/README.md.
+Nothing is typed by hand: titles come from report.md, numbers from table.csv of each folder RESULTS/<study>/<table>. README.md shows the
+printed tables, one row for each (the first method with a printed number, else the first: the document's own stands first);
+RESULTS/README.md names every folder.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from common.errors import UsageError
-from common.runs.files import atomic, read_json
+from common.report.markup import MISSING, markdown
+from common.runs.files import atomic
 
-MAIN_DEPTH = 2  # <study>/<run>
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-HEADING = (
-    "| study: command | data, split | network | n | accuracy (95 % interval) | macro F1 | printed accuracy |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |\n"
-)
+HEADER = ("study", "printed table", "measured", "ours", "seeds", "printed", "what differs from the printed run")
+# Other views of a table that README.md shows already: another split, another metric.
+OTHER_VIEWS = ("-grouped", "-expected-cost", "-auc")
+DIGITS = 3
+HEADING = """# Every published table
+
+Written by `make readme`. Each folder holds report.md, table.csv and, of its runs, settings, metrics, predictions
+and histories.
+
+"""
 
 
-def overview(results: Path, base: str = "", depth: int | None = None) -> str:
-    """Markdown table of every run folder below `results` that has config.json and metrics.json, sorted by its path.
+def folders(results: Path) -> list[Path]:
+    """Every published folder: one that holds report.md and table.csv."""
+    return sorted(path.parent for path in results.glob("*/*/report.md") if (path.parent / "table.csv").is_file())
 
-    base: what the links begin with, with its slash. depth: leave out folders more than so many below `results`.
+
+def title(folder: Path) -> str:
+    """The heading of report.md."""
+    return (folder / "report.md").read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    """The measured rows of table.csv, without comparisons. UsageError for a table of an older form."""
+    table = pd.read_csv(folder / "table.csv")
+    if not {"kind", "method", "metric", "ours", "printed"} <= set(table):
+        raise UsageError(f"{folder / 'table.csv'}: expected the columns kind, method, metric, ours and printed; write the table again")
+    return table[table["kind"] == "row"]
+
+
+def overview(results: Path, base: str = "") -> str:
+    """Markdown: one row per printed table, or per block of one (a data set, say), with the first method of each.
+
+    base: what the links begin with, with its slash.
     """
-    folders = [path.parent for path in sorted(results.rglob("metrics.json")) if (path.parent / "config.json").is_file()]
-    kept = [folder for folder in folders if depth is None or len(folder.relative_to(results).parts) <= depth]
-    return HEADING + "".join(_line(folder, results, base) for folder in kept) if kept else "No runs are published yet.\n"
+    lines: list[tuple[object, ...]] = []
+    for folder in folders(results):
+        named = title(folder)
+        if named.startswith("Table") and not folder.name.endswith(OTHER_VIEWS):
+            link = f"{base}{folder.relative_to(results).as_posix()}/report.md"
+            lines += [_line(folder.parent.name, named, link, block) for block in _blocks(rows(folder))]
+    return markdown(HEADER, lines, left=3) if lines else "No tables are published yet.\n"
+
+
+def index(results: Path) -> str:
+    """Markdown: every published folder with its title."""
+    lines = [(path.parent.name, f"[{title(path)}]({path.relative_to(results).as_posix()}/report.md)") for path in folders(results)]
+    return markdown(("study", "what"), lines, left=2)
 
 
 def write_overview(results: Path, readme: Path) -> None:
-    """Write the whole table to README.md of `results`, and the main runs between the markers of `readme`.
+    """Write the table between the markers of `readme`, and the index to README.md of `results`.
 
     Raises:
-        UsageError: the markers are missing.
+        UsageError: the markers are missing, or a published table has an older form.
     """
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise UsageError(f"{readme}: expected the lines {BEGIN} and {END}")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    table = overview(results, f"{results.name}/", depth=MAIN_DEPTH)
+    table = overview(results, f"{results.name}/")
     with atomic(readme) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
     with atomic(results / "README.md") as temporary:
-        heading = "# Every published run\n\nWritten by `make readme` from the files beside it.\n\n"
-        temporary.write_text(heading + overview(results), encoding="utf-8")
+        temporary.write_text(HEADING + index(results), encoding="utf-8")
 
 
-def _line(folder: Path, results: Path, base: str) -> str:
-    config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
-    report = read_json(folder / "report.json") if (folder / "report.json").is_file() else {}
-    settings = config.get("settings", {})
-    inner = folder.relative_to(results)
-    name = f"{config.get('study', '')} {config.get('experiment', 'run')}: {Path(*inner.parts[1:]) if len(inner.parts) > 1 else inner}"
-    synthetic = " (synthetic)" if metrics.get("synthetic") else ""
-    data = f"{config.get('dataset', '')}{synthetic}, {config.get('split') or settings.get('split', '')}"
-    page = inner / "report.md" if (folder / "report.md").is_file() else inner  # a part of a table has no report of its own
-    link = base + page.as_posix()
-    low_high = metrics.get("accuracy_interval") or []
-    accuracy = _share(metrics.get("accuracy")) + (f" ({_share(low_high[0])} to {_share(low_high[1])})" if len(low_high) == 2 else "")
-    printed = report.get("printed", {}).get("accuracy")
-    # What the printed run had other than ours, such as its network, belongs beside its number.
-    printed = _share(printed["value"]) + (f" ({printed['differs']})" if printed.get("differs") else "") if printed else "–"
-    network = config.get("backbone") or settings.get("backbone", "")
-    shown = (f"[{name}]({link})", f"{data}, seed {config.get('seed')}", network, metrics.get("n", "–"))
-    return "| " + " | ".join(map(str, (*shown, accuracy, _share(metrics.get("macro_f1")), printed))) + " |\n"
+def _blocks(table: pd.DataFrame) -> Iterable[pd.DataFrame]:
+    """The rows of each block, in the table's order; blocks that print nothing are one."""
+    if "block" not in table or not table["printed"].notna().any():
+        return [table]
+    blocks = table["block"].astype(object).where(table["block"].notna(), "")
+    parts = [table[blocks == name] for name in dict.fromkeys(blocks)]
+    return [part for part in parts if part["printed"].notna().any()]
 
 
-def _share(value: Any) -> str:
-    return "–" if value is None else f"{float(value):.3f}"
+def _line(study: str, named: str, link: str, block: pd.DataFrame) -> tuple[object, ...]:
+    beside = block[block["printed"].notna()]
+    first = (beside if len(beside) else block).iloc[0]
+    where = "" if pd.isna(first.get("block")) else f", {first['block']}"
+    printed = _number(first["printed"])
+    differs = MISSING if pd.isna(first.get("differs")) else first["differs"]
+    ours = _number(first["ours"]) + ("" if pd.isna(first.get("deviation")) else f" ± {_number(first['deviation'])}")
+    metric = str(first["metric"]).replace("_", " ")
+    return study, f"[{named}]({link}){where}", f"{first['method']}: {metric}", ours, int(first["seeds"]), printed, differs
+
+
+def _number(value: Any) -> str:
+    return MISSING if pd.isna(value) else f"{float(value):.{DIGITS}f}"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 2, with one line, when the arguments or the markers are wrong."""
+    """Exit code 2, with one line, when the arguments, the markers or a table are wrong."""
     if len(arguments) != 2 or not Path(arguments[0]).is_dir() or not Path(arguments[1]).is_file():
         print("usage: python -m common.report.overview RESULTS README.md", file=sys.stderr)
         return 2

@@ -1,46 +1,58 @@
-"""The README's table is made from run files and stands between its markers."""
+"""The README's table is made from the published tables and stands between its markers."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from common.report.overview import BEGIN, END, main, overview
+from common.report.overview import BEGIN, END, index, main, overview
+
+HEADER = "kind,block,method,metric,ours,deviation,seeds,printed,differs\n"
 
 
-def publish(folder: Path, accuracy: float, synthetic: bool = False) -> None:
+def publish(folder: Path, title: str, *lines: str) -> None:
     folder.mkdir(parents=True)
-    config = {"study": "cervical", "experiment": "contrastive", "dataset": "sipakmed", "split": "paper", "seed": 3, "backbone": "vgg16"}
-    (folder / "config.json").write_text(json.dumps({**config, "settings": {"loss": "npairs"}}))
-    metrics = {"accuracy": accuracy, "accuracy_interval": [0.9, 0.95], "macro_f1": 0.91, "n": 812, "synthetic": synthetic}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "report.md").write_text("# A run\n")
-    (folder / "report.json").write_text(json.dumps({"printed": {"accuracy": {"value": 0.9729, "source": "Table III"}}}))
+    (folder / "report.md").write_text(f"# {title}\n\ntext\n")
+    (folder / "table.csv").write_text(HEADER + "".join(line + "\n" for line in lines))
 
 
-def test_a_line_a_run_with_measured_and_printed(tmp_path: Path) -> None:
-    publish(tmp_path / "results" / "b", 0.936)
-    publish(tmp_path / "results" / "a", 0.5, synthetic=True)
-    lines = overview(tmp_path / "results", "results/").splitlines()[2:]
-    assert lines[1] == (
-        "| [cervical contrastive: b](results/b/report.md) | sipakmed, paper, seed 3 | vgg16 | 812 "
-        "| 0.936 (0.900 to 0.950) | 0.910 | 0.973 |"
+def test_a_row_per_printed_table_and_block(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    publish(
+        results / "lmf" / "two",
+        "Table 2: losses",
+        "row,HAM,LMF,macro_f1,0.5467,,1,0.8461,image size 112",
+        "row,ODIR,LMF,macro_f1,0.43,,1,0.6294,",
     )
-    assert "synthetic" in lines[0] and "results/a/report.md" in lines[0]
-    printed = {"accuracy": {"value": 0.71, "source": "Table 5.3", "differs": "VGG16"}}
-    (tmp_path / "results" / "b" / "report.json").write_text(json.dumps({"printed": printed}))
-    assert overview(tmp_path / "results").splitlines()[-1].endswith("| 0.710 (VGG16) |")
-    (tmp_path / "results" / "b" / "report.md").unlink()
-    assert "](b) |" in overview(tmp_path / "results")
+    publish(results / "melanoma" / "three", "Table 3: ablation", "row,,Bio,Dice,0.4611,0.027,2,,", "comparison,,Bio,Dice,9,,2,,")
+    publish(results / "cervical" / "two", "Table II: costs", "row,,none,accuracy,0.9,,1,,", "row,,balanced,accuracy,0.95,,1,0.9557,")
+    lines = overview(results, "results/").splitlines()[2:]
+    assert lines == [
+        "| cervical | [Table II: costs](results/cervical/two/report.md) | balanced: accuracy | 0.950 | 1 | 0.956 | – |",
+        "| lmf | [Table 2: losses](results/lmf/two/report.md), HAM | LMF: macro f1 | 0.547 | 1 | 0.846 | image size 112 |",
+        "| lmf | [Table 2: losses](results/lmf/two/report.md), ODIR | LMF: macro f1 | 0.430 | 1 | 0.629 | – |",
+        "| melanoma | [Table 3: ablation](results/melanoma/three/report.md) | Bio: Dice | 0.461 ± 0.027 | 2 | – | – |",
+    ]
+
+
+def test_other_views_and_other_results_stand_in_the_index_only(tmp_path: Path) -> None:
+    publish(tmp_path / "lmf" / "two-grouped", "Table 2: losses, grouped", "row,,LMF,macro_f1,0.5,,1,,")
+    publish(tmp_path / "lmf" / "sweep", "Sweep", "row,,LMF,macro_f1,0.5,,1,,")
+    (tmp_path / "lmf" / "half").mkdir()
+    assert overview(tmp_path) == "No tables are published yet.\n"
+    assert [line.split("(")[1].split(")")[0] for line in index(tmp_path).splitlines()[2:]] == [
+        "lmf/sweep/report.md",
+        "lmf/two-grouped/report.md",
+    ]
 
 
 def test_only_what_is_between_the_markers_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    publish(tmp_path / "results" / "a", 0.5)
+    publish(tmp_path / "results" / "lmf" / "two", "Table 2: losses", "row,,LMF,macro_f1,0.5,,1,0.8,")
     readme = tmp_path / "README.md"
     readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
     assert main([str(tmp_path / "results"), str(readme)]) == 0
     text = readme.read_text()
     assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text and "0.500" in text
+    assert "](lmf/two/report.md)" in (tmp_path / "results" / "README.md").read_text()
     assert main([str(tmp_path / "results"), str(readme)]) == 0
     assert readme.read_text() == text
     readme.write_text("no markers")
@@ -48,12 +60,10 @@ def test_only_what_is_between_the_markers_changes(tmp_path: Path, capsys: pytest
     assert BEGIN in capsys.readouterr().err
 
 
-def test_cells_of_a_grid_are_listed_beside_the_results_only(tmp_path: Path) -> None:
-    publish(tmp_path / "results" / "lmf" / "tables", 0.5)
-    publish(tmp_path / "results" / "lmf" / "tables" / "cells" / "one", 0.25)
+def test_a_table_of_an_older_form_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path / "results" / "lmf" / "two", "Table 2: losses")
+    (tmp_path / "results" / "lmf" / "two" / "table.csv").write_text("name,ours\nLMF,0.5\n")
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
-    assert main([str(tmp_path / "results"), str(readme)]) == 0
-    assert "](results/lmf/tables/report.md)" in readme.read_text() and "cells" not in readme.read_text()
-    whole = (tmp_path / "results" / "README.md").read_text()
-    assert "](lmf/tables/report.md)" in whole and "](lmf/tables/cells/one/report.md)" in whole
+    assert main([str(tmp_path / "results"), str(readme)]) == 2
+    assert "table.csv: expected the columns kind" in capsys.readouterr().err
