@@ -15,9 +15,9 @@ from common.explanation.cams import cam
 from common.explanation.prepared import probabilities
 from common.explanation.sheet import data_dir_of
 from common.explanation.sheet import explain_command as explain_one
-from common.metrics.outcome import read_predictions
 from common.report.plots import save
 from common.report.predict import load_model
+from common.runs.outcome import read_predictions
 from common.runs.reading import RunFolder
 from lmf import paper
 from lmf.data import listed, name_of

@@ -201,14 +201,22 @@ def compare_blocks(
                     left_out.append(f"{second} and {first}{f' on {name}' if name else ''}: no seed that both have")
                 else:
                     rows.append(row)
-    judged = [index for index, row in enumerate(rows) if row.p is not None]
-    for index, value in zip(judged, holm([rows[index].p for index in judged]) if judged else (), strict=True):
-        rows[index] = replace(rows[index], p_holm=float(value))
     scores = {(name, *cell): value for name, block in blocks.items() for cell, value in block.scores.items()}
     intervals = {
         (name, method): _interval(block, method) for name, block in blocks.items() for method in dict.fromkeys(m for m, _ in block.scores)
     }
-    return Comparisons(tuple(rows), tuple(left_out), scores, intervals, measure, variance, degrees)
+    found = Comparisons(tuple(rows), tuple(left_out), scores, intervals, measure, variance, degrees)
+    return corrected_together([found])[0]
+
+
+def corrected_together(results: Sequence[Comparisons]) -> list[Comparisons]:
+    """The comparisons of several metrics of one table, Holm's correction over all of them."""
+    judged = [row for result in results for row in result.rows if row.p is not None]
+    values = iter(holm([row.p for row in judged]) if judged else ())
+    return [
+        replace(result, rows=tuple(row if row.p is None else replace(row, p_holm=float(next(values))) for row in result.rows))
+        for result in results
+    ]
 
 
 def _interval(block: Block, method: str) -> tuple[float, float]:

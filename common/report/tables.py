@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from common.errors import UsageError
-from common.metrics.compare import Comparisons, compare
+from common.metrics.compare import Comparisons, compare, corrected_together
 from common.metrics.draws import Key
 from common.metrics.metric import Metric
 from common.metrics.statistics import mean_and_deviation
+from common.report.comparisons import comparisons_text, ranks_text
 from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
 from common.report.provenance import differs, provenance_text
 from common.runs.finished import FoundRun, differences
@@ -45,8 +47,9 @@ class TableRow:
         document: fields of the recipe (dotted for nested ones) with the values of the printed run, such as {"dataset": "ham10000",
             "classes": 7, "backbone": "resnet50", "image_size": 224, "split": "paper", "limit": None}; where one is another the cell names
             it and no difference is taken.
-        scores: scores per image (`image`, `score`, perhaps `group`) that are averaged and compared instead of `metric`, of each run; or
-            one table, of a row that has no run.
+        scores: scores per image (`image`, `score`, perhaps `group`) that are averaged and compared instead of a metric of the predictions,
+            of each run; or one table, of a row that has no run; or either of them for each compared metric.
+        part: key of metrics.json that holds the metrics of this row ("before"); "": the top level.
         fixed: no training noise (a centred blob): the scores of the first run stand beside every seed.
     """
 
@@ -55,12 +58,22 @@ class TableRow:
     runs: Sequence[FoundRun] = ()
     printed: Mapping[str, Printed] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
-    scores: Scores | pd.DataFrame | None = None
+    scores: Scores | pd.DataFrame | Mapping[str, Scores | pd.DataFrame] | None = None
     fixed: bool = False
+    part: str = ""
 
     @property
     def empty(self) -> bool:
         return not self.runs and not isinstance(self.scores, pd.DataFrame)
+
+    def scores_for(self, metric: str) -> Scores | pd.DataFrame | None:
+        """How this row's images score in a compared metric; None: by its predictions."""
+        return self.scores.get(metric) if isinstance(self.scores, Mapping) else self.scores
+
+    def metrics(self, run: FoundRun) -> Mapping[str, Any]:
+        """What metrics.json says of this row."""
+        content = run.metrics()
+        return {**content[self.part], "synthetic": content.get("synthetic")} if self.part else content
 
 
 def write_table(
@@ -69,7 +82,7 @@ def write_table(
     rows: Sequence[TableRow],
     *,
     metrics: Sequence[str] = ("accuracy", "balanced_accuracy", "macro_f1"),
-    compared: str | Metric | None = "macro_f1",
+    compared: str | Metric | Sequence[str | Metric] | None = "macro_f1",
     baseline: str | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
     ranks: bool = False,
@@ -82,7 +95,7 @@ def write_table(
 
     Args:
         metrics: columns; keys of metrics.json, dotted for nested ones ("per_class.Parabasal.f1").
-        compared: the metric that methods are compared by; None compares nothing.
+        compared: the metric, or metrics, that methods are compared by (Holm over all of them); None compares nothing.
         baseline, pairs: see `compare`. ranks: also average ranks over the blocks.
         repeated_splits: seeds have test images of their own, and `split_seed` may differ within a row.
         text: Markdown of the study's own, after the comparisons. notes: sentences at the end.
@@ -101,23 +114,24 @@ def write_table(
         raise ValueError(f"two rows of the table have one name: {next(name for name in names if names.count(name) > 1)}")
     for row in rows:
         _check_row(row, repeated_splits)
-    result = compare_rows(rows, compared, baseline=baseline, pairs=pairs, repeated_splits=repeated_splits) if compared else None
-    lines = _lines(rows, metrics, result)
+    measures = [] if compared is None else [compared] if isinstance(compared, str | Metric) else list(compared)
+    options = {"baseline": baseline, "pairs": pairs, "repeated_splits": repeated_splits}
+    each = [compare_rows(rows, measure, **options) for measure in measures]
+    results = {result.metric.name: result for result in corrected_together([result for result in each if result is not None])}
+    lines = _lines(rows, metrics, results)
     synthetic = any(line["synthetic"] for line in lines)
     parts = [f"# {title}\n", SYNTHETIC if synthetic else "", _text(lines, list(dict.fromkeys(line["metric"] for line in lines)))]
     if repeated_splits:
         parts.append("Repeated splits: each seed has test images of its own, and methods meet on equal ones only.\n")
-    if result is not None and (result.rows or result.left_out):
-        parts.append(comparisons_text(result))
-    if ranks and result is not None:
-        parts.append(ranks_text(result))
+    parts += [comparisons_text(result) for result in results.values() if result.rows or result.left_out]
+    parts += [ranks_text(result) for result in results.values() if ranks]
     parts += [text, "".join(f"- {note}\n" for note in notes)]
     parts.append("## What was run\n\n" + provenance_text([(_label(row), row.runs) for row in rows]))
     target = RunFolder(Path(folder))
-    found = result.frame().assign(kind="comparison") if result is not None else pd.DataFrame()
-    frame = pd.concat([pd.DataFrame(lines).assign(kind="row"), found], ignore_index=True)
+    found = [result.frame().assign(kind="comparison") for result in results.values()]
+    frame = pd.concat([pd.DataFrame(lines).assign(kind="row"), *found], ignore_index=True)
     target.write_table("table.csv", frame[["kind", *(name for name in frame if name != "kind")]])
-    write_runs(target.path, title, [(_label(row), run) for row in rows for run in row.runs], _scored(rows))
+    write_runs(target.path, title, [(_label(row), run) for row in rows for run in row.runs], _scored(rows, list(results)))
     for name, figure in figures.items():
         from common.report.plots import save
 
@@ -136,68 +150,21 @@ def compare_rows(
 ) -> Comparisons | None:
     """`common.metrics.compare.compare` of the rows' runs, block by block; None where fewer than one row has any."""
     order = sorted({_repetition(run) for row in rows for run in row.runs})
+    name = metric if isinstance(metric, str) else metric.name
     tables: dict[Key, pd.DataFrame] = {}
     for row in rows:
-        if isinstance(row.scores, pd.DataFrame):
-            tables[row.block, row.name, None] = row.scores
+        scores = row.scores_for(name)
+        if isinstance(scores, pd.DataFrame):
+            tables[row.block, row.name, None] = scores
             continue
         for run in row.runs[:1] if row.fixed else row.runs:
             seed = order.index(_repetition(run)) if repeated_splits else run.seed
-            tables[row.block, row.name, None if row.fixed else seed] = _scores_of(row, run) if row.scores else run.predictions()[0]
+            tables[row.block, row.name, None if row.fixed else seed] = (
+                _scores_of(row, run, name) if scores is not None else run.predictions()[0]
+            )
     if not tables:
         return None
     return compare(tables, metric, baseline=baseline, pairs=pairs, repeated_splits=repeated_splits)
-
-
-def comparisons_text(result: Comparisons) -> str:
-    """Markdown: every comparison, then what seeds disagree on, what was left out and how to read it."""
-    name = result.metric.name.replace("_", " ").replace(" f1", " F1")
-    rows = [
-        [
-            *([row.block] if any(each.block for each in result.rows) else []), row.second, row.first, len(row.seeds),
-            number(row.difference, sign=True), f"[{row.low:+.4f}, {row.high:+.4f}]",
-            MISSING if row.p_holm is None else f"{row.p_holm:.3g}", " ".join(f"{value:+.4f}" for value in row.by_seed), row.verdict,
-        ]
-        for row in result.rows
-    ]  # fmt: skip
-    blocks = ("",) if any(row.block for row in result.rows) else ()
-    header = (*blocks, "method", "against", "seeds", "difference", "95 % interval", "p (Holm)", "each seed", "verdict")
-    parts = [f"## Comparisons of {name}\n"]
-    if rows:
-        parts.append(markdown(header, rows, left=len(blocks) + 2))
-    disagree = [f"{row.second} against {row.first}{f' on {row.block}' if row.block else ''}" for row in result.rows if row.signs_differ]
-    if disagree:
-        parts.append(f"The seeds disagree in sign for {'; '.join(disagree)}.\n")
-    if result.left_out:
-        parts.append("Not compared: " + "; ".join(result.left_out) + ".\n")
-    if result.rows:
-        drawn = sorted({f"{row.units} {'groups' if row.grouped else 'images'}" for row in result.rows})
-        noise = "" if result.training_variance is None else f" Training noise has the deviation {result.training_variance**0.5:.4f}."
-        parts.append(
-            f"Differences are method minus against, averaged over common seeds. Intervals and p come from a bootstrap over test groups "
-            f"({', '.join(drawn)}) and, from two seeds on, the training noise of the whole table;{noise} p is corrected by Holm for the "
-            f"{sum(row.p is not None for row in result.rows)} comparisons with a verdict. One seed gives none: its interval is that of "
-            "the test images alone.\n".replace(";  p", "; p")
-        )
-    return "\n".join(parts)
-
-
-def ranks_text(result: Comparisons) -> str:
-    """Average ranks over complete blocks, or why none are claimed."""
-    found = result.ranks()
-    if found is None:
-        return "## Ranks\n\nNone: fewer than two blocks have a seed of every method.\n"
-    methods, ranks = found
-    if not ranks.claimable:
-        return (
-            f"## Ranks\n\nNone is claimed: with so few blocks the critical difference is {ranks.critical_difference:.2f}, "
-            f"and ranks of {len(methods)} methods are at most {len(methods) - 1} apart.\n"
-        )
-    order = sorted(range(len(methods)), key=lambda place: ranks.ranks[place])
-    table = markdown(("method", "average rank"), [(methods[place], f"{ranks.ranks[place]:.2f}") for place in order])
-    kind = "exact" if ranks.exact else "from χ²"
-    said = f"Friedman's p {ranks.p_value:.3g} ({kind}); ranks differ where they are more than {ranks.critical_difference:.2f} apart.\n"
-    return f"## Ranks\n\n{table}\n{said}"
 
 
 def _label(row: TableRow) -> str:
@@ -220,33 +187,34 @@ def _check_row(row: TableRow, repeated_splits: bool) -> None:
         raise ValueError(f"row {_label(row)} holds a seed twice")
 
 
-def _scores_of(row: TableRow, run: FoundRun) -> pd.DataFrame:
-    kept = run.scores(_label(row))
+def _scores_of(row: TableRow, run: FoundRun, metric: str) -> pd.DataFrame:
+    kept, scores = run.scores(_label(row), metric), row.scores_for(metric)
     if kept is not None:
         return kept
-    assert callable(row.scores)
-    return row.scores(run)
+    assert callable(scores)
+    return scores(run)
 
 
-def _scored(rows: Sequence[TableRow]) -> dict[tuple[str, str | None], pd.DataFrame]:
-    """(row, run's folder and number, or None without a run) -> scores per image, of the rows that have some."""
+def _scored(rows: Sequence[TableRow], metrics: Sequence[str]) -> dict[tuple[str, str, Any], pd.DataFrame]:
+    """(row, metric, `run.key` or None without a run) -> scores per image, of the rows that have some."""
     found = {}
-    for row in rows:
-        if isinstance(row.scores, pd.DataFrame):
-            found[_label(row), None] = row.scores
-        elif row.scores is not None:
-            found |= {(_label(row), run.key): _scores_of(row, run) for run in row.runs}
+    for row, metric in product(rows, metrics):
+        scores = row.scores_for(metric)
+        if isinstance(scores, pd.DataFrame):
+            found[_label(row), metric, None] = scores
+        elif scores is not None:
+            found |= {(_label(row), metric, run.key): _scores_of(row, run, metric) for run in row.runs}
     return found
 
 
-def _lines(rows: Sequence[TableRow], metrics: Sequence[str], result: Comparisons | None) -> list[dict[str, Any]]:
+def _lines(rows: Sequence[TableRow], metrics: Sequence[str], results: Mapping[str, Comparisons]) -> list[dict[str, Any]]:
     """One dict per row and metric, baselines after the rows of their block."""
     lines: list[dict[str, Any]] = []
     for block in dict.fromkeys(row.block for row in rows):
         members = [row for row in rows if row.block == block]
         trivial: dict[str, Mapping[str, Any]] = {}
         for row in members:
-            lines += _row_lines(row, metrics, result)
+            lines += _row_lines(row, metrics, results)
             for run in row.runs[:1]:
                 trivial = {**run.metrics().get("baselines", {}), **trivial}
         for name, scores in trivial.items():
@@ -260,16 +228,17 @@ def _lines(rows: Sequence[TableRow], metrics: Sequence[str], result: Comparisons
     return lines
 
 
-def _row_lines(row: TableRow, metrics: Sequence[str], result: Comparisons | None) -> list[dict[str, Any]]:
-    contents = [run.metrics() for run in row.runs]
+def _row_lines(row: TableRow, metrics: Sequence[str], results: Mapping[str, Comparisons]) -> list[dict[str, Any]]:
+    contents = [row.metrics(run) for run in row.runs]
     synthetic = any(content.get("synthetic") for content in contents)
     names: list[str] = list(dict.fromkeys([*metrics, *row.printed]))
-    if row.scores is not None and result is not None:
-        names = [result.metric.name, *(name for name in names if name in row.printed and name != result.metric.name)]
+    if row.scores is not None and not isinstance(row.scores, Mapping) and results:
+        names = [*results, *(name for name in names if name in row.printed and name not in results)]
     lines = []
     for metric in names:
         values, low, high = [], None, None
-        if result is not None and metric == result.metric.name:
+        if metric in results and (row.scores is None or row.scores_for(metric) is not None):
+            result = results[metric]
             values = [value for (block, method, _), value in result.scores.items() if (block, method) == (row.block, row.name)]
             low, high = result.intervals.get((row.block, row.name), (None, None))
         elif contents:

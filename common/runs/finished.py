@@ -27,7 +27,7 @@ from common.runs.reading import RunFolder
 log = logging.getLogger(__name__)
 
 PUBLISHED = "runs.json"
-TEXT = {"row", "image", "label", "predicted", GROUP, "stage"}
+TEXT = {"row", "metric", "image", "label", "predicted", GROUP, "stage"}
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class FoundRun:
         folder = RunFolder(self.path)
         return folder.read_table("history.csv") if folder.has("history.csv") else pd.DataFrame()
 
-    def scores(self, name: str) -> pd.DataFrame | None:
-        """Scores per image (image, score, perhaps group) that a published table holds under this row's name; None in a run folder."""
+    def scores(self, name: str, metric: str) -> pd.DataFrame | None:
+        """Scores per image (image, score, perhaps group) that a published table holds of a row and metric; None in a run folder."""
         if self.number is None:
             return None
         table = self._part("predictions.csv.gz")
-        table = table[(table["row"] == name) & table["score"].notna()] if "score" in table else table[:0]
+        table = table[(table["row"] == name) & (table["metric"] == metric)] if "score" in table else table[:0]
         grouped = GROUP in table and table[GROUP].ne("").any()
         return table[["image", "score", *([GROUP] if grouped else [])]] if len(table) else None
 

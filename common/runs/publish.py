@@ -26,12 +26,12 @@ def write_runs(
     folder: Path,
     title: str,
     runs: Sequence[tuple[str, FoundRun]],
-    scores: Mapping[tuple[str, Any], pd.DataFrame] | None = None,
+    scores: Mapping[tuple[str, str, Any], pd.DataFrame] | None = None,
 ) -> None:
     """Write runs.json, predictions.csv.gz and history.csv.gz of (row, run) pairs into `folder`.
 
-    scores: (row, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.gz too. A run that stands
-    in several rows is written once, with its first row's name.
+    scores: (row, metric, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.gz too. A run that
+    stands in several rows is written once, with its first row's name.
     """
     numbers: dict[Any, int] = {}
     entries, predictions, histories = [], [], []
@@ -49,12 +49,14 @@ def write_runs(
         if len(history):
             histories.append(history.assign(run=number))
         entries.append({**entry, "metrics": {key: value for key, value in metrics.items() if key not in _LEFT_OUT}})
-    for (name, key), table in (scores or {}).items():
+    for (name, metric, key), table in (scores or {}).items():
         predictions.append(
-            table[[column for column in ("image", "score", GROUP) if column in table]].assign(run=numbers.get(key, -1), row=name)
+            table[[column for column in ("image", "score", GROUP) if column in table]].assign(
+                run=numbers.get(key, -1), row=name, metric=metric
+            )
         )
     write_json(folder / PUBLISHED, {"title": title, "runs": plain(entries)})
-    first = ["run", "row", "image", "label", "predicted", GROUP, "score"]
+    first = ["run", "row", "image", "label", "predicted", GROUP, "metric", "score"]
     _write(folder / "predictions.csv.gz", predictions, first, f"%.{DIGITS}f")
     _write(folder / "history.csv.gz", histories, ["run", "stage", "epoch"], "%.6g")
 

@@ -19,9 +19,9 @@ from common.data.images import cached_images
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
-from common.metrics.outcome import write_metrics, write_predictions
 from common.report.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
+from common.runs.outcome import write_metrics, write_predictions
 from common.settings import recipe
 from lmf import data, paper
 from lmf.experiments.train import LOSS_SETTINGS, TrainSettings
