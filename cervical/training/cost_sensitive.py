@@ -14,12 +14,13 @@ from cervical.experiments.cost_sensitive import CostSensitiveSettings
 from cervical.experiments.finetune import FinetuneSettings
 from cervical.losses import ExpectedCostLoss, WeightedLogLoss
 from cervical.models import build_classifier
-from cervical.training.costs import cost_matrix, read_costs
+from cervical.training.costs import read_costs
 from cervical.training.finetune import fit_classifier, run_finetune
 from cervical.training.outcome import conclude
 from cervical.training.stages import Job, baselines, begin, default_run_dir, nothing_half_written
 from common.data.manifest import class_names
 from common.metrics.classification import class_indices, expected_cost
+from common.report.decision import cost_matrix
 from common.runs import Run, is_finished
 from common.runs.outcome import read_predictions
 

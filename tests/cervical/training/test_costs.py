@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cervical.experiments.base import CLASSES
-from cervical.training.costs import balanced_costs, cost_matrix, read_costs
+from cervical.training.costs import balanced_costs, read_costs
 from common.errors import UsageError
+from common.report.decision import cost_matrix
 
 TRAIN = (520, 528, 507, 503, 531)  # facts 1.1
 
