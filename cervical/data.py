@@ -20,17 +20,17 @@ from common.errors import UsageError
 
 # facts 1.1: counts printed by the notebook, equal to the official ones. (Paper and thesis print 813 and 727 for the last two: typos.)
 OFFICIAL_COUNTS = dict(zip(CLASSES, (813, 825, 793, 787, 831), strict=True))
-# The shares of 80/20, then 80/20 again (thesis 4.2), for the split by slides.
+# The shares of 80/20, then 80/20 again (thesis 4.2), for the grouped split.
 FRACTIONS = (0.64, 0.16, 0.20)
 # The authors' random views (facts 1.6): flip, rotation by 0.02 of a turn, width and height within a fifth.
 ROTATION, SCALING = 0.02 * 360, 0.2
 
 
 def sipakmed_dataset(data_dir: Path | str) -> Dataset:
-    """SIPaKMeD as distributed: `im_<Class>/im_<Class>/CROPPED/<slide>_<cell>.bmp`; also flat `im_<Class>/` or `<Class>/`; jpg and png too.
+    """SIPaKMeD as distributed: `im_<Class>/im_<Class>/CROPPED/<cluster image>_<cell>.bmp`; also flat `im_<Class>/` or `<Class>/`; jpg and png too.
 
-    Where a class has a CROPPED folder only its images are cells; whole slides and .dat outlines are counted as left out.
-    The group is `<Class>/<slide>`.
+    Where a class has a CROPPED folder only its images are cells; cluster images and .dat outlines are counted as left out.
+    The group is `<Class>/<cluster image>`; slide and patient are not in the names.
 
     Raises:
         UsageError: a class's folder is missing or holds no image.
@@ -51,7 +51,7 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
         for path in cells:
             slide = path.stem.rsplit("_", 1)[0]
             rows.append({"image": path.relative_to(root).as_posix(), "label": label, "group": f"{label}/{slide}"})
-    left_out = {name: count for name, count in (("whole-slide images", slides), (".dat files", outlines)) if count}
+    left_out = {name: count for name, count in (("cluster images", slides), (".dat files", outlines)) if count}
     return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=left_out)
 
 
@@ -106,7 +106,7 @@ def paper_split(manifest: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
 
 
 def split_manifest(manifest: pd.DataFrame, settings: CellTraining) -> pd.DataFrame:
-    """The split that the settings name, "paper" or "grouped" (whole slides on one side)."""
+    """The split that the settings name, "paper" or "grouped" (whole groups on one side)."""
     if settings.split == "grouped":
         return grouped_split(manifest, FRACTIONS, settings.split_seed)
     return paper_split(manifest, settings.split_seed)

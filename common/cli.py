@@ -34,6 +34,7 @@ from common.settings import (
     MAIN_BACKBONES,
     Command,
     Settings,
+    check_decision,
     check_group_pattern,
     check_path,
     check_range,
@@ -148,6 +149,12 @@ class ReportOptions:
     """CSV with a column that names the image and the columns of --by; None: the data set's own."""
     data_dir: Path | None = None
     """Folder of the run's images, for --by; None: where they lay when it was trained."""
+    decision: Literal["argmax", "minimum-cost"] = "argmax"
+    """The class with the largest probability, or the one with the least expected cost under --decision-costs."""
+    decision_costs: Path | None = None
+    """Costs of mistakes for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
+    kinds: Path | None = None
+    """CSV or JSON, class -> kind (such as normal and abnormal), whose sensitivity and specificity are reported; None: the run's own."""
 
     def __post_init__(self) -> None:
         if not (self.run / "runs.json").is_file():
@@ -155,6 +162,8 @@ class ReportOptions:
         check_path("metadata", self.metadata, "file")
         check_path("data-dir", self.data_dir, "folder")
         require(self.data_dir is None or bool(self.by or self.metadata), "--data-dir: has no effect here: expected --by or --metadata")
+        check_decision(self.decision, self.decision_costs)
+        check_path("kinds", self.kinds, "file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +180,14 @@ class PredictOptions:
     """Go on without images that cannot be decoded."""
     batch_size: int = 32
     """Images a step."""
+    decision: Literal["argmax", "minimum-cost"] = "argmax"
+    """The class with the largest probability, or the one with the least expected cost under --decision-costs."""
+    decision_costs: Path | None = None
+    """Costs of mistakes for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
 
     def __post_init__(self) -> None:
         check_run(self.run, "model.keras")
+        check_decision(self.decision, self.decision_costs)
         require(bool(self.images), "predict: expected at least one image or folder after the run folder")
         for path in self.images:
             require(path.exists(), f"{path}: no such image or folder")

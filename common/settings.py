@@ -170,6 +170,15 @@ class Training(Source):
             require(importlib.util.find_spec(package) is not None, f"--tensorboard: the package {package} is not installed")
 
 
+def check_decision(decision: str, costs: Path | None) -> None:
+    """Costs are needed to decide by them, and have no effect otherwise."""
+    if decision == "minimum-cost":
+        require(costs is not None, "--decision minimum-cost: expected --decision-costs FILE with what mistakes cost")
+        check_path("decision-costs", costs, "file")
+    else:
+        require(costs is None, "--decision-costs: has no effect here: expected --decision minimum-cost")
+
+
 def check_backbone(option: str, name: str) -> None:
     """`name` must be a network of the suite."""
     require(name in BACKBONE_NAMES, f"--{option} {name}: unknown; expected one of {', '.join(BACKBONE_NAMES)}")

@@ -10,9 +10,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from common.settings import MOST_EPOCHS, Source, Training, check_group_pattern, check_path, check_range
+from common.settings import MOST_EPOCHS, Source, Training, check_decision, check_group_pattern, check_path, check_range
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
+# What a pathologist asks of a cell (Plissiti et al. 2018): the classes of each kind.
+KINDS = {
+    "normal": ("Parabasal", "Superficial-Intermediate"),
+    "benign": ("Metaplastic",),
+    "abnormal": ("Dyskeratotic", "Koilocytotic"),
+}
 PAPER_BACKBONES = ("vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2")
 DatasetName = Literal["sample", "sipakmed", "folders"]
 Reading = Literal["described", "coded", "corrected", "reduced"]
@@ -101,7 +107,7 @@ class CellSource(Source):
 class CellTraining(Training, CellSource):
     """What the three trainings of the study share."""
 
-    NOT_RECIPE: ClassVar[frozenset[str]] = Training.NOT_RECIPE | CellSource.NOT_RECIPE
+    NOT_RECIPE: ClassVar[frozenset[str]] = Training.NOT_RECIPE | CellSource.NOT_RECIPE | {"decision", "decision_costs", "kinds"}
     STAGES: ClassVar[tuple[str, ...]] = ()
 
     dataset: DatasetName = "sample"
@@ -119,6 +125,13 @@ class CellTraining(Training, CellSource):
     """The paper's list of operations, or the notebook's six groups."""
     dropout: float = 0.5
     """Of the head (paper IV-A)."""
+    decision: Literal["argmax", "minimum-cost"] = "argmax"
+    """The report's decisions: the class with the largest probability, or also the one with the least expected cost."""
+    decision_costs: Path | None = None
+    """Costs for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
+    kinds: Path | None = None
+    """CSV or JSON, class -> kind, whose sensitivity and specificity are reported; None: normal, benign and abnormal of SIPaKMeD's
+    classes, and none of others."""
 
     def check(self) -> None:
         super().check()
@@ -126,6 +139,11 @@ class CellTraining(Training, CellSource):
         check_range("dropout", self.dropout, 0, 0.95)
         for name in self.STAGES:
             getattr(self, name).check(name)
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_decision(self.decision, self.decision_costs)
+        check_path("kinds", self.kinds, "file")
 
     def unused(self) -> dict[str, str]:
         found = super().unused()

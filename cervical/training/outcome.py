@@ -9,12 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from cervical.experiments.base import CLASSES, KINDS, CellTraining
 from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, predict
 from common.cli import ReportOptions
 from common.data.splits import leakage
+from common.report.decision import decision_of, read_costs, read_kinds
 from common.report.provenance import differs
 from common.report.report import Printed, report_command, write_model_card, write_report
 from common.runs import Run
@@ -48,12 +50,23 @@ def conclude(
     measured: dict[str, Any] = {"validation_accuracy": float(right.mean()) if len(right) else None}
     measured |= {"leakage": {name: {key: shared[name][key] for key in ("images", "shared", "fraction")} for name in shared}}
     measured |= {"parameters": total, "trainable_parameters": trainable}
+    costs, kinds = decision_files(job.settings, cells.classes)
+    if costs is not None or kinds:
+        measured["decision"] = decision_of([run], costs, kinds, job.settings.seed)
     write_metrics(run, job.settings.seed, cost_matrix, {**measured, **(extra or {})})
     run.save_model(model)
     everything = [*standard_notes(job, shared), *notes]
     write_report(run, title, printed_numbers(FoundRun.of(run.path)), everything, controls)
     write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
     run.finish()
+
+
+def decision_files(settings: CellTraining, classes: Sequence[str]) -> tuple[np.ndarray | None, Mapping[str, Sequence[str]] | None]:
+    """Costs of mistakes and kinds of classes: from the files given, kinds of SIPaKMeD's classes by themselves."""
+    costs = read_costs(settings.decision_costs, classes, "--decision-costs") if settings.decision_costs is not None else None
+    if settings.kinds is not None:
+        return costs, read_kinds(settings.kinds, classes)
+    return costs, KINDS if set(classes) == set(CLASSES) else None
 
 
 def report_again(run: Run) -> None:

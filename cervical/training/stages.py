@@ -82,6 +82,10 @@ def default_run_dir(experiment: str, settings: CellTraining, dataset: Dataset) -
 def begin(experiment: str, settings: CellTraining) -> Job | Run:
     """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
     dataset = load_for_training(settings)
+    if settings.decision_costs is not None or settings.kinds is not None:
+        from cervical.training.outcome import decision_files
+
+        decision_files(settings, class_names(dataset.manifest))  # a bad file is told before the training, not after it
     # Before the folder is made: config.json tells the precision that Keras is set to.
     device.configure(settings.seed, settings.precision)
     run = Run.open(

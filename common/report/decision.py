@@ -14,7 +14,8 @@ from common.errors import UsageError
 from common.metrics.classification import class_indices
 from common.metrics.decision import ARGMAX, MINIMUM_COST, decision_metrics
 from common.report.markup import MISSING, markdown, number
-from common.runs.outcome import GROUP, probabilities_of, read_predictions
+from common.runs.outcome import GROUP, probabilities_of, read_predictions, write_metrics
+from common.runs.reading import RunFolder
 
 
 def class_table(path: Path, option: str, what: str) -> dict[str, Any]:
@@ -97,6 +98,27 @@ def decision_of(
     probabilities = [probabilities_of(table, classes) for table, _ in found]
     matrix = None if costs is None else cost_matrix(costs)
     return decision_metrics(labels, probabilities, classes, cost_matrix=matrix, kinds=kinds, groups=first.get(GROUP), seed=seed)
+
+
+def write_decision(folder: RunFolder, options: Any) -> None:
+    """Put what `options` ask for (`decision`, `decision_costs`, `kinds`) into metrics.json under `decision`.
+
+    Without any of them what is there already is made again from predictions.csv.
+    """
+    given = folder.read_json("metrics.json").get("given", {})
+    extra = given.get("extra") or {}
+    before = extra.get("decision")
+    classes = read_predictions(folder)[1]
+    kinds = before.get("kinds") if before else None
+    if getattr(options, "kinds", None) is not None:
+        kinds = read_kinds(options.kinds, classes)
+    costs = np.array(before["cost_matrix"]) if before and "cost_matrix" in before else None
+    if getattr(options, "decision", None) == MINIMUM_COST:
+        costs = read_costs(options.decision_costs, classes, "--decision-costs")
+    if costs is None and kinds is None:
+        return
+    found = decision_of([folder], costs, kinds, int(given.get("bootstrap_seed") or 0))
+    write_metrics(folder, int(given.get("bootstrap_seed") or 0), given.get("cost_matrix"), {**extra, "decision": found})
 
 
 def decision_text(found: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ import pandas as pd
 
 from common.data.images import is_image, read_image, resize
 from common.errors import UsageError
+from common.metrics.classification import minimum_cost_decision
+from common.report.decision import cost_matrix, read_costs
 from common.runs.files import atomic
 from common.runs.outcome import DECIMALS, PREFIX
 from common.runs.reading import RunFolder
@@ -35,7 +37,11 @@ def predict_command(options: Any) -> None:
     files = image_files(options.images)
     if options.output is not None and not options.output.parent.is_dir():
         raise UsageError(f"--output {options.output}: the folder {options.output.parent} does not exist")
-    table = predict_images(folder, files, options.skip_unreadable, getattr(options, "batch_size", 32))
+    costs = None
+    if getattr(options, "decision", "argmax") == "minimum-cost":
+        classes = folder.read_json("config.json").get("classes") or ()
+        costs = cost_matrix(read_costs(options.decision_costs, classes, "--decision-costs"))
+    table = predict_images(folder, files, options.skip_unreadable, getattr(options, "batch_size", 32), costs)
     if options.output is None:
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
         return
@@ -44,8 +50,13 @@ def predict_command(options: Any) -> None:
     log.info("%d predictions: %s", len(table), options.output)
 
 
-def predict_images(run: Any, files: Sequence[Path], skip_unreadable: bool = False, batch_size: int = 32) -> pd.DataFrame:
-    """The table that `predict_command` writes. The first images are decoded before the model is loaded, so bad ones are told at once."""
+def predict_images(
+    run: Any, files: Sequence[Path], skip_unreadable: bool = False, batch_size: int = 32, costs: np.ndarray | None = None
+) -> pd.DataFrame:
+    """The table that `predict_command` writes. The first images are decoded before the model is loaded, so bad ones are told at once.
+
+    costs: `(K, K)`, rows the truth: `predicted` is then the class with the least expected cost.
+    """
     folder = RunFolder.of(run)
     config = folder.read_json("config.json")
     size, classes = config.get("image_size"), config.get("classes")
@@ -65,7 +76,8 @@ def predict_images(run: Any, files: Sequence[Path], skip_unreadable: bool = Fals
     probabilities = np.round(np.concatenate(rows), DECIMALS)
     if probabilities.shape[1] != len(classes):
         raise UsageError(f"{folder.path}: the model has {probabilities.shape[1]} outputs, config.json names {len(classes)} classes")
-    table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)]})
+    decided = probabilities.argmax(axis=1) if costs is None else minimum_cost_decision(probabilities, costs)
+    table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[decided]})
     for index, name in enumerate(classes):
         table[PREFIX + name] = probabilities[:, index]
     return table

@@ -16,6 +16,7 @@ from common.durations import duration
 from common.errors import UsageError
 from common.metrics.compare import compare
 from common.report.card import write_model_card
+from common.report.decision import decision_text, write_decision
 from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs.finished import PUBLISHED
 from common.runs.outcome import read_predictions, remake_metrics
@@ -31,7 +32,7 @@ SYNTHETIC = (
 
 
 # What a data set's groups are, by a part of its name; of any other it is not known which of them they are.
-GROUP_NOUNS = {"sipakmed": "slides", "ham10000": "lesions", "isic": "lesions", "odir": "patients"}
+GROUP_NOUNS = {"sipakmed": "cluster images", "cric": "images of a slide", "ham10000": "lesions", "isic": "lesions", "odir": "patients"}
 # With this many groups or fewer, intervals that resample them are still too narrow (Cameron, Gelbach & Miller 2008).
 FEW_GROUPS = 30
 
@@ -71,6 +72,8 @@ def write_report(
         parts.append("## Beside trivial classifiers\n\n" + _baselines(metrics))
     parts.append("## Per class\n\n" + _per_class(metrics))
     parts.append("## Confusion\n\n" + _confusion(metrics))
+    if metrics.get("decision"):
+        parts.append("## Decisions\n\n" + decision_text(metrics["decision"]))
     if "ece" in metrics:
         parts.append("## Calibration\n\n" + _calibration(metrics))
     for name, path in controls.items():
@@ -123,6 +126,7 @@ def _again(folder: RunFolder, options: Any) -> None:
     control = folder.path / "control"
     if (control / "predictions.csv").is_file():
         remake_metrics(control)
+    write_decision(folder, options)
     config = folder.read_json("config.json")
     kept = folder.read_json("report.json") if folder.has("report.json") else {}
     write_report(

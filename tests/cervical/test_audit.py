@@ -9,7 +9,7 @@ from cervical.experiments.audit import AuditSettings
 def test_audit_of_the_sample(tmp_path, sample_cache):
     folder = run_audit(AuditSettings(cache_dir=sample_cache, run_dir=tmp_path / "audit"))
     found = json.loads((folder / "audit.json").read_text())
-    assert found["left_out"] == {"whole-slide images": 60, ".dat files": 600}
+    assert found["left_out"] == {"cluster images": 60, ".dat files": 600}
     assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
 
 

@@ -61,7 +61,7 @@ def test_only_cropped_cells_are_read_and_the_rest_is_counted(tmp_path):
         (inner / "001_cyt01.dat").write_text("1,2\n")
     found = data.sipakmed_dataset(tmp_path)
     assert len(found.manifest) == 15
-    assert found.left_out == {"whole-slide images": 5, ".dat files": 5}
+    assert found.left_out == {"cluster images": 5, ".dat files": 5}
 
 
 def test_missing_and_empty_classes_are_named(tmp_path):

@@ -99,6 +99,8 @@ def test_every_reading_is_small_on_the_sample(command, reading):
         (("tables", "--contrastive.seed", "3"), "--contrastive.seed: has no effect here"),
         (("compare-losses", "--contrastive.loss", "triplet"), "--contrastive.loss: has no effect here"),
         (("freeze-depth", "--finetune.freeze", "3"), "--finetune.freeze: has no effect here"),
+        (("contrastive", "--decision-costs", "."), "--decision-costs: has no effect here"),
+        (("contrastive", "--decision", "minimum-cost"), "--decision minimum-cost: expected --decision-costs FILE"),
         # No such option:
         (("contrastive", "--labels-csv", "."), "--labels-csv"),
         (("tables", "--backbone", "vgg16"), "--backbone"),

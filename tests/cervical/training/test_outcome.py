@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 from cervical.experiments.base import CLASSES
+from cervical.training.finetune import run_finetune
 from cervical.training.outcome import printed_numbers
+from common.errors import UsageError
 from common.report.markup import Printed
 from common.runs.finished import FoundRun
+from tests.cervical.conftest import settings_of
 
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 FIGURES = ("confusion.png", "reliability.png", "training_curves.png")
@@ -38,6 +41,22 @@ def test_run_folder_is_complete(finished, run):
     report = (folder / "report.md").read_text()
     assert "Synthetic data" in report and "share their cluster image with a training image" in report and "--limit" in report
     assert "new slides" not in report and "majority class" in report and "logistic probe" in report
+
+
+def test_kinds_of_cells_are_reported(finished):
+    metrics = json.loads((finished.finetune / "metrics.json").read_text())
+    found = metrics["decision"]["rules"]["argmax"]["kinds"]
+    assert set(found) == {"normal", "benign", "abnormal"} and metrics["decision"]["images_of_kind"]["abnormal"] == 4
+    assert "| abnormal (Dyskeratotic, Koilocytotic; 4 images) | argmax |" in (finished.finetune / "report.md").read_text()
+
+
+def test_bad_costs_of_decisions_are_told_before_anything_is_trained(tmp_path, sample_cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "costs.csv").write_text("class,cost\nParabasal,2\n")
+    words = ("--cache-dir", sample_cache, "--limit", "25", "--decision", "minimum-cost", "--decision-costs", "costs.csv")
+    with pytest.raises(UsageError, match="--decision-costs costs.csv: no entry for 'Dyskeratotic'"):
+        run_finetune(settings_of("finetune", *words))
+    assert not (tmp_path / "runs").exists()
 
 
 def run_of(experiment="contrastive", **settings):

@@ -132,13 +132,13 @@ def test_the_report_says_what_is_resampled_and_brings_older_runs_up_to_date(tmp_
         table.to_csv(path.with_name("predictions.csv"), index=False)
     report_command(SimpleNamespace(run=run))
     text = (run / "report.md").read_text()
-    assert "resampling the 120 test images as independent" in text and "slides of the images" not in text
+    assert "resampling the 120 test images as independent" in text and "cluster images of the images" not in text
     for path, content in manifests.items():
         path.write_bytes(content)
     report_command(SimpleNamespace(run=run))
     text = (run / "report.md").read_text()
-    assert "resampling the 40 slides of the 120 test images" in text and "So few" not in text
-    assert "The intervals resample the 40 slides of the images, the same for both runs" in text
+    assert "resampling the 40 cluster images of the 120 test images" in text and "So few" not in text
+    assert "The intervals resample the 40 cluster images of the images, the same for both runs" in text
     for folder in (run, run / "control"):
         assert json.loads((folder / "metrics.json").read_text())["resampled_groups"] == 40
         assert "group" in pd.read_csv(folder / "predictions.csv")
