@@ -27,7 +27,7 @@ ROTATION, SCALING = 0.02 * 360, 0.2
 
 
 def sipakmed_dataset(data_dir: Path | str) -> Dataset:
-    """SIPaKMeD as distributed: `im_<Class>/im_<Class>/CROPPED/<cluster image>_<cell>.bmp`; also flat `im_<Class>/` or `<Class>/`; jpg and png too.
+    """SIPaKMeD as distributed: `im_<Class>/im_<Class>/CROPPED/<cluster image>_<cell>.bmp`; also flat `im_<Class>/` or `<Class>/`; jpg, png.
 
     Where a class has a CROPPED folder only its images are cells; cluster images and .dat outlines are counted as left out.
     The group is `<Class>/<cluster image>`; slide and patient are not in the names.
