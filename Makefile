@@ -7,21 +7,17 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-slow test-browser smoke lint bench notebooks readme sample clean
 
-CERVICAL := finetune cost-sensitive contrastive compare-losses freeze-depth size-analysis tables audit explain predict report
-LMF := train sweep tables audit explain predict report
-MELANOMA := pretrain train ablation repeats multitask thresholds baselines tables audit explain predict report
-FEEDBACK := baseline simulate search slices thresholds clipping tables serve replay audit explain predict report
-STUDY_TARGETS := $(addprefix cervical-,$(CERVICAL)) $(addprefix lmf-,$(LMF)) $(addprefix melanoma-,$(MELANOMA)) $(addprefix feedback-,$(FEEDBACK))
-.PHONY: $(STUDY_TARGETS) feedback-page
+STUDIES := cervical lmf melanoma feedback
+.PHONY: feedback-page house
 
 help:  ## this list
 	@echo "usage: make TARGET [ARGS=\"options of the command\"]"
 	@echo
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 	@echo
-	@echo "experiments (each is python -m STUDY COMMAND; ARGS=--help explains its options):"
-	@for study in cervical lmf melanoma feedback; do echo "  $$study:"; \
-	  for target in $(STUDY_TARGETS); do case $$target in $$study-*) echo "    make $$target";; esac; done; done
+	@echo "experiments: make STUDY-COMMAND is python -m STUDY COMMAND; ARGS=--help explains its options"
+	@for study in $(STUDIES); do echo; echo "  make $$study-…"; \
+	  if [ -x $(PY) ]; then $(PY) -m $$study --help | sed -n '/^  [a-z]/p' | cut -c1-150; else echo "    (after make setup)"; fi; done
 
 setup: $(VENV)/ready-dev  ## build .venv with everything but the peers of the benchmarks
 
@@ -49,10 +45,11 @@ feedback-serve: | $(VENV)/ready-page
 feedback-page: $(VENV)/ready-page  ## the page where a dermatologist corrects the model, on the drawn sample
 	$(PY) -m feedback serve $(ARGS)
 
-$(STUDY_TARGETS): | $(VENV)/ready
-	@$(PY) -m $(firstword $(subst -, ,$@)) $(subst $(firstword $(subst -, ,$@))-,,$@) $(ARGS)
+# Every command of a study is a target: make lmf-train.
+$(addsuffix -%,$(STUDIES)): | $(VENV)/ready
+	@$(PY) -m $(firstword $(subst -, ,$@)) $* $(ARGS)
 
-test: $(VENV)/ready-dev  ## the fast tests (under 15 minutes on 2 cores)
+test: $(VENV)/ready-dev  ## the fast tests (under 12 minutes on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadscope -m "not slow and not browser" $(ARGS)
 
 test-slow: $(VENV)/ready-dev  ## grids, large networks, real data where it is present
@@ -72,11 +69,14 @@ lint: $(VENV)/ready-dev  ## ruff and the type checker
 bench: $(VENV)/ready-bench  ## speed and memory, each beside a peer, equality first
 	$(PY) -m benchmarks $(ARGS)
 
+house: $(VENV)/ready  ## size and order of the code, each beside its bound
+	@$(PY) -m benchmarks.house
+
 notebooks: $(VENV)/ready-dev  ## build and execute notebooks/*.ipynb from the scripts
 	@for script in notebooks/*.py; do echo "$$script"; \
 	  PYTHONPATH=. $(VENV)/bin/jupytext --quiet --to ipynb --execute "$$script" || exit 1; done
 
-readme: $(VENV)/ready  ## write the README's table from the files under results/
+readme: $(VENV)/ready  ## write the README's table of printed tables from results/
 	$(PY) -m common.report.overview results README.md
 
 sample: $(VENV)/ready  ## draw every embedded data set into .cache/samples
