@@ -21,6 +21,7 @@ COMMANDS: dict[str, Command | str] = {
     ),
     "calibrate": "common.commands.calibrate",
     "export": "common.commands.export",
+    "validate": "common.commands.validate",
 }
 
 if __name__ == "__main__":

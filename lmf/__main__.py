@@ -16,6 +16,7 @@ COMMANDS = {
     "report": Command(ReportOptions, "common.report.report:report_command", "Make a run's report and figures again."),
     "calibrate": "common.commands.calibrate",
     "export": "common.commands.export",
+    "validate": "common.commands.validate",
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""Does a finished run hold on other data? Its model on an external set: metrics with intervals, the drop against its own test split.
+
+Also calibration there, how the pictures differ (brightness, contrast, and a two-sample test on the network's own features), and the images
+it is most wrongly sure of. Images, near-copies and groups that the run trained or validated on are left out and counted. A class map joins
+classes of both sides. Writes validation-<name>/ into the run folder. Seconds to minutes; no training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.cli import Positional, check_run
+from common.settings import Command, Settings, check_group_pattern, check_path, check_range, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateOptions(Settings):
+    run: Positional[Path]
+    """Run folder that holds model.keras, manifest.csv and predictions.csv."""
+    data_dir: Path
+    """The external set: one folder a class, or with --labels-csv any folder of images."""
+    labels_csv: Path | None = None
+    """CSV with the columns image (path below --data-dir, or file stem), label and perhaps group; None: folders are the classes."""
+    group_pattern: str | None = None
+    """Regular expression with one group, matched on the image path, that names the lesion or patient; None: as in --labels-csv, or none."""
+    classes: Path | None = None
+    """Class map, CSV with the columns set (`external` or `run`), class and joined: what a class of either side counts as."""
+    run_data_dir: Path | None = None
+    """Folder of the run's own images, to leave copies of them out; None: where they lay when it was trained."""
+    name: str = ""
+    """Of the folder written; default: that of --data-dir."""
+    limit: int | None = None
+    """At most N external images, the first by name of each class in turn; None: all."""
+    seed: int = 0
+    """Of the bootstrap and of the two-sample test."""
+
+    def check(self) -> None:
+        super().check()
+        check_group_pattern(self.group_pattern)
+        check_range("limit", self.limit, 1, 10**9)
+        check_range("seed", self.seed, 0, 2**31 - 1)
+        require(Path(self.name).name == self.name, f"--name {self.name}: expected a name without folders")
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_run(self.run, "model.keras", "manifest.csv", "predictions.csv")
+        check_path("data-dir", self.data_dir, "folder")
+        check_path("run-data-dir", self.run_data_dir, "folder")
+        check_path("labels-csv", self.labels_csv, "file")
+        check_path("classes", self.classes, "file")
+
+
+COMMAND = Command(ValidateOptions, "common.report.validate:validate_command", __doc__ or "")

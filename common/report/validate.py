@@ -1,0 +1,272 @@
+"""`validate RUN --data-dir OTHER`: a finished run on an external set, without anything that it has seen before."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from common.commands.validate import ValidateOptions
+from common.data.images import read_image, resize
+from common.data.manifest import folders_dataset
+from common.data.near_copies import hashes_of, near_pairs
+from common.errors import UsageError
+from common.explanation.gradcam import split_model
+from common.explanation.sheet import data_dir_of
+from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error
+from common.metrics.classification import classification_metrics
+from common.metrics.external import drop, joined_probabilities, metric_draws, two_sample_test
+from common.metrics.statistics import percentile_interval
+from common.report.calibrate import CALIBRATION
+from common.report.markup import interval_text, markdown, number
+from common.report.predict import load_model, predict_images
+from common.runs.outcome import GROUP, PREFIX, probabilities_of, read_predictions
+from common.runs.reading import RunFolder
+
+log = logging.getLogger(__name__)
+
+RESAMPLES = 2000
+# Pictures of each side for the comparison of pictures; more only cost time.
+COMPARED = 400
+SHOWN = 20
+
+
+def validate_command(options: ValidateOptions) -> Path:
+    """Write validation-<name>/{validation.md, validation.json, predictions.csv, wrong.csv} into the run folder; returns the first.
+
+    Raises:
+        UsageError: the external set or the class map is not as expected, no class is common, or nothing is left to validate on.
+    """
+    folder = RunFolder.existing(options.run)
+    table, classes = read_predictions(folder)
+    external = read_external(options)
+    run_map, external_map = read_class_map(options.classes, classes, external)
+    joined = sorted({run_map.get(name, name) for name in classes})
+    external["joined"] = external["label"].map(lambda name: external_map.get(name, name))
+    unmapped = external[~external["joined"].isin(joined)]["label"].value_counts().to_dict()
+    external = external[external["joined"].isin(joined)].reset_index(drop=True)
+    if not len(external):
+        raise UsageError(f"--data-dir {options.data_dir}: none of its classes is one of the run's ({', '.join(joined)}); see --classes")
+    root = data_dir_of(folder, options.run_data_dir)
+    external, left_out = without_seen(folder, root, options.data_dir, external)
+    if not len(external):
+        raise UsageError(f"--data-dir {options.data_dir}: every image, or its group, was seen when the run was trained; nothing is left")
+    found = predict_images(folder, [options.data_dir / name for name in external["image"]])
+    probabilities, names = joined_probabilities(probabilities_of(found, classes), classes, run_map)
+    groups = external["group"].to_numpy() if external["group"].duplicated().any() else None
+    metrics = classification_metrics(external["joined"], None, probabilities, names, options.seed, groups=groups)
+    own, own_names = joined_probabilities(probabilities_of(table, classes), classes, run_map)
+    own_labels = table["label"].map(lambda name: run_map.get(name, name))
+    own_groups = table[GROUP].to_numpy() if GROUP in table else None
+    here, here_draws = metric_draws(own_labels, own, own_names, own_groups, RESAMPLES, options.seed)
+    there, there_draws = metric_draws(external["joined"], probabilities, names, groups, RESAMPLES, options.seed + 1)
+    rows = []
+    for name in here:
+        gap = {"drop": there[name] - here[name], "drop_interval": drop(here_draws[name], there_draws[name])}
+        own_interval, interval = percentile_interval(here_draws[name]), percentile_interval(there_draws[name])
+        rows.append({"metric": name, "own": here[name], "own_interval": own_interval, "external": there[name], "interval": interval, **gap})
+    shift = compare_pictures(folder, root, options, table["image"], external["image"])
+    calibration = calibration_there(folder, classes, run_map, found, external["joined"], names)
+    target = RunFolder(folder.path / f"validation-{options.name or options.data_dir.resolve().name}")
+    result = {"classes": names, "n": len(external), "left_out": left_out, "unmapped": unmapped, "rows": rows, "shift": shift}
+    target.write_json("validation.json", {**result, "calibration": calibration, "metrics": metrics})
+    called = np.asarray(names, object)[probabilities.argmax(axis=1)]
+    written = pd.DataFrame({"image": external["image"], "label": external["joined"], "predicted": called, GROUP: external["group"]})
+    for column, name in enumerate(names):
+        written[PREFIX + name] = probabilities[:, column]
+    target.write_table("predictions.csv", written)
+    wrong = written[written["label"] != written["predicted"]].assign(confidence=probabilities.max(axis=1)[written["label"] != called])
+    wrong = wrong.sort_values("confidence", ascending=False, kind="stable")[["image", "label", "predicted", "confidence"]]
+    target.write_table("wrong.csv", wrong)
+    path = target.write_text("validation.md", _text(folder, options, result, calibration, metrics, wrong))
+    log.info(
+        "%s: %d images, balanced accuracy %.3f (own test split %.3f)",
+        path,
+        len(external),
+        there["balanced_accuracy"],
+        here["balanced_accuracy"],
+    )
+    return path
+
+
+def read_external(options: ValidateOptions) -> pd.DataFrame:
+    """image (below --data-dir), label and group of the external set, cut down to --limit."""
+    if options.labels_csv is None:
+        rows = folders_dataset(options.data_dir, options.group_pattern).manifest[["image", "label", "group"]].copy()
+    else:
+        rows = _labelled(options)
+    if options.limit is not None and len(rows) > options.limit:
+        rows["turn"] = rows.sort_values("image").groupby("label").cumcount()
+        rows = rows.sort_values(["turn", "label"])[: options.limit].drop(columns="turn").sort_values("image")
+    return rows.reset_index(drop=True)
+
+
+def _labelled(options: ValidateOptions) -> pd.DataFrame:
+    path = options.labels_csv
+    assert path is not None
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels-csv {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    for name in ("image", "label"):
+        if name not in rows:
+            raise UsageError(f"--labels-csv {path}: lacks the column {name}; expected image, label and perhaps group")
+    files = {item.relative_to(options.data_dir).as_posix(): item for item in options.data_dir.rglob("*") if item.is_file()}
+    by_stem = {Path(name).stem: name for name in files}
+    found = rows["image"].map(lambda name: name if name in files else by_stem.get(Path(name).stem, ""))
+    if (found == "").any():
+        missing = rows["image"][found == ""]
+        raise UsageError(f"--labels-csv {path}: {len(missing)} images are not below {options.data_dir}: {', '.join(missing[:5])}")
+    if found.duplicated().any():
+        raise UsageError(f"--labels-csv {path}: {found[found.duplicated()].iloc[0]} stands there twice")
+    if (rows["label"] == "").any():
+        raise UsageError(f"--labels-csv {path}: {rows['image'][rows['label'] == ''].iloc[0]} has no label")
+    return pd.DataFrame({"image": found, "label": rows["label"], "group": rows.get("group", found)})
+
+
+def read_class_map(path: Path | None, classes: Sequence[str], external: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
+    """Class -> joined class of the run and of the external set. UsageError for a map that names classes which neither has."""
+    if path is None:
+        return {}, {}
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    if not {"set", "class", "joined"} <= set(table.columns):
+        raise UsageError(f"--classes {path}: expected the columns set, class and joined, got {', '.join(table.columns)}")
+    maps: dict[str, dict[str, str]] = {}
+    for side, known in (("run", set(classes)), ("external", set(external["label"]))):
+        part = table[table["set"] == side]
+        unknown = sorted(set(part["class"]) - known)
+        if unknown:
+            raise UsageError(f"--classes {path}: the {side} set has no class {unknown[0]}; it has {', '.join(sorted(known))}")
+        if part["class"].duplicated().any():
+            raise UsageError(f"--classes {path}: {part['class'][part['class'].duplicated()].iloc[0]} of the {side} set stands there twice")
+        maps[side] = dict(zip(part["class"], part["joined"], strict=True))
+    wrong = sorted(set(table["set"]) - {"run", "external"})
+    if wrong:
+        raise UsageError(f"--classes {path}: set {wrong[0]}: expected run or external")
+    return maps["run"], maps["external"]
+
+
+def without_seen(folder: RunFolder, root: Path, data_dir: Path, external: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The external images that the run has not seen in training or validation, and how many were left out, by reason.
+
+    Seen is: the same bytes, a near-copy (`common.data.near_copies`), or a group of the same name, which only groups that are no image
+    names can have.
+    """
+    manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
+    seen = manifest[manifest["split"].isin(["train", "validation"])].drop_duplicates("image")
+    ours, theirs = [root / name for name in seen["image"]], [data_dir / name for name in external["image"]]
+    known = {_digest(path) for path in ours}
+    identical = np.array([_digest(path) in known for path in theirs], bool)
+    near = np.zeros(len(theirs), bool)
+    near[near_pairs(hashes_of(theirs), hashes_of(ours))[:, 0]] = True
+    groups = set(seen["group"]) - set(seen["image"])
+    shared = external["group"].isin(groups).to_numpy()
+    left_out = {"byte-identical": int(identical.sum()), "near-copies": int((near & ~identical).sum())}
+    left_out["of a group that the run has seen"] = int((shared & ~near & ~identical).sum())
+    return external[~(identical | near | shared)].reset_index(drop=True), left_out
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def compare_pictures(folder: RunFolder, root: Path, options: ValidateOptions, own: pd.Series, external: pd.Series) -> dict[str, Any]:
+    """Mean brightness and contrast of both sets, and whether the network's own features tell them apart."""
+    config = folder.read_json("config.json")
+    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
+    rng = np.random.default_rng(options.seed)
+
+    def pixels(place: Path, names: pd.Series) -> np.ndarray:
+        chosen = names.iloc[np.sort(rng.permutation(len(names))[:COMPARED])]
+        return np.stack([resize(read_image(place / name), size, method) for name in chosen])
+
+    sets = {"own test images": pixels(root, own), "external images": pixels(options.data_dir, external)}
+    body, _ = split_model(load_model(folder))
+    features = []
+    for images in sets.values():
+        maps = body.predict(images.astype("float32"), batch_size=32, verbose=0)
+        first = maps[0] if isinstance(maps, list | tuple) else maps
+        features.append(np.asarray(first, np.float64).mean(axis=(1, 2)))
+    found: dict[str, Any] = {
+        name: {"brightness": float(images.mean()), "contrast": float(images.std(axis=(1, 2, 3)).mean())} for name, images in sets.items()
+    }
+    if min(len(each) for each in features) >= 4:
+        found["told apart"], found["p"] = two_sample_test(features[0], features[1], options.seed)
+    keras.backend.clear_session(free_memory=False)
+    return found
+
+
+def calibration_there(
+    folder: RunFolder, classes: Sequence[str], run_map: Mapping[str, str], found: pd.DataFrame, labels: pd.Series, names: Sequence[str]
+) -> dict[str, float]:
+    """Expected calibration error on the external images, as trained and, after `calibrate`, with the run's temperature."""
+    plain = probabilities_of(found, classes)
+    versions = {"as trained": plain}
+    if folder.has(CALIBRATION):
+        versions["with the run's temperature"] = apply_temperature(plain, float(folder.read_json(CALIBRATION)["temperature"]))
+    errors = {}
+    for name, each in versions.items():
+        joined, _ = joined_probabilities(each, classes, run_map)
+        correct = np.asarray(names, object)[joined.argmax(axis=1)] == labels.to_numpy()
+        errors[name] = expected_calibration_error(calibration_bins(correct, joined.max(axis=1)))
+    return errors
+
+
+def _text(
+    folder: RunFolder,
+    options: ValidateOptions,
+    result: Mapping[str, Any],
+    calibration: Mapping[str, float],
+    metrics: Mapping[str, Any],
+    wrong: pd.DataFrame,
+) -> str:
+    config = folder.read_json("config.json")
+    parts = [f"# {config.get('study')} {config.get('experiment')} on {options.name or options.data_dir.resolve().name}"]
+    if config.get("synthetic"):
+        parts.append("Synthetic data.")
+    left = ", ".join(f"{count} {reason}" for reason, count in result["left_out"].items() if count) or "none"
+    gone = ", ".join(f"{name} ({count})" for name, count in result["unmapped"].items()) or "none"
+    used = f"{result['n']} images in {len(result['classes'])} classes."
+    parts.append(f"{used} Left out because the run has seen them: {left}. Without a class: {gone}.")
+    rows = [
+        [
+            row["metric"].replace("_", " "),
+            f"{number(row['own'])} {interval_text(row['own_interval'])}",
+            f"{number(row['external'])} {interval_text(row['interval'])}",
+            f"{number(row['drop'], sign=True)} {interval_text(row['drop_interval'])}",
+        ]
+        for row in result["rows"]
+    ]
+    parts.append(markdown(("", "own test split", "external set", "external − own [95 % interval]"), rows))
+    lines = [
+        [name, number(each["precision"]), number(each["recall"]), number(each["f1"]), each["support"]]
+        for name, each in metrics["per_class"].items()
+    ]
+    parts.append(markdown(("class", "precision", "recall", "F1", "images"), lines))
+    parts.append(
+        markdown(("probabilities", "expected calibration error there"), [[name, number(value)] for name, value in calibration.items()])
+    )
+    shift = result["shift"]
+    pictures = [[name, f"{each['brightness']:.1f}", f"{each['contrast']:.1f}"] for name, each in shift.items() if isinstance(each, Mapping)]
+    parts.append(
+        "## Do the pictures differ?\n\n" + markdown(("", "mean grey level", "mean contrast (deviation within an image)"), pictures)
+    )
+    if "told apart" in shift:
+        parts.append(
+            f"A logistic regression on the network's features tells the two sets apart in {shift['told apart']:.1%} of held-out pictures "
+            f"(0.5 is guessing; p {shift['p']:.3g})."
+        )
+    if len(wrong):
+        shown = [[row["image"], row["label"], row["predicted"], number(row["confidence"])] for row in wrong[:SHOWN].to_dict("records")]
+        parts.append("## Most wrongly sure of\n\n" + markdown(("image", "label", "predicted", "probability"), shown, left=3))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,125 @@
+"""`validate RUN` on an external set: what is left out, joined classes, the drop, and one line for everything that is wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from common.cli import parse
+from common.commands.validate import COMMAND, ValidateOptions
+from common.errors import UsageError
+from common.report.validate import validate_command
+from common.runs.outcome import write_predictions
+
+CLASSES = ("dark", "light", "middle")
+SIDE = 32
+
+
+def picture(seed: int, grey: int) -> Image.Image:
+    small = np.random.default_rng(seed).integers(-20, 21, (5, 5, 1)) + grey
+    return Image.fromarray(np.clip(np.repeat(small, 3, axis=2), 0, 255).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that tells dark, middle and light pictures apart by their mean, and says so on its own 12 test images."""
+    folder, data = tmp_path / "run", tmp_path / "data"
+    folder.mkdir()
+    image = keras.Input((SIDE, SIDE, 3))
+    conv = keras.layers.Conv2D(3, 1, kernel_initializer="ones", name="conv")(keras.layers.Rescaling(1 / 255)(image))
+    dense = keras.layers.Dense(3, activation="softmax")
+    model = keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(conv)))
+    dense.set_weights([np.array([[-6.0, 6, 0]] * 3), np.array([24.0, -33, 0])])  # the three means are 3 x the grey level
+    model.save(folder / "model.keras")
+    rows = []
+    for number in range(24):
+        label, grey = (("dark", 40), ("middle", 130), ("light", 220))[number % 3]
+        name = f"{label}/{number}.png"
+        (data / label).mkdir(parents=True, exist_ok=True)
+        picture(number, grey).save(data / name)
+        rows.append({"image": name, "label": label, "group": f"p{number}", "split": "train" if number < 12 else "test"})
+    manifest = pd.DataFrame(rows)
+    manifest.to_csv(folder / "manifest.csv", index=False)
+    (folder / "config.json").write_text(json.dumps({"study": "lmf", "experiment": "train", "classes": CLASSES, "image_size": SIDE}))
+    (folder / "local.json").write_text(json.dumps({"data_dir": str(data)}))
+    test = manifest[manifest["split"] == "test"]
+    pixels = np.stack([np.asarray(Image.open(data / name)) for name in test["image"]]).astype("float32")
+    write_predictions(folder, test, model.predict(pixels, verbose=0), CLASSES)
+    return folder
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Path:
+    """Nine new pictures in two folders, one of them wrongly labelled; a copy and a near-copy of training images; a class nobody knows."""
+    root = tmp_path / "other"
+    for label, grey, numbers in (("dark", 45, range(100, 104)), ("light", 215, range(104, 108))):
+        (root / label).mkdir(parents=True)
+        for number in numbers:
+            picture(number, grey).save(root / label / f"{number}.png")
+    picture(108, 215).save(root / "dark" / "wrong.png")
+    shutil.copy(tmp_path / "data" / "dark" / "0.png", root / "dark" / "copy.png")
+    with Image.open(tmp_path / "data" / "dark" / "3.png") as near:
+        Image.fromarray(np.asarray(near) + 2).save(root / "dark" / "near.png")
+    (root / "odd").mkdir()
+    picture(109, 130).save(root / "odd" / "a.png")
+    return root
+
+
+def test_a_new_set_is_measured_without_what_the_run_has_seen(run: Path, external: Path) -> None:
+    path = validate_command(ValidateOptions(run=run, data_dir=external))
+    found = json.loads((path.parent / "validation.json").read_text())
+    assert found["left_out"]["byte-identical"] == 1 and found["left_out"]["near-copies"] == 1 and found["unmapped"] == {"odd": 1}
+    assert found["n"] == 9
+    accuracy = next(row for row in found["rows"] if row["metric"] == "accuracy")
+    assert accuracy["own"] == 1 and accuracy["external"] == pytest.approx(8 / 9) and accuracy["drop"] == pytest.approx(-1 / 9)
+    wrong = pd.read_csv(path.parent / "wrong.csv")
+    assert wrong["image"].tolist() == ["dark/wrong.png"] and wrong["predicted"].tolist() == ["light"]
+    assert "dark/wrong.png" in path.read_text() and found["shift"]["external images"]["brightness"] > 0
+
+
+def test_a_class_map_joins_classes_of_both_sides(run: Path, external: Path, tmp_path: Path) -> None:
+    lines = ["run,dark,low", "run,middle,low", "external,dark,low", "external,odd,low"]
+    (tmp_path / "map.csv").write_text("\n".join(["set,class,joined", *lines]) + "\n")
+    path = validate_command(ValidateOptions(run=run, data_dir=external, classes=tmp_path / "map.csv", name="joined"))
+    found = json.loads((path.parent / "validation.json").read_text())
+    assert path.parent.name == "validation-joined" and found["classes"] == ["light", "low"] and found["n"] == 10 and not found["unmapped"]
+
+
+def test_groups_that_were_trained_on_are_left_out(run: Path, external: Path, tmp_path: Path) -> None:
+    labels = pd.DataFrame({"image": ["100", "101", "104"], "label": ["dark", "dark", "light"], "group": ["p0", "new", "other"]})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    path = validate_command(ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "labels.csv"))
+    found = json.loads((path.parent / "validation.json").read_text())
+    assert found["n"] == 2 and found["left_out"]["of a group that the run has seen"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("set,class,joined\nrun,grey,x\n", "the run set has no class grey; it has dark, light, middle"),
+        ("set,class,joined\nexternal,grey,x\n", "the external set has no class grey"),
+        ("set,class,joined\nrun,dark,x\nrun,dark,y\n", "dark of the run set stands there twice"),
+        ("set,class,joined\nother,dark,x\n", "set other: expected run or external"),
+        ("class,joined\ndark,x\n", "expected the columns set, class and joined"),
+    ],
+)
+def test_wrong_class_maps_are_one_line(run: Path, external: Path, tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "map.csv").write_text(content)
+    with pytest.raises(UsageError, match=said):
+        validate_command(ValidateOptions(run=run, data_dir=external, classes=tmp_path / "map.csv"))
+    assert not list(run.glob("validation-*"))
+
+
+def test_wrong_options_and_nothing_left_are_one_line(run: Path, external: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--name a/b: expected a name without folders"):
+        parse(COMMAND, [str(run), "--data-dir", str(external), "--name", "a/b"])
+    with pytest.raises(UsageError, match="nothing is left"):
+        validate_command(ValidateOptions(run=run, data_dir=tmp_path / "data", limit=3))
+    (tmp_path / "labels.csv").write_text("image,label\nnobody,dark\n")
+    with pytest.raises(UsageError, match="1 images are not below .*: nobody"):
+        validate_command(ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "labels.csv"))
