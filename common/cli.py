@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
 from tyro.conf import Positional
@@ -185,8 +185,16 @@ class PredictOptions:
     decision_costs: Path | None = None
     """Costs of mistakes for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
 
+    with_runs: Annotated[tuple[Path, ...], tyro.conf.arg(name="with")] = ()
+    """More finished runs of the same classes: probabilities are their mean, and `disagreement` the share that calls another class."""
+    views: int = 1
+    """Views of each image, 1 to 8: mirrored and turned by quarters; probabilities are their mean."""
+
     def __post_init__(self) -> None:
         check_run(self.run, "model.keras")
+        for path in self.with_runs:
+            check_run(path, "model.keras")
+        check_range("views", self.views, 1, 8)
         check_decision(self.decision, self.decision_costs)
         require(bool(self.images), "predict: expected at least one image or folder after the run folder")
         for path in self.images:

@@ -10,6 +10,7 @@ NAMES = (
     *("audit", "serve", "replay", "explain", "report", "predict"),
 )
 COMMANDS = {name: f"feedback.experiments.{name}" for name in NAMES}
+COMMANDS |= {name: f"common.commands.{name}" for name in ("calibrate", "export", "validate")}
 
 if __name__ == "__main__":
     sys.exit(main("feedback", COMMANDS))

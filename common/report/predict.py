@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def predict_command(options: Any) -> None:
     if getattr(options, "decision", "argmax") == "minimum-cost":
         classes = folder.read_json("config.json").get("classes") or ()
         costs = cost_matrix(read_costs(options.decision_costs, classes, "--decision-costs"))
-    table = predict_images(folder, files, options.skip_unreadable, getattr(options, "batch_size", 32), costs)
+    table = members_table(options, folder, files, costs)
     if options.output is None:
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
         return
@@ -50,12 +50,46 @@ def predict_command(options: Any) -> None:
     log.info("%d predictions: %s", len(table), options.output)
 
 
+def members_table(options: Any, folder: RunFolder, files: Sequence[Path], costs: np.ndarray | None) -> pd.DataFrame:
+    """The rows of one run, or of all runs of `--with` and all `--views` together; after `calibrate` one run's rows name their set."""
+    from common.report.ensemble import VIEWS, check_members, combined
+
+    runs, views = [folder.path, *getattr(options, "with_runs", ())], getattr(options, "views", 1)
+    classes = check_members(runs)
+    batch = getattr(options, "batch_size", 32)
+    if len(runs) == 1 and views == 1:
+        return with_sets(folder, predict_images(folder, files, options.skip_unreadable, batch, costs), classes)
+    each = [predict_images(run, files, options.skip_unreadable, batch, view=VIEWS[number]) for run in runs for number in range(views)]
+    table = combined(each, classes)
+    if costs is not None:
+        decided = minimum_cost_decision(table[[PREFIX + name for name in classes]].to_numpy(), costs)
+        table["predicted"] = np.asarray(classes, dtype=object)[decided]
+    return table.round(DECIMALS)
+
+
+def with_sets(folder: RunFolder, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """The table with `set` (classes joined by " | ") and `unsure` (any other number than one), where the run was calibrated."""
+    from common.report.calibrate import calibrated_sets
+
+    sets = calibrated_sets(folder, table[[PREFIX + name for name in classes]].to_numpy(), classes)
+    if sets is None:
+        return table
+    names = np.asarray(classes, dtype=object)
+    return table.assign(set=[" | ".join(names[row]) for row in sets], unsure=sets.sum(axis=1) != 1)
+
+
 def predict_images(
-    run: Any, files: Sequence[Path], skip_unreadable: bool = False, batch_size: int = 32, costs: np.ndarray | None = None
+    run: Any,
+    files: Sequence[Path],
+    skip_unreadable: bool = False,
+    batch_size: int = 32,
+    costs: np.ndarray | None = None,
+    view: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """The table that `predict_command` writes. The first images are decoded before the model is loaded, so bad ones are told at once.
 
-    costs: `(K, K)`, rows the truth: `predicted` is then the class with the least expected cost.
+    costs: `(K, K)`, rows the truth: `predicted` is then the class with the least expected cost. view: what each image (h, w, 3) is turned
+    into first.
     """
     folder = RunFolder.of(run)
     config = folder.read_json("config.json")
@@ -66,6 +100,7 @@ def predict_images(
     model, names, rows = None, [], []
     for start in range(0, len(files), CHUNK):
         images, read = _decoded(files[start : start + CHUNK], size, method, skip_unreadable)
+        images = images if view is None else [view(image) for image in images]
         names += read
         model = model or load_model(folder)
         for first in range(0, len(images), batch_size):

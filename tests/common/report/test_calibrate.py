@@ -96,3 +96,17 @@ def test_a_run_without_validation_images_and_other_classes_are_told(run: Path) -
     manifest[manifest["split"] == "test"].to_csv(run / "manifest.csv", index=False)
     with pytest.raises(UsageError, match="no validation images"):
         calibrate_command(CalibrateOptions(run=run))
+
+
+def test_predict_names_the_set_after_calibration(run: Path, tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from common.report.predict import predict_command
+
+    options = SimpleNamespace(run=run, images=(tmp_path / "data",), output=tmp_path / "out.csv", skip_unreadable=False, batch_size=8)
+    predict_command(options)
+    assert "set" not in pd.read_csv(tmp_path / "out.csv")
+    calibrate_command(CalibrateOptions(run=run, coverage=0.8))
+    predict_command(options)
+    rows = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert set(rows["set"]) <= {"", "dark", "light", "dark | light"} and (rows["unsure"] == ~rows["set"].isin(CLASSES)).all()
