@@ -23,6 +23,7 @@ HEADER = ("study", "printed table", "measured", "ours", "seeds", "printed", "wha
 # Other views of a table that README.md shows already: another split, another metric.
 OTHER_VIEWS = ("-grouped", "-expected-cost", "-auc")
 DIGITS = 3
+ORDER = ("cervical", "lmf", "melanoma", "feedback")
 HEADING = """# Every published table
 
 Written by `make readme`. Each folder holds report.md, table.csv and, of its runs, settings, metrics, predictions
@@ -33,7 +34,8 @@ and histories.
 
 def folders(results: Path) -> list[Path]:
     """Every published folder: one that holds report.md and table.csv."""
-    return sorted(path.parent for path in results.glob("*/*/report.md") if (path.parent / "table.csv").is_file())
+    found = [path.parent for path in results.glob("*/*/report.md") if (path.parent / "table.csv").is_file()]
+    return sorted(found, key=lambda path: (ORDER.index(path.parent.name) if path.parent.name in ORDER else len(ORDER), path))
 
 
 def title(folder: Path) -> str:
@@ -99,7 +101,7 @@ def _line(study: str, named: str, link: str, block: pd.DataFrame) -> tuple[objec
     beside = block[block["printed"].notna()]
     first = (beside if len(beside) else block).iloc[0]
     where = "" if pd.isna(first.get("block")) else f", {first['block']}"
-    printed = _number(first["printed"])
+    printed = MISSING if pd.isna(first["printed"]) else f"{first['printed']:.4g}"
     differs = MISSING if pd.isna(first.get("differs")) else first["differs"]
     ours = _number(first["ours"]) + ("" if pd.isna(first.get("deviation")) else f" ± {_number(first['deviation'])}")
     metric = str(first["metric"]).replace("_", " ")

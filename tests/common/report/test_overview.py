@@ -27,9 +27,9 @@ def test_a_row_per_printed_table_and_block(tmp_path: Path) -> None:
     publish(results / "cervical" / "two", "Table II: costs", "row,,none,accuracy,0.9,,1,,", "row,,balanced,accuracy,0.95,,1,0.9557,")
     lines = overview(results, "results/").splitlines()[2:]
     assert lines == [
-        "| cervical | [Table II: costs](results/cervical/two/report.md) | balanced: accuracy | 0.950 | 1 | 0.956 | – |",
-        "| lmf | [Table 2: losses](results/lmf/two/report.md), HAM | LMF: macro f1 | 0.547 | 1 | 0.846 | image size 112 |",
-        "| lmf | [Table 2: losses](results/lmf/two/report.md), ODIR | LMF: macro f1 | 0.430 | 1 | 0.629 | – |",
+        "| cervical | [Table II: costs](results/cervical/two/report.md) | balanced: accuracy | 0.950 | 1 | 0.9557 | – |",
+        "| lmf | [Table 2: losses](results/lmf/two/report.md), HAM | LMF: macro f1 | 0.547 | 1 | 0.8461 | image size 112 |",
+        "| lmf | [Table 2: losses](results/lmf/two/report.md), ODIR | LMF: macro f1 | 0.430 | 1 | 0.6294 | – |",
         "| melanoma | [Table 3: ablation](results/melanoma/three/report.md) | Bio: Dice | 0.461 ± 0.027 | 2 | – | – |",
     ]
 
