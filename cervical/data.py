@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -12,10 +13,13 @@ import pandas as pd
 
 from cervical.experiments.base import CLASSES, CellSource, CellTraining
 from common.data.augmentation import augmented_images
-from common.data.images import Filter, cached_images, is_image
-from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
+from common.data.dataset import Dataset, class_names
+from common.data.folders import folders_dataset
+from common.data.images import Filter, cached_images
+from common.data.readable import check_readable
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
+from common.data.walk import walk
 from common.errors import UsageError
 
 # facts 1.1: counts printed by the notebook, equal to the official ones. (Paper and thesis print 813 and 727 for the last two: typos.)
@@ -35,24 +39,23 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
     Raises:
         UsageError: a class's folder is missing or holds no image.
     """
-    root, rows, slides, outlines = Path(data_dir), [], 0, 0
+    root, rows, left_out = Path(data_dir), [], Counter()
     for label in CLASSES:
         folder = next((root / name for name in (f"im_{label}", label) if (root / name).is_dir()), None)
         if folder is None:
             raise UsageError(f"--data-dir {root}: expected SIPaKMeD's folder im_{label} (or {label}) in it")
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        images = [path for path in files if is_image(path)]
-        cropped = [path for path in images if "CROPPED" in path.relative_to(folder).parts]
-        cells = cropped if any(path.name == "CROPPED" for path in folder.rglob("CROPPED")) else images
+        found = walk(folder)
+        # Re-packed on another system the folder is `cropped`: overlooked, whole cluster images would count as cells.
+        cropped = [name for name in found.images if "cropped" in name.lower().split("/")[:-1]]
+        cells = cropped if cropped or any(folder.rglob("[Cc][Rr][Oo][Pp][Pp][Ee][Dd]")) else list(found.images)
         if not cells:
             raise UsageError(f"--data-dir {root}: no image of a cell in {folder.name}")
-        slides += len(images) - len(cells)
-        outlines += sum(path.suffix.lower() == ".dat" for path in files)
-        for path in cells:
-            slide = path.stem.rsplit("_", 1)[0]
-            rows.append({"image": path.relative_to(root).as_posix(), "label": label, "group": f"{label}/{slide}"})
-    left_out = {name: count for name, count in (("cluster images", slides), (".dat files", outlines)) if count}
-    return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=left_out)
+        left_out.update(found.reasons())
+        left_out["cluster images"] += len(found.images) - len(cells)
+        for name in cells:
+            slide = PurePosixPath(name).stem.rsplit("_", 1)[0]
+            rows.append({"image": f"{folder.name}/{name}", "label": label, "group": f"{label}/{slide}"})
+    return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=dict(+left_out))
 
 
 def find(source: CellSource) -> Dataset:

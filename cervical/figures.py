@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from cervical.data import load
 from cervical.experiments.base import PAPER_BACKBONES
 from cervical.experiments.size_analysis import SizeAnalysisSettings
 from cervical.paper import loss_curve, printed_accuracy, tables
 from common.backbones import BACKBONES
+from common.data.dataset import Dataset, class_names
+from common.data.fingerprint import fingerprint
 from common.data.images import read_image
-from common.data.manifest import Dataset, class_names, fingerprint
+from common.data.pixels import read_header
 from common.report import plots
 from common.report.tables import markdown
 from common.runs import Run
@@ -35,7 +36,7 @@ def run_size_analysis(settings: SizeAnalysisSettings) -> Path:
         {"dataset": dataset.name, "synthetic": dataset.synthetic, "limit": settings.limit},
         run_dir=settings.run_dir,
         name_parts=(dataset.name,),
-        fingerprint=fingerprint(dataset),
+        fingerprint=fingerprint(dataset, masks=False),
     )
     if run.finished:
         return run.path
@@ -54,8 +55,8 @@ def image_sizes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """`(n,)` widths and heights in pixels, from the files' headers."""
     sizes = []
     for name in dataset.manifest["image"]:
-        with Image.open(dataset.data_dir / name) as image:
-            sizes.append(image.size)
+        header = read_header(dataset.data_dir / name)
+        sizes.append((header.width, header.height))
     widths, heights = np.array(sizes).T
     return widths, heights
 

@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data import masks
+from common.data.dataset import Dataset, class_names
+from common.data.dermoscopy import image_id
+from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_masks
-from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
+from common.data.readable import check_readable
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
 from common.errors import UsageError
-from feedback.isic import CLASSES, RENAMED, ham10000, isic2018, isic2019
+from feedback.isic import CLASSES, ham10000, isic2018, isic2019
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ def load(options, role: str, pixels: tuple[int, Filter] | None = None) -> Datase
         data = replace(data, manifest=limit_per_class(data.manifest, options.limit).reset_index(drop=True))
     data = check_readable(data, options.skip_unreadable, options.cache_dir, pixels)
     if role == "simulation":
-        check_masks(data)
+        check_masks(data, options.cache_dir)
     return data
 
 
@@ -110,7 +114,7 @@ def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
             raise UsageError(f"the class {label} has {len(members)} image(s); a split into three parts needs at least 3")
         free = members.index[~members["fixed"]].to_numpy()
         held = min(max(1, len(members) // 10), len(free) // 2)
-        drawn = generator.permutation(free)
+        drawn = generator.permutation(free.copy())  # an empty index is read-only
         split[members.index] = "train"
         split[drawn[:held]] = "test"
         split[drawn[held : 2 * held]] = "validation"
@@ -167,31 +171,14 @@ def mask_columns(manifest: pd.DataFrame) -> list[str]:
     return [name for name in columns if name != "mask_lesion"] or columns
 
 
-def check_masks(data: Dataset) -> None:
-    """Every mask must have its image's size, and at least one must exist. Headers only are read. UsageError names the first wrong file."""
-    from PIL import Image
-
+def check_masks(data: Dataset, cache_dir: Path | None = None) -> None:
+    """Every mask must be readable and of its image's size, and at least one must exist. UsageError names the first wrong files."""
     columns = mask_columns(data.manifest)
     if not columns or not any(data.manifest[name].ne("").any() for name in columns):
         raise UsageError(
             f"{data.data_dir}: no masks found; the simulation needs attribute or lesion masks (official layout, or --mask-dir)"
         )
-    for row in data.manifest.itertuples():
-        names = [getattr(row, column) for column in columns if getattr(row, column)]
-        if not names:
-            continue
-        try:
-            with Image.open(data.data_dir / row.image) as image:
-                size = image.size
-            for name in names:
-                with Image.open(data.data_dir / name) as mask:
-                    if mask.size != size:
-                        raise UsageError(
-                            f"{data.data_dir / name}: the mask is {mask.size[0]}x{mask.size[1]} pixels, its image {row.image} "
-                            f"{size[0]}x{size[1]}; expected the same size"
-                        )
-        except OSError as error:
-            raise UsageError(f"{data.data_dir / row.image} or its mask cannot be read: {error}") from None
+    masks.check_masks(data, cache_dir, columns)
 
 
 def feedback_masks(data: Dataset, size: int, cache_dir: Path, form: str = "union") -> np.ndarray:
@@ -250,11 +237,6 @@ def seen_by_base(manifest: pd.DataFrame, base: pd.DataFrame) -> dict[str, int]:
     """
     known = {image_id(name) for name in base.loc[base["split"] == "train", "image"]}
     return {split: sum(image_id(name) in known for name in rows["image"]) for split, rows in _split_parts(manifest)}
-
-
-def image_id(image: str) -> str:
-    """`images/ISIC_0000002_downsampled.jpg` -> `ISIC_0000002`."""
-    return Path(image).stem.removesuffix(RENAMED)
 
 
 def _split_parts(manifest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

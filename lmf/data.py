@@ -22,9 +22,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.images import IMAGE_SUFFIXES, Filter
-from common.data.manifest import Dataset, check_readable, class_names, find_masks, folders_dataset
+from common.data.dataset import Dataset, class_names
+from common.data.dermoscopy import listed, read_labels, read_lesions, read_table, sort_files
+from common.data.folders import folders_dataset
+from common.data.images import Filter
+from common.data.masks import find_masks
+from common.data.readable import check_readable
 from common.data.splits import grouped_split, limit_proportional, split_by_counts
+from common.data.walk import walk
 from common.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -75,44 +80,44 @@ def found(options) -> Dataset:
 
 def ham10000(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
     """HAM10000: 10,015 dermoscopic images, 7 classes, several images of one lesion share `lesion_id`."""
-    files = image_files(data_dir, _HAM_FOLDERS)
+    files, left_out = image_files(data_dir, _HAM_FOLDERS)
     table = pd.DataFrame({"name": sorted(files)})
     path = data_dir / "HAM10000_metadata.csv"
     if path.is_file():
-        metadata = read_table(path, ("image_id", "dx", "lesion_id"))
-        table = metadata.rename(columns={"image_id": "name", "dx": "label", "lesion_id": "group"})[["name", "label", "group"]]
+        read_table(path, ("image_id", "dx", "lesion_id"))
+        own, lesions = read_labels(path), read_lesions(path)
+        table = pd.DataFrame({"name": own.index, "label": own.to_numpy(), "group": [lesions.get(name, name) for name in own.index]})
     elif labels_csv is None:
         raise UsageError(f"{path}: no such file; expected HAM10000's metadata, or --labels-csv with the labels")
     else:
         log.warning("%s is missing: every image counts as its own lesion, so a grouped split separates nothing", path.name)
         table["group"] = table["name"]
     check_images(path.name, table["name"], files, data_dir)
-    left_out = {}
     if labels_csv is not None:
-        labels = read_labels(labels_csv)
+        labels = read_labels(labels_csv, "--labels-csv")
         absent = sorted(set(table["name"]) - set(labels.index))
         if absent:
             raise UsageError(f"--labels-csv {labels_csv}: no label for {len(absent)} images of {data_dir.name}: {listed(absent)}")
         table["label"] = table["name"].map(labels)
         others = len(set(labels.index) - set(table["name"]))
-        left_out = {f"rows of {labels_csv.name} without an image here": others} if others else {}
+        left_out |= {f"rows of {labels_csv.name} without an image here": others} if others else {}
     return with_lesion_masks(as_dataset("ham10000", data_dir, table, files, left_out))
 
 
 def with_lesion_masks(dataset: Dataset) -> Dataset:
     """The data set with the column `mask_lesion` ("" = none) where a folder `lesion_masks/` holds masks of its images.
 
-    The data's fingerprint, and so a run's identity, knows nothing of masks.
+    No loss uses them, so a run's identity knows nothing of them.
     """
     folder = dataset.data_dir / "lesion_masks"
     if not folder.is_dir():
         return dataset
     try:
-        found = find_masks(dataset.data_dir, dataset.manifest["image"], folder)
-    except UsageError:
-        log.warning("%s holds no mask that is named like an image: left out", folder)
+        found, beside = find_masks(dataset.data_dir, list(dataset.manifest["image"]), folder)
+    except UsageError as error:
+        log.warning("%s; left out", error)
         return dataset
-    return replace(dataset, manifest=dataset.manifest.assign(mask_lesion=found))
+    return replace(dataset, manifest=dataset.manifest.assign(mask_lesion=found), left_out=dataset.left_out | beside)
 
 
 def odir5k(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -125,18 +130,20 @@ def odir5k(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
     ]
     if several:
         raise UsageError(f"{path}: expected one label a row, but {len(several)} rows have none or several: {listed(several)}")
-    files = {Path(file).name: file for file in image_files(data_dir, ("preprocessed_images", "Training Images", "images")).values()}
+    by_stem, left_out = image_files(data_dir, ("preprocessed_images", "Training Images", "images"))
+    files = {Path(file).name: file for file in by_stem.values()}
     check_images(path.name, table["filename"], files, data_dir)
     rows = pd.DataFrame({"name": table["filename"], "label": [found[0] for found in labels], "group": table["ID"]})
-    return as_dataset("odir5k", data_dir, rows, files)
+    return as_dataset("odir5k", data_dir, rows, files, left_out)
 
 
 def isic2019(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
     """ISIC 2019: 25,331 dermoscopic images, 8 classes (UNK is empty in the training data); `lesion_id` where the metadata has one."""
     path = labels_csv or data_dir / "ISIC_2019_Training_GroundTruth.csv"
-    labels = read_labels(path)
+    labels = read_labels(path, "--labels-csv" if labels_csv else "")
+    left_out: dict[str, int] = {}
     try:
-        files = image_files(data_dir, _ISIC_FOLDERS)
+        files, left_out = image_files(data_dir, _ISIC_FOLDERS)
     except UsageError:
         files = {}
     try:
@@ -147,14 +154,12 @@ def isic2019(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
             "which gives them ISIC 2019's classes"
         ) from None
     table = pd.DataFrame({"name": labels.index, "label": labels.to_numpy(), "group": labels.index})
-    metadata = data_dir / "ISIC_2019_Training_Metadata.csv"
-    if metadata.is_file():
-        lesions = read_table(metadata, ("image", "lesion_id")).set_index("image")["lesion_id"]
-        known = table["name"].map(lesions[lesions != ""])
-        table["group"] = known.where(known.notna(), table["name"])
+    lesions = read_lesions(data_dir / "ISIC_2019_Training_GroundTruth.csv")
+    if lesions:
+        table["group"] = [lesions.get(name, name) for name in table["name"]]
     else:
-        log.warning("%s is missing: every image counts as its own lesion, so a grouped split separates nothing", metadata.name)
-    return as_dataset("isic2019", data_dir, table, files)
+        log.warning("no ISIC_2019_Training_Metadata.csv: every image counts as its own lesion, so a grouped split separates nothing")
+    return as_dataset("isic2019", data_dir, table, files, left_out)
 
 
 def covid_radiography(data_dir: Path, labels_csv: Path | None = None) -> Dataset:
@@ -171,15 +176,17 @@ def covid_radiography(data_dir: Path, labels_csv: Path | None = None) -> Dataset
         log.warning("covid_radiography: without %s; this is not the paper's problem", ", ".join(sorted(set(expected) - set(present))))
     rows: list[dict[str, str]] = []
     files: dict[str, str] = {}
+    left_out: dict[str, int] = {}
     for label in present:
         # Older releases have the images beside the masks' folder, not in images/.
         folder = f"{label}/images" if (root / label / "images").is_dir() else label
-        found = image_files(root, (folder,))
+        found, passed = image_files(root, (folder,))
         if not found:
             raise UsageError(f"--data-dir {root}: the class folder {label} holds no images")
+        left_out = {reason: left_out.get(reason, 0) + passed.get(reason, 0) for reason in {**left_out, **passed}}
         files |= {f"{label}/{name}": path for name, path in found.items()}
         rows += [{"name": f"{label}/{name}", "label": label, "group": found[name]} for name in sorted(found)]
-    return as_dataset("covid_radiography", root, pd.DataFrame(rows), files)
+    return as_dataset("covid_radiography", root, pd.DataFrame(rows), files, left_out)
 
 
 LOADERS = {"ham10000": ham10000, "odir5k": odir5k, "isic2019": isic2019, "covid_radiography": covid_radiography}
@@ -235,53 +242,17 @@ def as_dataset(name: str, data_dir: Path, table: pd.DataFrame, files: dict[str, 
     return Dataset(name, data_dir, manifest.sort_values("image").reset_index(drop=True), left_out=left_out or {})
 
 
-def image_files(root: Path, folders: Iterable[str]) -> dict[str, str]:
-    """File stem -> posix path relative to `root`, for the images directly in those of `folders` that exist."""
+def image_files(root: Path, folders: Iterable[str]) -> tuple[dict[str, str], dict[str, int]]:
+    """File stem -> posix path relative to `root`, for the images below those of `folders` that exist; and what was passed over."""
     present = [name for name in folders if (root / name).is_dir()]
     if not present:
         raise UsageError(f"--data-dir {root}: expected the images in {' or '.join(f'{name}/' for name in folders)}")
-    files = {}
-    for folder in present:
-        for path in (root / folder).iterdir():
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-                files[path.stem] = f"{folder}/{path.name}"
-    return files
-
-
-def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """A CSV as text, empty cells ""; UsageError when it is missing, unreadable or lacks one of `columns`."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected a CSV with the columns {', '.join(columns)}")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable CSV ({error})") from None
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise UsageError(f"{path}: lacks the column {missing[0]}; expected {', '.join(columns)}")
-    return table
-
-
-def read_labels(path: Path) -> pd.Series:
-    """Image name -> class name, from `image` and one 0/1 column a class, or from `image_id` and `dx`."""
-    table = read_table(path, ())
-    if {"image_id", "dx"} <= set(table.columns):
-        labels = table.set_index("image_id")["dx"]
-    elif "image" in table.columns:
-        try:
-            values = table.set_index("image").astype(float)
-        except ValueError as error:
-            raise UsageError(f"{path}: expected 0 or 1 in every class column ({error})") from None
-        wrong = values.index[~(values.isin((0.0, 1.0)).all(axis=1) & (values.sum(axis=1) == 1))]
-        if len(wrong):
-            raise UsageError(f"{path}: expected one label a row, but {len(wrong)} rows have none or several: {listed(list(wrong))}")
-        labels = values.idxmax(axis=1)
-    else:
-        raise UsageError(f"{path}: expected the columns image and one a class, or image_id and dx")
-    twice = labels.index[labels.index.duplicated()]
-    if len(twice):
-        raise UsageError(f"{path}: {len(twice)} images are listed more than once: {listed(list(twice))}")
-    return labels
+    # A folder may hold another of them (ISIC 2019's archive holds itself): each file once.
+    outer = [name for name in present if not any(name.startswith(f"{other}/") for other in present)]
+    found = {folder: walk(root / folder) for folder in outer}
+    images = sort_files((f"{folder}/{name}" for folder in outer for name in found[folder].images), root).images
+    reasons = {reason for folder in outer for reason in found[folder].reasons()}
+    return images, {reason: sum(found[folder].reasons().get(reason, 0) for folder in outer) for reason in sorted(reasons)}
 
 
 def check_images(table: str, names: Iterable[str], files: dict[str, str], data_dir: Path) -> None:
@@ -295,7 +266,3 @@ def check_images(table: str, names: Iterable[str], files: dict[str, str], data_d
         problems.append(f"{len(extra)} images are not in {table}: {listed(extra)}")
     if problems:
         raise UsageError(f"{data_dir}: {'; '.join(problems)}")
-
-
-def listed(names: list[str], most: int = 8) -> str:
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -8,39 +8,31 @@ mask of another size than its image is refused, since nothing says which part of
 minus what also is in Dataset A.
 """
 
-import json
 import logging
 import os
-import re
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from common.data.cache import digest, for_each
-from common.data.images import IMAGE_SUFFIXES, Filter, is_image, read_mask
-from common.data.manifest import Dataset, check_readable, fingerprint, folders_dataset
+from common.data.dataset import Dataset
+from common.data.dermoscopy import image_id, is_beside, read_labels, read_lesions, read_table, sort_files
+from common.data.folders import folders_dataset
+from common.data.images import Filter
+from common.data.masks import check_masks, mask_presence, mask_states
+from common.data.readable import check_readable
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class, stratified_split
+from common.data.walk import walk
 from common.errors import UsageError
-from common.runs import atomic
 from melanoma.config import CLASSES, INDICATORS, AuditOptions, MelanomaOptions, resolve
 
 log = logging.getLogger(__name__)
 
 FRACTIONS = (0.8, 0.1, 0.1)
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
-_ATTRIBUTE = re.compile(r"(?P<image>.+)_attribute_(?P<name>[a-z_]+)$")
-_LESION = re.compile(r"(?P<image>.+)_segmentation$")
 _MELANOMA_FOLDERS = {"mel", "melanoma"}
-
-
-def image_id(name: str) -> str:
-    """Id of an image or of its renamed copy: no folder, no suffix, no `_downsampled` (ISIC 2019 renamed 1821 images so)."""
-    return Path(name).stem.removesuffix("_downsampled")
 
 
 def is_official_validation(name: str) -> bool:
@@ -98,22 +90,14 @@ def _folders(options: MelanomaOptions) -> Dataset:
 
 
 def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
-    files = sorted(path for path in folder.rglob("*") if is_image(path))
+    found = walk(folder)
+    paths, left_out = list(found.images), found.reasons()
     if options.mask_dir is not None:
-        files += sorted(path for path in options.mask_dir.rglob("*") if is_image(path))
-    images: dict[str, Path] = {}
-    masks: dict[str, dict[str, str]] = {}
-    for path in files:
-        attribute, lesion = _ATTRIBUTE.match(path.stem), _LESION.match(path.stem)
-        if attribute or lesion:
-            name, stem = (attribute["name"], attribute["image"]) if attribute else ("lesion", lesion["image"])  # type: ignore[index]
-            of_name, found = masks.setdefault(name, {}), _relative(path, folder)
-            if of_name.setdefault(stem, found) != found:
-                raise UsageError(f"{folder}: the {name} mask of {stem} is there twice: {of_name[stem]}, {found}")
-        elif not path.stem.endswith("_superpixels"):
-            if path.stem in images:
-                raise UsageError(f"{folder}: the image {path.stem} is there twice: {images[path.stem].name}, {path.name}")
-            images[path.stem] = path
+        away = Path(os.path.relpath(options.mask_dir.resolve(), folder.resolve())).as_posix()
+        beside = walk(options.mask_dir, "--mask-dir")
+        paths += [name if away == "." else f"{away}/{name}" for name in beside.images if away == "." or is_beside(name)]
+    files = sort_files(dict.fromkeys(map(os.path.normpath, paths)), folder)
+    images, masks = files.images, files.masks
     if not images:
         raise UsageError(f"--data-dir {folder}: no images; expected ISIC_*.jpg and ISIC_*_attribute_*.png (or images/ and lesion_masks/)")
     attributes = [name for name in masks if name != "lesion"]
@@ -125,7 +109,7 @@ def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
         names = [name for name in names if name in options.indicators] or names
     missing = [f"{stem} ({name})" for name in names for stem in images if stem not in masks[name]]
     _missing_masks(missing, options)
-    manifest = pd.DataFrame({"image": [_relative(path, folder) for path in images.values()]})
+    manifest = pd.DataFrame({"image": list(images.values())})
     diagnosis, lesion_of, source = _diagnoses(folder, options)
     manifest["label"] = [diagnosis.get(stem, "") for stem in images]
     manifest["group"] = [lesion_of.get(stem) or stem for stem in images]
@@ -135,15 +119,10 @@ def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
         raise UsageError(f"--labels-csv {source.name}: names none of the {len(images)} images; expected ISIC ids such as ISIC_0000000")
     # An official validation image without a diagnosis still shows where its indicators are; others teach nothing.
     useless = (manifest["label"] == "") & ~manifest["image"].map(is_official_validation)
-    left_out = {"images without a diagnosis": int(useless.sum())} if useless.any() else {}
+    left_out |= {"images without a diagnosis": int(useless.sum())} if useless.any() else {}
     name = "ham10000" if options.dataset == "ham10000" else "isic2018"
     # No official counts: those of Task 2 are of indicators (Table 1, in the audit's indicators.md), not of diagnoses.
     return Dataset(name, folder, manifest[~useless].reset_index(drop=True), left_out=left_out)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    # os.path: a mask folder may lie outside the data folder.
-    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -167,98 +146,23 @@ def _diagnoses(folder: Path, options: MelanomaOptions) -> tuple[dict[str, str], 
     source = next((path for path in candidates if path is not None and path.is_file()), None)
     if source is None:
         raise UsageError(f"--labels-csv: Dataset A has no diagnoses of its own; expected {GROUND_TRUTH} (columns image, MEL, NV, …)")
-    table = _read_csv(source)
-    if {"image_id", "dx"} <= set(table.columns):
-        ids = table["image_id"].astype(str)
-        diagnosis = {image_id(i): CLASSES[0] if dx == "mel" else CLASSES[1] for i, dx in zip(ids, table["dx"], strict=True)}
-        lesions = dict(zip(ids, table["lesion_id"].fillna("").astype(str), strict=True)) if "lesion_id" in table else {}
-        return diagnosis, lesions, source
-    if not {"image", "MEL"} <= set(table.columns):
-        raise UsageError(
-            f"--labels-csv {source}: expected the columns image and MEL (ISIC 2019 ground truth) or image_id and dx (HAM10000)"
-        )
-    # Ground truth columns hold 0 and 1; a column of text (a note, an age) is none.
-    known = [name for name in table.columns if name not in ("image", "UNK") and pd.api.types.is_numeric_dtype(table[name])]
-    if "MEL" not in known:
-        raise UsageError(
-            f"--labels-csv {source}: the column MEL holds {table['MEL'].iloc[0] if len(table) else 'nothing'}, expected 0 and 1"
-        )
-    table = table[table[known].sum(axis=1) == 1]
-    diagnosis = {image_id(i): CLASSES[0] if m else CLASSES[1] for i, m in zip(table["image"].astype(str), table["MEL"] == 1, strict=True)}
-    metadata = source.with_name(source.name.replace("GroundTruth", "Metadata"))
-    lesions = {}
-    if metadata.is_file():
-        rows = _read_csv(metadata, dtype=str, keep_default_na=False)
-        if {"image", "lesion_id"} <= set(rows.columns):
-            lesions = {image_id(i): lesion for i, lesion in zip(rows["image"], rows["lesion_id"], strict=True) if lesion}
+    table = read_labels(source, "--labels-csv")
+    if not {"MEL", "DX"} & set(read_table(source).columns.str.upper()):
+        raise UsageError(f"--labels-csv {source}: expected the columns image and MEL (ISIC 2019 ground truth) or image_id and dx (HAM10000)")
+    diagnosis = {image_id(name): CLASSES[0 if label.upper() == "MEL" else 1] for name, label in table.items() if label}
+    lesions = {image_id(name): lesion for name, lesion in read_lesions(source).items()}
     return diagnosis, lesions, source
-
-
-def _read_csv(path: Path, **how: Any) -> pd.DataFrame:
-    """A table, or UsageError in one line when the file is none."""
-    try:
-        return pd.read_csv(path, **how)
-    except (ValueError, OSError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
-        raise UsageError(f"--labels-csv {path}: cannot be read as a CSV table ({str(error).strip().splitlines()[-1][:120]})") from None
 
 
 def presence(dataset: Dataset, cache_dir: Path, strict: bool = True) -> pd.DataFrame:
     """One column an indicator, bool `(n,)`: whether the image's mask, at its own size, holds anything. Table 1 counts these.
 
-    Every mask is decoded once, and checked: two values at most, its image's size. The verdict is kept in the cache folder.
-
     Raises:
-        UsageError: names the first masks that are not binary or not of their image's size; without `strict` those count as absent and are
-            logged.
+        UsageError: names the first masks that are missing, not understood or not of their image's size; without `strict` those count as
+            absent (the audit lists them).
     """
-    columns = [name for name in dataset.manifest if name.startswith("mask_")]
-    pairs = [(row["image"], row[column]) for _, row in dataset.manifest.iterrows() for column in columns if row[column]]
-    sizes = [(dataset.data_dir / mask).stat().st_size for _, mask in pairs]
-    note = cache_dir / "checked" / f"masks-{dataset.name}-{fingerprint(dataset)}-{digest([*pairs, *sizes])}.json"
-    if note.is_file():
-        verdicts = json.loads(note.read_text(encoding="utf-8"))
-    else:
-        found: dict[int, str] = {}
-
-        def work(index: int) -> None:
-            found[index] = _inspect(dataset.data_dir / pairs[index][0], dataset.data_dir / pairs[index][1])
-
-        for_each(work, len(pairs), f"{dataset.name}: checking masks", progress=True)
-        verdicts = {pairs[index][1]: found[index] for index in sorted(found)}
-        with atomic(note) as temporary:
-            temporary.write_text(json.dumps(verdicts), encoding="utf-8")
-    problems = [f"{mask} {verdict}" for mask, verdict in verdicts.items() if verdict not in ("empty", "present")]
-    if problems:
-        said = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more masks" if len(problems) > 3 else "")
-        if strict:
-            raise UsageError(said)
-        log.warning("%s", said)
-    return pd.DataFrame(
-        {name.removeprefix("mask_"): [verdicts.get(mask) == "present" for mask in dataset.manifest[name]] for name in columns}
-    )
-
-
-def _inspect(image: Path, mask: Path) -> str:
-    """ "present", "empty", or what is wrong with the mask. Present is what `read_mask`, which training decodes with, finds something in."""
-    try:
-        with Image.open(mask) as opened:
-            grey = opened if opened.mode in ("1", "L", "P", "I", "I;16") else opened.convert("L")
-            values, size = np.unique(np.asarray(grey)), opened.size
-        inside = bool(read_mask(mask).any())
-    except (OSError, UsageError):
-        return "is not a readable mask"
-    if len(values) > 2:
-        return f"is not a binary mask: it holds {len(values)} values, expected two"
-    try:
-        with Image.open(image) as opened:
-            expected = opened.size
-    except OSError:
-        expected = size  # the image is what is broken: `check_readable` and the audit name it
-    if expected != size:
-        return f"is {size[0]}x{size[1]} pixels and its image {expected[0]}x{expected[1]}; expected the same size"
-    if values.max() > 0 and not inside:
-        return f"holds {values.max()} where it marks something, expected 255 (what is not above half the range counts as outside)"
-    return "present" if inside else "empty"
+    states = check_masks(dataset, cache_dir) if strict else mask_states(dataset, cache_dir)
+    return mask_presence(dataset.manifest, states)
 
 
 def indicators_of(dataset: Dataset, wanted: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -338,18 +242,17 @@ def unlabelled(options: MelanomaOptions, dataset: Dataset) -> tuple[Dataset, dic
         if options.unlabelled_dir is None:
             raise UsageError("--unlabelled-dir: expected a folder of images for SimCLR (Dataset B)")
         folder, synthetic = options.unlabelled_dir, dataset.synthetic
-    files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES and is_image(p)]
-    files = [p for p in files if not (_ATTRIBUTE.match(p.stem) or _LESION.match(p.stem) or p.stem.endswith("_superpixels"))]
+    found = walk(folder, "--unlabelled-dir")
+    files = [name for name in found.images if not is_beside(name)]
     ours = {image_id(name) for name in dataset.manifest["image"]}
-    same = [p for p in files if p.stem in ours]
-    renamed = [p for p in files if p.stem not in ours and image_id(p.name) in ours]
-    dropped = {*same, *renamed}
-    kept = [p for p in files if p not in dropped]
+    same = {name for name in files if PurePosixPath(name).stem in ours}
+    renamed = {name for name in files if image_id(name) in ours} - same
+    kept = [name for name in files if name not in same | renamed]
     counts = {"images": len(files), "same_id": len(same), "renamed": len(renamed), "kept": len(kept)}
     if len(kept) < 2:
         raise UsageError(f"--unlabelled-dir {folder}: {len(files)} images, {len(kept)} of them not in Dataset A; expected at least 2")
-    names = [p.relative_to(folder).as_posix() for p in kept]
-    result = Dataset("dataset_b", folder, pd.DataFrame({"image": names, "label": "", "group": names}), synthetic=synthetic)
+    table = pd.DataFrame({"image": kept, "label": "", "group": kept})
+    result = Dataset("dataset_b", folder, table, synthetic=synthetic, left_out=found.reasons())
     result = check_readable(result, options.skip_unreadable, options.cache_dir, _pixels(options))
     if options.limit is not None:
         result = replace(result, manifest=result.manifest.iloc[: options.limit].reset_index(drop=True))

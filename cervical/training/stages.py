@@ -76,7 +76,7 @@ def name_parts(settings: CellTraining) -> list[str]:
 def default_run_dir(experiment: str, settings: CellTraining, dataset: Dataset) -> Path:
     """Where the run lies when no folder is named: what grids share with single runs."""
     known = run_settings(settings, dataset)
-    return run_path("cervical", experiment, known, name_parts=name_parts(settings), fingerprint=fingerprint(dataset))
+    return run_path("cervical", experiment, known, name_parts=name_parts(settings), fingerprint=fingerprint(dataset, masks=False))
 
 
 def begin(experiment: str, settings: CellTraining) -> Job | Run:
@@ -94,7 +94,7 @@ def begin(experiment: str, settings: CellTraining) -> Job | Run:
         run_settings(settings, dataset),
         run_dir=settings.run_dir,
         name_parts=name_parts(settings),
-        fingerprint=fingerprint(dataset),
+        fingerprint=fingerprint(dataset, masks=False),
         data_dir=dataset.data_dir,
         weights_file=weights_file(settings),
     )

@@ -9,18 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from common.data.audit_report import findings, markdown
 from common.data.cache import for_each
-from common.data.images import read_mask
-from common.data.manifest import Dataset, class_names
+from common.data.dataset import Dataset, class_names
+from common.data.folders import groups_in_several_classes
+from common.data.masks import EMPTY, PRESENT, mask_states
+from common.data.pixels import read_header, read_image
 from common.data.splits import SPLITS, leakage
 from common.errors import UsageError
 from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
-_FORMATS = {".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+_SUFFIXES = {
+    "BMP": ".bmp .dib", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif", "JPEG2000": ".jp2 .j2k", "PNG": ".png",
+    "PPM": ".ppm .pgm .pbm .pnm", "TIFF": ".tif .tiff", "WEBP": ".webp",
+}  # fmt: skip
 _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # Pillow's names for a JPEG with a second picture, and a BMP without file header
 _PLAIN_MODES = ("RGB", "L")
 
@@ -50,7 +54,7 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
 
     `splits` maps a split's name ("paper", "grouped") to the manifest with its column `split`; it may leave rows out.
     Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats,
-    wrong_suffix, modes, odd_modes, identical, sizes, masks, splits, findings (the same in sentences).
+    wrong_suffix, modes, odd_modes, turned, identical, sizes, masks, splits, findings (the same in sentences).
     """
     manifest = dataset.manifest
     images = list(manifest["image"])
@@ -78,13 +82,14 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
         "unreadable": {name: fact["error"] for name, fact in facts.items() if "error" in fact},
         "formats": dict(Counter(fact["format"] for fact in readable.values()).most_common()),
         "wrong_suffix": {
-            name: fact["format"] for name, fact in readable.items() if _FORMATS.get(Path(name).suffix.lower()) != fact["format"]
+            name: fact["format"] for name, fact in readable.items() if Path(name).suffix.lower() not in _SUFFIXES[fact["format"]].split()
         },
         "modes": dict(Counter(fact["mode"] for fact in readable.values()).most_common()),
         "odd_modes": {name: fact["mode"] for name, fact in readable.items() if fact["mode"] not in _PLAIN_MODES},
         "identical": identical,
+        "turned": [name for name, fact in readable.items() if fact["turned"]],
         "sizes": _size_facts(readable),
-        "masks": _mask_facts(dataset, facts),
+        "masks": _mask_facts(dataset),
         "splits": {name: _split_facts(split, identical) for name, split in splits.items()},
     }
     result["findings"] = findings(result)
@@ -101,31 +106,17 @@ def _look_at_files(dataset: Dataset) -> dict[str, dict]:
         fact = facts[row]
         try:
             fact["bytes"] = path.stat().st_size
-            with Image.open(path) as image:
-                fact.update(format=_SAME_FORMAT.get(str(image.format), image.format), mode=_mode(path, image))
-                fact["width"], fact["height"] = image.size
-                image.load()
-        except FileNotFoundError:
+            header = read_header(path)
+            fact.update(format=_SAME_FORMAT.get(header.format, header.format), mode=header.mode)
+            fact.update(width=header.width, height=header.height, turned=header.orientation != 1)
+            read_image(path)
+        except OSError:
             fact["error"] = "missing"
-        except Image.UnidentifiedImageError:
-            fact["error"] = "not an image"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            fact["error"] = str(error)
+        except UsageError as error:
+            fact["error"] = str(error).removeprefix(f"cannot read image {path}: ")
 
     for_each(work, len(names), f"{dataset.name}: reading images", progress=True)
     return dict(zip(names, facts, strict=True))
-
-
-def _mode(path: Path, image: Image.Image) -> str:
-    """Pillow's mode; 16-bit files are called that, since Pillow shows 16-bit colour as plain "RGB"."""
-    if image.mode.startswith("I"):
-        return "16-bit grey"
-    if image.format == "PNG":
-        with open(path, "rb") as handle:
-            header = handle.read(25)
-        if header[24] == 16:  # bit depth in the IHDR chunk
-            return f"16-bit {image.mode}"
-    return image.mode
 
 
 def _identical_files(data_dir: Path, names: Sequence[str], facts: dict[str, dict]) -> list[list[str]]:
@@ -141,13 +132,11 @@ def _identical_files(data_dir: Path, names: Sequence[str], facts: dict[str, dict
 
 
 def _group_facts(manifest: pd.DataFrame) -> dict:
-    """Number of groups, size of the largest, images that share their group with another, and groups with more than one
-    label.
-    """
+    """Number of groups, size of the largest, images that share their group with another, and the groups with several labels."""
     sizes = manifest["group"].value_counts()
     shared = int(sizes[sizes > 1].sum())
-    mixed = manifest[manifest["label"] != ""].groupby("group")["label"].nunique()
-    return {"number": len(sizes), "largest": int(sizes.max()), "images_sharing": shared, "with_several_labels": int((mixed > 1).sum())}
+    mixed = groups_in_several_classes(manifest)
+    return {"number": len(sizes), "largest": int(sizes.max()), "images_sharing": shared, "with_several_labels": list(mixed)}
 
 
 def _size_facts(readable: dict[str, dict]) -> dict:
@@ -161,28 +150,20 @@ def _size_facts(readable: dict[str, dict]) -> dict:
     return result
 
 
-def _mask_facts(dataset: Dataset, facts: dict[str, dict]) -> dict[str, dict]:
-    """Per mask column: how many there are, are empty, cannot be read, or have another size than their image."""
+def _mask_facts(dataset: Dataset) -> dict[str, dict]:
+    """Per mask column: how many there are, are empty, cannot be read or do not fit, and what is wrong with which."""
     result = {}
     for column in (name for name in dataset.manifest if str(name).startswith("mask_")):
-        rows = [(image, mask) for image, mask in zip(dataset.manifest["image"], dataset.manifest[column], strict=True) if mask]
-        states = ["present"] * len(rows)
-
-        def work(row: int, rows: list = rows, states: list = states) -> None:
-            image, name = rows[row]
-            try:
-                mask = read_mask(dataset.data_dir / name)
-            except UsageError:
-                states[row] = "unreadable"
-                return
-            if mask.shape != (facts[image].get("height"), facts[image].get("width")):
-                states[row] = "other_size"
-            elif not mask.any():
-                states[row] = "empty"
-
-        for_each(work, len(rows), f"{dataset.name}: reading {column}", progress=True)
-        found = Counter(states)
-        result[str(column)] = {"present": len(rows), **{state: found[state] for state in ("unreadable", "other_size", "empty")}}
+        states = mask_states(dataset, None, [column])
+        problems = {mask: state for mask, state in states.items() if state not in (PRESENT, EMPTY)}
+        sizes = sum("expected the same size" in state for state in problems.values())
+        result[str(column)] = {
+            "present": int((dataset.manifest[column] != "").sum()),
+            "unreadable": len(problems) - sizes,
+            "other_size": sizes,
+            "empty": sum(state == EMPTY for state in states.values()),
+            "problems": {mask: state.replace(f"{dataset.data_dir}/", "") for mask, state in problems.items()},
+        }
     return result
 
 

@@ -1,6 +1,7 @@
 """An audit's result in sentences and as the Markdown page that a person reads."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from common.data.splits import SPLITS
 from common.report import tables
@@ -10,9 +11,19 @@ _SHOWN = 20  # names listed of each kind of odd file; audit.json has them all
 
 
 def findings(result: dict) -> list[str]:
-    """One sentence a fact that matters, for the log and the head of the page."""
+    """One sentence a fact that matters, for the log and the head of the page: first what is used, what is not, and why."""
     drawn = ", drawn by this project (synthetic)" if result["synthetic"] else ""
     lines = [f"{result['images']} images in {len(result['classes'])} classes{drawn}."]
+    left_out = ", ".join(f"{number} {what}" for what, number in result["left_out"].items())
+    lines.append(f"Passed over: {left_out}." if left_out else "No file was passed over.")
+    lines.append(_unreadable(result["unreadable"]))
+    for column, mask in result["masks"].items():
+        odd = "".join(f"; {mask[key]} {words}" for key, words in _MASK_WORDS.items() if mask[key])
+        odd += f" (first: {next(iter(mask['problems'].values()))})" if mask["problems"] else ""
+        lines.append(f"{mask['present']} of {result['images']} images have a {column.removeprefix('mask_')} mask{odd}.")
+    if not result["masks"]:
+        lines.append("No masks.")
+    lines.append(f"Labels: {result['unlabelled']} images have none." if result["unlabelled"] else "Labels: none refused, none missing.")
     if result["official"] is True:
         lines.append("Every class has the official number of images.")
     elif result["official"] is False:
@@ -20,40 +31,50 @@ def findings(result: dict) -> list[str]:
             f"{label} {row['images']} of {row['official']}" for label, row in result["classes"].items() if row["images"] != row["official"]
         ]
         lines.append(f"Not the official numbers: {', '.join(wrong)}.")
-    if result["unlabelled"]:
-        lines.append(f"{result['unlabelled']} images have no label.")
-    lines += [f"Left out: {number} {what}." for what, number in result["left_out"].items()]
-    lines.append(_count(result["unreadable"], "cannot be read", "Every image can be decoded whole."))
+    if result["turned"]:
+        lines.append(_count(result["turned"], "are stored turned (EXIF or TIFF orientation) and read upright"))
     if result["wrong_suffix"]:
-        lines.append(_count(result["wrong_suffix"], "have a suffix that does not name their format", ""))
+        lines.append(_count(result["wrong_suffix"], "have a suffix that does not name their format"))
     if result["odd_modes"]:
-        lines.append(_count(result["odd_modes"], "are neither 8-bit RGB nor 8-bit grey", ""))
+        lines.append(_count(result["odd_modes"], "are neither 8-bit RGB nor 8-bit grey"))
     copies = sum(len(same) for same in result["identical"])
     sets = len(result["identical"])
     lines.append(f"{copies} images are byte-identical copies, in {sets} sets." if copies else "No two images are byte-identical.")
-    lines.append(_group_sentence(result))
-    for column, mask in result["masks"].items():
-        odd = "".join(f"; {mask[key]} {words}" for key, words in _MASK_WORDS.items() if mask[key])
-        lines.append(f"{mask['present']} of {result['images']} images have a {column.removeprefix('mask_')} mask{odd}.")
+    lines += _group_sentences(result)
     for name, split in result["splits"].items():
         lines += _split_sentences(name, split)
     return lines
 
 
-def _count(names: dict, verb: str, otherwise: str) -> str:
+def _count(names: Collection[str], verb: str) -> str:
     more = ", …" if len(names) > 3 else ""
-    return f"{len(names)} images {verb}: {', '.join(list(names)[:3])}{more}." if names else otherwise
+    return f"{len(names)} images {verb}: {', '.join(list(names)[:3])}{more}."
 
 
-def _group_sentence(result: dict) -> str:
+def _unreadable(errors: dict[str, str]) -> str:
+    if not errors:
+        return "Every image can be decoded whole."
+    kinds = [f"{number} {reason} ({next(n for n in errors if errors[n] == reason)})" for reason, number in Counter(errors.values()).items()]
+    return f"{len(errors)} images cannot be read: {'; '.join(kinds[:5])}{'; …' if len(kinds) > 5 else ''}."
+
+
+def _group_sentences(result: dict) -> list[str]:
     groups = result["groups"]
     if not groups["images_sharing"]:
-        return "No two images share a group (slide, lesion, patient), or the groups are not known."
-    several = f" {groups['with_several_labels']} groups hold more than one label." if groups["with_several_labels"] else ""
-    return (
+        return ["No two images share a group (slide, lesion, patient), or the groups are not known."]
+    lines = [
         f"{groups['images_sharing']} images share their group (slide, lesion, patient) with another; {groups['number']} groups, so"
-        f" {result['images'] - groups['number']} images more than groups; the largest has {groups['largest']}.{several}"
-    )
+        f" {result['images'] - groups['number']} images more than groups; the largest has {groups['largest']}."
+    ]
+    several = groups["with_several_labels"]
+    if several:
+        named = ", ".join(several[:3]) + (", …" if len(several) > 3 else "")
+        lines.append(
+            f"{len(several)} groups hold images of several classes ({named}): each counts as one slide, lesion or patient, which a grouped"
+            " split keeps whole."
+            + (" If each class numbers its own anew, let --group-pattern take the class too." if result["name"] == "folders" else "")
+        )
+    return lines
 
 
 def _split_sentences(name: str, split: dict) -> Iterable[str]:

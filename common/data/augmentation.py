@@ -13,7 +13,8 @@ import numpy as np
 
 from common.data.augmentation_coded import GROUPS, coded_copy
 from common.data.cache import cached_array, digest
-from common.data.images import Filter, content_key, read_image, resize
+from common.data.fingerprint import content_key
+from common.data.images import Filter, read_image, resize
 from common.data.manifest import Dataset
 from common.errors import UsageError
 
@@ -111,7 +112,7 @@ def augmented_images(
         raise UsageError(f"--copies {copies}: expected 0 to {MAX_COPIES}")
     names = [str(name) for name in dataset.manifest["image"]]
     versions = _REVISION, metadata.version("albumentations"), cv2.__version__
-    key = digest([content_key(dataset.data_dir, names, "copies", size, filter), kind, seed, copies, *versions])
+    key = digest([content_key(dataset.data_dir, names, cache_dir, "copies", size, filter), kind, seed, copies, *versions])
 
     def fill(row: int, out: np.ndarray) -> None:
         image = read_image(dataset.data_dir / names[row])

@@ -11,29 +11,43 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from common.errors import UsageError
 
 log = logging.getLogger(__name__)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 SPARE_BYTES = 64 * 2**20  # left free for logs, run folders and other processes
 
 
 def digest(parts: Iterable[object]) -> str:
     """16 hexadecimal digits of the SHA-256 of the parts' texts, kept apart: ("ab", "c") is not ("a", "bc")."""
-    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (made if missing); the system frees it when the process dies, so none goes stale."""
+def locked(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on `path` (made if missing), True when it is held; the system frees it when the process dies.
+
+    Where the file system has no locks (NFS nolock, some Lustre and FUSE mounts) this says so once and goes on: two processes may then
+    build the same file, each under its own name, and the last one stays.
+    """
     with open(path, "a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
+        yield lock(handle)
+
+
+def lock(handle: IO, flags: int = fcntl.LOCK_EX) -> bool:
+    """`fcntl.flock`; False, and a warning, where the file system has none. BlockingIOError when another holds a lock not waited for."""
+    try:
+        fcntl.flock(handle, flags)
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        log.warning("%s: this file system has no locks; do not start the same command twice at a time", Path(handle.name).parent)
+        return False
 
 
 def check_free_disk(folder: Path, needed: int) -> None:
@@ -60,17 +74,32 @@ def cached_array(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--cache-dir: cannot make the folder {path.parent}: {error.strerror}") from error
-    if not path.exists():
-        with locked(path.with_suffix(".lock")):
-            if not path.exists():
+    if not _whole(path, shape):
+        with locked(path.with_suffix(".lock")) as alone:
+            for left_over in path.parent.glob(f"{path.stem}.partial-*") if alone else ():  # of a process that was killed
+                left_over.unlink(missing_ok=True)
+            if not _whole(path, shape):
                 _build(path, shape, fill, title, progress)
     array = np.load(path, mmap_mode="r")
     # A plain view: indexing a np.memmap costs several times more than indexing an ndarray.
     return array.view(np.ndarray)
 
 
+def _whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the array is there; one that was cut off (a copy, a full disk) is said and made again."""
+    try:
+        if np.load(path, mmap_mode="r").shape == shape:
+            return True
+    except FileNotFoundError:
+        return False
+    except (ValueError, EOFError, OSError):
+        pass
+    log.warning("%s was cut off and is made again", path)
+    return False
+
+
 def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str, progress: bool) -> None:
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".partial-{os.getpid()}")
     row_bytes = int(np.prod(shape[1:], dtype=np.int64))
     check_free_disk(path.parent, shape[0] * row_bytes)
     errors: list[str] = []

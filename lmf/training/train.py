@@ -79,7 +79,7 @@ def open_run(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) 
         identity(settings, dataset, manifest),
         run_dir=settings.run_dir,
         name_parts=name_parts(settings),
-        fingerprint=fingerprint(dataset),
+        fingerprint=fingerprint(dataset, masks=False),
         data_dir=dataset.data_dir,
         weights_file=initial_weights(settings),
     )

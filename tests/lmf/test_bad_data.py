@@ -57,7 +57,7 @@ def with_half_a_label(root: Path) -> str:
     table = pd.read_csv(path)
     table.loc[0, "NV"] = 0.5
     table.to_csv(path, index=False)
-    return f"none or several: {table.loc[0, 'image']}"
+    return f"1 rows hold something else: {table.loc[0, 'image']}"
 
 
 def with_an_empty_class(root: Path) -> str:

@@ -119,7 +119,7 @@ def test_a_multi_label_isic_row_is_named(sample, tmp_path):
     table = pd.read_csv(path)
     table.loc[0, ["MEL", "NV"]] = 1.0
     table.to_csv(path, index=False)
-    with pytest.raises(UsageError, match=f"none or several: {table.loc[0, 'image']}"):
+    with pytest.raises(UsageError, match=f"1 rows have several: {table.loc[0, 'image']}"):
         data.isic2019(root)
 
 
@@ -216,4 +216,4 @@ def test_ham10000s_masks_are_attached_and_change_no_fingerprint(sample, tmp_path
     masked = data.ham10000(root)
     assert masked.manifest["mask_lesion"][0] == f"lesion_masks/{first.stem}_segmentation.png"
     assert set(masked.manifest["mask_lesion"][1:]) == {""}
-    assert fingerprint(masked) == fingerprint(plain)
+    assert fingerprint(masked, masks=False) == fingerprint(plain)

@@ -62,7 +62,7 @@ def test_an_image_without_a_diagnosis_is_left_out_and_counted(copy: Path, tmp_pa
     table = pd.read_csv(copy / "ISIC_2019_Training_GroundTruth.csv")
     table.iloc[1:].to_csv(copy / "ISIC_2019_Training_GroundTruth.csv", index=False)
     dataset = data.load(options(copy, tmp_path))
-    assert dataset.left_out == {"images without a diagnosis": 1}
+    assert dataset.left_out["images without a diagnosis"] == 1
     assert len(dataset.manifest) == 39
 
 
@@ -77,13 +77,13 @@ def test_missing_masks_are_listed_or_taken_as_empty(copy: Path, tmp_path: Path) 
 def test_a_mask_that_is_not_binary_is_named(copy: Path, tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, SIDE * SIDE).reshape(SIDE, SIDE).astype("uint8")
     Image.fromarray(ramp).save(masks_of(copy) / "ISIC_0000003_attribute_globules.png")
-    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png is not a binary mask"):
+    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png: it holds 256 values"):
         data.load(options(copy, tmp_path))
 
 
 def test_a_mask_of_another_size_than_its_image_is_named(copy: Path, tmp_path: Path) -> None:
     Image.new("L", (SIDE * 2, SIDE)).save(masks_of(copy) / "ISIC_0000003_attribute_globules.png")
-    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png is 80x40 pixels and its image 40x40"):
+    with pytest.raises(UsageError, match="ISIC_0000003_attribute_globules.png: the mask is 80x40 pixels, its image .* 40x40"):
         data.load(options(copy, tmp_path))
 
 
@@ -133,9 +133,9 @@ def no_labels(folder: Path) -> None:
     ("spoil", "words", "said"),
     [
         (missing, (), "no mask file for ISIC_0000003 (streaks), ISIC_0000005 (streaks); --missing-mask empty"),
-        (not_binary, (), "ISIC_0000004_attribute_globules.png is not a binary mask: it holds"),
-        (not_binary, ("--missing-mask", "empty"), "ISIC_0000004_attribute_globules.png is not a binary mask: it holds"),
-        (other_size, (), "ISIC_0000004_attribute_globules.png is 40x42 pixels and its image 40x40; expected the same size"),
+        (not_binary, (), "ISIC_0000004_attribute_globules.png: it holds"),
+        (not_binary, ("--missing-mask", "empty"), "ISIC_0000004_attribute_globules.png: it holds"),
+        (other_size, (), "ISIC_0000004_attribute_globules.png: the mask is 40x42 pixels, its image ISIC_0000004.jpg 40x40; expected the same size"),
         (unreadable, (), "ISIC_0000002.jpg"),
         (no_labels, (), "--labels-csv"),
         (lambda folder: None, ("--indicators", "blue_veil"), "--indicators blue_veil: no masks of that name"),
@@ -280,5 +280,5 @@ def test_real_isic_2018_with_isic_2019_labels(shared_data, tmp_path: Path) -> No
     folder, other = shared_data("isic2018_task1"), shared_data("isic2019")
     chosen = options(folder, tmp_path, labels_csv=other / data.GROUND_TRUTH, limit=60)
     dataset = data.load(chosen)
-    assert dataset.left_out == {"images without a diagnosis": 1}  # ISIC_0015982
+    assert dataset.left_out["images without a diagnosis"] == 1  # ISIC_0015982
     assert dataset.manifest["label"].value_counts().to_dict() == {"melanoma": 30, "other": 30}

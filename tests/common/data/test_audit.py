@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from common.data.audit import audit, audit_command, write_audit
-from common.data.manifest import Dataset, folders_dataset
+from common.data.dataset import Dataset
+from common.data.folders import folders_dataset
 from common.data.splits import grouped_split, stratified_split
 
 RNG = np.random.default_rng(0)
@@ -68,12 +69,12 @@ def test_counts_are_compared_with_the_official_ones(result: dict) -> None:
     assert result["classes"]["c"]["images"] == 0
     assert result["official"] is False
     assert "Not the official numbers: b 10 of 11, c 0 of 5." in result["findings"]
-    assert "Left out: 3 whole-slide images." in result["findings"]
+    assert "Passed over: 3 whole-slide images." in result["findings"]
 
 
 def test_broken_and_odd_files_are_named(result: dict) -> None:
     assert set(result["unreadable"]) == {"a/s0_1.png", "a/s1_2.png"}
-    assert result["unreadable"]["a/s1_2.png"] == "not an image"
+    assert result["unreadable"]["a/s1_2.png"] == "not an image file"
     assert result["wrong_suffix"] == {"b/s0_0.png": "JPEG"}
     assert result["odd_modes"] == {"a/s1_3.jpg": "CMYK", "b/s0_1.png": "16-bit grey", "b/s1_2.png": "16-bit RGB"}
     assert result["formats"] == {"PNG": 16, "JPEG": 2}
@@ -97,7 +98,9 @@ def test_leakage_and_counts_of_each_split(result: dict) -> None:
     assert paper["leakage"]["test"]["shared"] == 10  # every pair of a slide was torn apart
     assert grouped["leakage"]["test"]["shared"] == grouped["leakage"]["validation"]["shared"] == 0
     assert "Split paper: 10 of 10 test images (100%) share their group with a training image." in result["findings"]
-    assert result["groups"] == {"number": 10, "largest": 2, "images_sharing": 20, "with_several_labels": 0}
+    several = ["s0", "s1", "s2", "s3", "s4"]  # slides with cells of both classes: one group each
+    assert result["groups"] == {"number": 5, "largest": 4, "images_sharing": 20, "with_several_labels": several}
+    assert any(line.startswith("5 groups hold images of several classes (s0, s1, s2, …)") for line in result["findings"])
 
 
 def test_sizes_are_those_of_the_readable_images(result: dict) -> None:
@@ -116,7 +119,9 @@ def test_masks_are_checked(tmp_path: Path) -> None:
     Image.fromarray(np.ones((5, 5), dtype=bool)).save(tmp_path / "masks" / "a2.png")
     (tmp_path / "masks" / "b0.png").write_bytes(b"broken")
     found = audit(folders_dataset(tmp_path / "data", mask_dir=tmp_path / "masks"), {})
-    assert found["masks"]["mask_lesion"] == {"present": 4, "unreadable": 1, "other_size": 1, "empty": 1}
+    masks = found["masks"]["mask_lesion"]
+    assert {key: masks[key] for key in masks if key != "problems"} == {"present": 4, "unreadable": 1, "other_size": 1, "empty": 1}
+    assert len(masks["problems"]) == 2 and str(tmp_path / "data") not in str(masks["problems"])
     assert any("4 of 6 images have a lesion mask; 1 cannot be read" in line for line in found["findings"])
 
 
@@ -170,3 +175,27 @@ def test_ham10000_shares_lesions(shared_data) -> None:
     assert found["images"] - found["groups"]["number"] == 2545
     assert found["masks"]["mask_lesion"]["present"] == 10015 and found["masks"]["mask_lesion"]["unreadable"] == 0
     assert found["splits"]["grouped"]["leakage"]["test"]["shared"] == 0
+
+
+def test_what_is_used_and_what_is_not_stands_in_the_first_ten_lines(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for label in ("a", "b"):
+        (root / label / ".ipynb_checkpoints").mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(_pixels()).save(root / label / f"{label}{number}.png")
+        Image.fromarray(_pixels()).save(root / label / ".ipynb_checkpoints" / "copy.png")
+        (root / label / "scan.dcm").write_bytes(b"x")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(_pixels()).save(root / "a" / "a0.png", exif=exif)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.ones((20, 30), dtype=np.uint8) * 77).save(tmp_path / "masks" / "a1.png")
+    Image.fromarray(np.ones((20, 30), dtype=bool)).save(tmp_path / "masks" / "x9.png")
+    audit_command(folders_dataset(root, mask_dir=tmp_path / "masks"), {}, tmp_path / "out")
+    head = "\n".join((tmp_path / "out" / "audit.md").read_text().splitlines()[:10])
+    for words in (
+        "6 images in 2 classes", "2 .dcm files", "2 images in helper folders", "1 masks named like no image (first: x9.png)",
+        "1 of 6 images have a lesion mask; 1 cannot be read", "nothing but the value 77", "Labels: none refused",
+        "1 images are stored turned",
+    ):  # fmt: skip
+        assert words in head, words

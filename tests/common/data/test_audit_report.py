@@ -25,9 +25,10 @@ def result(**changes: object) -> dict:
         "unreadable": {"x.png": "truncated"},
         "wrong_suffix": {},
         "odd_modes": {f"{number}.png": "CMYK" for number in range(25)},
+        "turned": [],
         "identical": [["p.png", "q.png"]],
-        "groups": {"images_sharing": 8, "number": 4, "largest": 5, "with_several_labels": 2},
-        "masks": {"mask_lesion": {"present": 9, "unreadable": 1, "other_size": 0, "empty": 2}},
+        "groups": {"images_sharing": 8, "number": 4, "largest": 5, "with_several_labels": ["s1", "s2"]},
+        "masks": {"mask_lesion": {"present": 9, "unreadable": 1, "other_size": 0, "empty": 2, "problems": {"m.png": "not a mask"}}},
         "splits": {"paper": split},
         "sizes": {"different": 3, "width": size, "height": size, "bytes": size},
         "formats": {"PNG": 10},
@@ -41,17 +42,17 @@ def test_every_fact_has_its_sentence() -> None:
     for sentence in (
         "10 images in 1 classes.",
         "Not the official numbers: a 9 of 10.",
-        "1 images have no label.",
-        "Left out: 7 .dat files.",
-        "1 images cannot be read: x.png.",
+        "Labels: 1 images have none.",
+        "Passed over: 7 .dat files.",
+        "1 images cannot be read: 1 truncated (x.png).",
         "25 images are neither 8-bit RGB nor 8-bit grey: 0.png, 1.png, 2.png, ….",
         "2 images are byte-identical copies, in 1 sets.",
-        "9 of 10 images have a lesion mask; 1 cannot be read; 2 are empty.",
+        "9 of 10 images have a lesion mask; 1 cannot be read; 2 are empty (first: not a mask).",
         "Split paper: 3 of 4 test images (75%) share their group with a training image.",
         "Split paper: test images that are byte-identical to a training image: 1.",
     ):
         assert sentence in lines, sentence
-    assert any("2 groups hold more than one label" in line for line in lines)
+    assert any("2 groups hold images of several classes (s1, s2)" in line for line in lines)
 
 
 def test_nothing_wrong_is_said_too() -> None:

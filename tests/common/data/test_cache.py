@@ -39,7 +39,7 @@ def test_errors_of_rows_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"cannot read image 1.png \(and 1 more\); --skip-unreadable"):
         cached_array(tmp_path / "a.npy", (5, 2), fill)
-    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.partial*"))
 
 
 def test_a_full_disk_is_told_before_and_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_a_full_disk_is_told_before_and_while_writing(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(UsageError, match="the disk is full"):
         cached_array(tmp_path / "a.npy", (5, 2), number)
-    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.partial*"))
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
