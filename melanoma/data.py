@@ -148,7 +148,7 @@ def _diagnoses(folder: Path, options: MelanomaOptions) -> tuple[dict[str, str], 
         raise UsageError(f"--labels-csv: Dataset A has no diagnoses of its own; expected {GROUND_TRUTH} (columns image, MEL, NV, …)")
     table = read_labels(source, "--labels-csv")
     if not {"MEL", "DX"} & set(read_table(source).columns.str.upper()):
-        raise UsageError(f"--labels-csv {source}: expected the columns image and MEL (ISIC 2019 ground truth) or image_id and dx (HAM10000)")
+        raise UsageError(f"--labels-csv {source}: expected the columns image and MEL (ISIC 2019 ground truth), or image_id and dx")
     diagnosis = {image_id(name): CLASSES[0 if label.upper() == "MEL" else 1] for name, label in table.items() if label}
     lesions = {image_id(name): lesion for name, lesion in read_lesions(source).items()}
     return diagnosis, lesions, source

@@ -60,7 +60,9 @@ DRAWN: dict[str, Callable[[Path], None]] = {
     "grey and alpha": lambda path: Image.fromarray(np.dstack([DISC * 0, DISC * 255]).astype(np.uint8), "LA").save(path),
     "VOC palette": lambda path: _palette(path, DISC, [0, 0, 0, 128, 0, 0]),
     "white first in the palette": lambda path: _palette(path, ~DISC, [255, 255, 255, 0, 0, 0]),
-    "soft edge": lambda path: Image.fromarray(np.clip((6 - np.hypot(*np.mgrid[-10:10, -10:10])) * 64 + 127, 0, 255).astype(np.uint8)).save(path),
+    "soft edge": lambda path: Image.fromarray(np.clip((6 - np.hypot(*np.mgrid[-10:10, -10:10])) * 64 + 127, 0, 255).astype(np.uint8)).save(
+        path
+    ),
 }
 
 
