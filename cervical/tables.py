@@ -102,7 +102,7 @@ def cell(experiment: str, settings: CellTraining, dataset: Dataset) -> GridCell:
         settings = replace(settings, freeze=settings.frozen_layers(settings.backbone))
     labels = {"backbone": settings.backbone, "seed": settings.seed}
     folder = default_run_dir(experiment, replace(settings, run_dir=None), dataset)
-    return GridCell("cervical", experiment, settings, folder, labels, fingerprint(dataset))
+    return GridCell("cervical", experiment, settings, folder, labels, fingerprint(dataset, masks=False))
 
 
 def table_cells(grid: TablesSettings, dataset: Dataset) -> list[GridCell]:

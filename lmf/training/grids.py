@@ -45,7 +45,7 @@ def run_cells(wanted: Sequence[TrainSettings]) -> tuple[list[GridCell], GridOutc
             dataset = data.load(each, (each.image_size, each.resize_filter))
             known[images] = (dataset, data.split(dataset.manifest, each.split, each.split_seed))
         dataset, manifest = known[images]
-        print_of_data = fingerprint(dataset)
+        print_of_data = fingerprint(dataset, masks=False)
         path = run_path("lmf", "train", identity(each, dataset, manifest), name_parts=name_parts(each), fingerprint=print_of_data)
         labels = {"dataset": data.name_of(each), "backbone": each.backbone, "loss": each.loss, "seed": each.seed}
         labels |= {"alpha": each.alpha, "beta": each.beta} if each.loss == "lmf" else {}
