@@ -13,12 +13,11 @@ from common.data.images import Filter, read_image, resize
 from common.errors import UsageError
 from common.explanation.cams import cam
 from common.explanation.prepared import probabilities
-from common.explanation.sheet import data_dir_of
 from common.explanation.sheet import explain_command as explain_one
 from common.report.plots import save
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 from lmf import paper
 from lmf.data import listed, name_of
 from lmf.experiments.explain import LossMapsOptions

@@ -27,10 +27,12 @@ from keras import ops
 
 from common.errors import UsageError
 from common.explanation import gradcam as g
-from common.explanation.cams import Layer, resize_matrix
 from common.explanation.folding import folded_forward
 from common.explanation.graph import output_activation
 from common.explanation.prepared import chunk_size, prepared
+from common.explanation.resize import resize_matrix
+
+Layer = str | None
 
 _TINY = 1e-7
 

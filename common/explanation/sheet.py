@@ -24,7 +24,7 @@ from common.report.plots import save
 from common.report.predict import image_files, load_model
 from common.runs.files import atomic
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +63,6 @@ def choose(table: pd.DataFrame, classes: Sequence[str], seed: int) -> pd.DataFra
             if not by_class[name]:
                 del by_class[name]
     return table.loc[[*picked, *errors[: min(len(classes), MOST_ROWS)]]].reset_index(drop=True)
-
-
-def data_dir_of(folder: RunFolder, given: Path | None) -> Path:
-    """Where a run's images lie: `given` (--data-dir), else what its local.json says. UsageError when neither is a folder."""
-    path = given or (Path(folder.read_json("local.json")["data_dir"]) if folder.has("local.json") else None)
-    if path is None:
-        raise UsageError(f"{folder.path}: the run does not say where its images lie (no local.json): give --data-dir")
-    if not path.is_dir():
-        raise UsageError(f"{path}: the images of the run are not there any more: give --data-dir")
-    return path
 
 
 def balanced(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from common.report.markup import interval_text, markdown, number
 from common.report.plots import panels, save, styled
 from common.report.predict import predict_images
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,6 @@ def calibrate_command(options: CalibrateOptions) -> Path:
 
 def validation_outcome(folder: RunFolder, classes: Sequence[str], data_dir: Path | None) -> Outcome:
     """The run's model on its validation images. UsageError when the split has none."""
-    from common.explanation.sheet import data_dir_of
 
     manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
     rows = manifest[manifest["split"] == "validation"].drop_duplicates("image")

@@ -20,7 +20,7 @@ from common.errors import UsageError
 from common.explanation.gradcam import grad_cam, split_model
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,6 @@ def export_command(options: ExportOptions) -> Path:
 
 def test_images(folder: RunFolder, data_dir: Path | None, count: int) -> np.ndarray:
     """The first `count` test images, `(n, side, side, 3)` uint8, as the run's model takes them."""
-    from common.explanation.sheet import data_dir_of
 
     config = folder.read_json("config.json")
     if not config.get("image_size") or not config.get("classes"):

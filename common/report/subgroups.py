@@ -15,7 +15,7 @@ from common.metrics.skin_tone import tone, typology_angle
 from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
 from common.report.markup import markdown, number
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 
 # The metadata that a data set brings along, below its folder, and the columns that may name an image in such a file.
 OWN_METADATA = {"ham10000": "HAM10000_metadata.csv", "isic2019": "ISIC_2019_Training_Metadata.csv", "odir5k": "full_df.csv"}
@@ -69,8 +69,6 @@ def _read_columns(
         return {}
     path = metadata
     if path is None:
-        from common.explanation.sheet import data_dir_of
-
         own = OWN_METADATA.get(dataset)
         if own is None:
             raise UsageError(f"--metadata: expected a CSV file ({dataset} brings no metadata along)")
@@ -102,7 +100,6 @@ def _read_columns(
 def _tones(folder: RunFolder, images: pd.Series, data_dir: Path | None) -> pd.Series:
     """Skin tone of each image, estimated outside the lesion mask where manifest.csv names one."""
     from common.data.images import read_image, read_mask, resize
-    from common.explanation.sheet import data_dir_of
 
     root = data_dir_of(folder, data_dir)
     manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False).drop_duplicates("image").set_index("image")

@@ -18,7 +18,6 @@ from common.data.manifest import folders_dataset
 from common.data.near_copies import hashes_of, near_pairs
 from common.errors import UsageError
 from common.explanation.gradcam import split_model
-from common.explanation.sheet import data_dir_of
 from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error
 from common.metrics.classification import classification_metrics
 from common.metrics.external import drop, joined_probabilities, metric_draws, two_sample_test
@@ -27,7 +26,7 @@ from common.report.calibrate import CALIBRATION
 from common.report.markup import interval_text, markdown, number
 from common.report.predict import load_model, predict_images
 from common.runs.outcome import GROUP, PREFIX, probabilities_of, read_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 
 log = logging.getLogger(__name__)
 

@@ -64,6 +64,16 @@ class RunFolder:
         return self.path / name
 
 
+def data_dir_of(folder: RunFolder, given: Path | None) -> Path:
+    """Where a run's images lie: `given` (--data-dir), else what its local.json says. UsageError when neither is a folder."""
+    path = given or (Path(folder.read_json("local.json")["data_dir"]) if folder.has("local.json") else None)
+    if path is None:
+        raise UsageError(f"{folder.path}: the run does not say where its images lie (no local.json): give --data-dir")
+    if not path.is_dir():
+        raise UsageError(f"{path}: the images of the run are not there any more: give --data-dir")
+    return path
+
+
 def find_metric(metrics: Mapping[str, Any], name: str) -> tuple[bool, float | None, list[float] | None]:
     """Whether a metric exists, its value and its interval. Dots lead into nested dicts; a key with a dot in it is found as well."""
     if name in metrics and not isinstance(metrics[name], Mapping):

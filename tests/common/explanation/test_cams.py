@@ -175,18 +175,6 @@ def test_no_gradient_gives_zeros():
         assert not np.asarray(formula(a, np.zeros_like(a))).any()
 
 
-def test_resize_matrix_against_pillow_and_scipy():
-    from PIL import Image
-    from scipy.ndimage import zoom
-
-    small = np.random.default_rng(0).random((5, 7)).astype("float32")
-    centres = cams.resize_matrix(5, 20) @ small @ cams.resize_matrix(7, 28).T
-    np.testing.assert_allclose(centres, np.asarray(Image.fromarray(small).resize((28, 20), Image.Resampling.BILINEAR)), atol=1e-6)
-    corners = cams.resize_matrix(5, 20, "corners") @ small @ cams.resize_matrix(7, 28, "corners").T
-    np.testing.assert_allclose(corners, zoom(small, (4, 4), order=1, mode="nearest"), atol=1e-6)
-    assert cams.resize_matrix(1, 3).tolist() == [[1], [1], [1]]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

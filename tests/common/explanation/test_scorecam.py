@@ -7,6 +7,7 @@ import pytest
 from common.errors import UsageError
 from common.explanation import cams, scorecam
 from common.explanation import gradcam as g
+from common.explanation.resize import resize_matrix
 from tests.common.explanation import nets
 
 
@@ -17,8 +18,8 @@ def model():
 
 def slow(model, image, activations, number, align, weights="probability"):
     """Section 3 of the paper, channel by channel, on whole arrays: `model` gives probabilities, or for "softmax" the plain scores."""
-    rows = cams.resize_matrix(activations.shape[0], image.shape[0], align)
-    columns = cams.resize_matrix(activations.shape[1], image.shape[1], align)
+    rows = resize_matrix(activations.shape[0], image.shape[0], align)
+    columns = resize_matrix(activations.shape[1], image.shape[1], align)
     found, kept = [], []
     for k in range(activations.shape[2]):
         mask = rows @ activations[:, :, k] @ columns.T
