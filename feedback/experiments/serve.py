@@ -25,18 +25,26 @@ class ServeSettings(Settings):
     """Folder of the correction log; one that exists is taken up (default: runs/feedback/page/<name of the run>)."""
     port: int = 7860
     """Port on this machine's own address 127.0.0.1; the page cannot be reached from elsewhere. 0: any free one."""
-    order: Literal["uncertain", "name"] = "uncertain"
-    """Next image: the one the model is least sure of, or by name."""
-    learning_rate: float = 5e-3
+    order: Literal["uncertain", "disagreement", "name"] = "uncertain"
+    """Next image: the one the model is least sure of; the one whose map lies where similar corrected lesions have no region; or by name."""
+    learning_rate: float = 0.02
     """Learning rate of a correction (plain SGD, as in the thesis)."""
     steps: int = 10
     """Online steps on each correction (thesis: 1, in many passes over all images; one alone is too small to see)."""
-    explanation_weight: float = 0.3
-    """Lambda of eq. 4.1: share of the region in what is learned."""
-    guard_images: int = 64
-    """Validation images of the run on which accuracy is watched; 0: no guard."""
+    region_weight: float = 0.5
+    """Norm of the explanation's gradient in a step; the classification's, with what is replayed, is clipped at 1."""
+    anchor_weight: float = 1.0
+    """Weight of KL(model before the correction || model): how strongly the other predictions are held."""
+    replay_images: int = 96
+    """Training images of the run, class-balanced, from which each step sees some again; 0, or none at hand: a fifth of the rate."""
+    guard_images: int = 96
+    """Validation images of the run, class-balanced, on which the model is watched; 0: no guard."""
     guard_drop: float = 0.05
-    """Warn when accuracy on them falls by more than this."""
+    """Warn when the balanced accuracy on them falls by more than this."""
+    guard_share: float = 0.2
+    """Warn when a class's share of the answers on them changes by more than this."""
+    rollback: Literal["offer", "automatic"] = "offer"
+    """After a correction that the guard sees harm in: say so, or go back to the model before it by itself (recorded in the log)."""
     data_dir: Path | None = None
     """Where the run's own images are now, for the guard, when they were moved."""
     keep_states: int = 20
@@ -53,9 +61,12 @@ class ServeSettings(Settings):
         check_range("port", self.port, 0, 65535)
         check_range("learning-rate", self.learning_rate, 0, 10, above=True)
         check_range("steps", self.steps, 1, 1000)
-        check_range("explanation-weight", self.explanation_weight, 0, 1)
+        check_range("region-weight", self.region_weight, 0, 100)
+        check_range("anchor-weight", self.anchor_weight, 0, 1000)
+        check_range("replay-images", self.replay_images, 0, 100_000)
         check_range("guard-images", self.guard_images, 0, 100_000)
         check_range("guard-drop", self.guard_drop, 0, 1)
+        check_range("guard-share", self.guard_share, 0, 1)
         check_range("keep-states", self.keep_states, 1, 100_000)
         check_range("max-upload-mb", self.max_upload_mb, 0.01, 1000)
         check_range("seed", self.seed, 0, 2**31 - 1)
@@ -68,6 +79,10 @@ class ServeSettings(Settings):
         require(self.run is None or self.images is not None, "--images: expected the folder of the images to look at")
         require(self.log is None or not self.log.exists() or self.log.is_dir(), f"--log {self.log}: is a file; expected a folder")
         check_path("data-dir", self.data_dir, "folder")
+
+    def unused(self) -> dict[str, str]:
+        watched = ("guard_drop", "guard_share", "rollback")
+        return super().unused() | ({} if self.guard_images else dict.fromkeys(watched, "there is no guard (--guard-images 0)"))
 
 
 COMMAND = Command(ServeSettings, "feedback.page.start:run_serve", __doc__ or "")

@@ -5,15 +5,18 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from common.errors import UsageError
 from feedback.page import pictures, texts
+from feedback.page.export import export
+from feedback.page.ordering import Order
 from feedback.page.regions import drawn_region, ellipse_region, read_drawing
 from feedback.page.session import CorrectionSession, Stale, View, reason_of
+from feedback.page.summary import summarise
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Tab:
 
     view: View
     seen: list[str]
+    order: str = ""  # in which the image came up; "" when it was chosen by hand
 
 
 def theme() -> gr.themes.Base:
@@ -90,7 +94,8 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
         with gr.Row():
             learn = gr.Button("Learn", variant="primary", elem_id="learn")
             undo = gr.Button("Undo the last correction", elem_id="undo")
-            export = gr.Button("Export", elem_id="export")
+            summing = gr.Button("Summary", elem_id="summary")
+            exporting = gr.Button("Export", elem_id="export")
         outcome = gr.Markdown(elem_id="outcome")
         with gr.Row(visible=False) as compared:
             before = gr.Image(label="Before (blue: your region)", interactive=False, buttons=[], elem_id="before", format="png")
@@ -102,7 +107,8 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
 
         def show(image: str, known: Tab | None, weight: float) -> dict[Any, Any]:
             view = session.view(image)
-            known = Tab(view, [*(known.seen if known else []), image])
+            order = known.order if known and known.view.name == image else ""
+            known = Tab(view, [*(known.seen if known else []), image], order)
             chances = {one: float(p) for one, p in zip(session.classes, view.look.probabilities, strict=True)}
             return {
                 tab: known,
@@ -124,9 +130,11 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
                 return {message: ""}
             return fresh(image, known, weight)
 
-        def open_next(how: Literal["uncertain", "name"], known: Tab | None, weight: float) -> dict[Any, Any]:
+        def open_next(how: Order, known: Tab | None, weight: float) -> dict[Any, Any]:
             seen_before, current = (known.seen, known.view.name) if known else ([], None)
-            return fresh(session.next_image(how, seen_before, current), known, weight)
+            shown = fresh(session.next_image(how, seen_before, current), known, weight)
+            shown[tab].order = how
+            return shown
 
         def open_upload(file: str, known: Tab | None, weight: float) -> dict[Any, Any]:
             path = Path(file).resolve()
@@ -178,7 +186,7 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
             progress(0, desc="Learning")
             try:
                 advance = functools.partial(progress, desc="Learning")
-                result = session.correct(view.name, chosen or "", right, region, how, advance, view.revision)
+                result = session.correct(view.name, chosen or "", right, region, how, advance, view.revision, known.order)
             except Stale:
                 # The drawing stays; what the model says now is shown, so that it can be judged.
                 return {**show(view.name, known, weight), message: STALE}
@@ -186,7 +194,7 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
             return {
                 **show(view.name, known, weight),
                 outcome: texts.outcome(result),
-                compared: gr.update(visible=result.entry["status"] == "learned"),
+                compared: gr.update(visible=result.entry["status"] in ("learned", "rolled_back")),
                 before: compare(view.picture, result.before.map, marked),
                 after: compare(view.picture, result.after.map, marked),
                 message: "",
@@ -200,6 +208,9 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
             said_now = f"Correction {entry['number']} ({entry['image']}) is undone; the model is what it was before it."
             shown = show(known.view.name, known, weight) if known else {status: texts.status(session)}
             return {**shown, outcome: said_now, compared: gr.update(visible=False), message: ""}
+
+        def sum_up() -> dict[Any, Any]:
+            return {outcome: texts.summary(summarise(session))}
 
         def write_export() -> dict[Any, Any]:
             folder = export(session)
@@ -224,7 +235,8 @@ def build(session: CorrectionSession, order: str, uploads: Path) -> gr.Blocks:
         given = [tab, case, label, mode, drawing, strength, *axes]
         on(learn.click, correct, given, [*seen, *changed], js=with_drawing(4), show_progress_on=outcome)
         on(undo.click, take_back, [tab, strength], [*seen, outcome, compared])
-        on(export.click, write_export, [], [outcome])
+        on(summing.click, sum_up, [], [outcome])
+        on(exporting.click, write_export, [], [outcome])
     return page
 
 

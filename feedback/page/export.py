@@ -21,9 +21,11 @@ from common.runs import atomic
 from feedback.figures import before_after
 from feedback.page.files import write_png
 from feedback.page.log import CorrectionLog
-from feedback.page.model import Look, TunedModel
+from feedback.page.model import REPLAYED, Look, TunedModel
 from feedback.page.replay import network_mask, restore
 from feedback.page.session import CorrectionSession
+from feedback.page.summary import summarise
+from feedback.page.texts import summary
 from feedback.paper import CASE_TITLES
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
@@ -161,18 +163,17 @@ def _write_report(
         rows.append([names[entry["image"]], CASE_TITLES[entry["case"]], entry["class"], said, jaccard])
     counts = Counter(entry["case"] for entry in session.log.active())
     undone = sum(entry["status"] == "undone" for entry in every)
-    reading = session.guard_reading()
-    settings = session.log.session["simulation"]
+    learning = session.log.session["learning"]
     source = session.log.session.get("run", "")
     text = [
         "# Corrections\n",
         f"{NOTICE}{' The images are synthetic.' if session.log.session.get('synthetic') else ''}\n",
         f"Model: run {source}, state {session._digest} after {len(session.log.active())} corrections ({undone} more were undone). "
-        f"Each correction: {session.log.session['steps']} SGD steps at rate {settings['learning_rate']:g}, "
-        f"lambda {settings['explanation_weight']:g}.\n",
+        f"Each correction: {learning['steps']} SGD steps at rate {learning['learning_rate']:g}, beside {REPLAYED} of "
+        f"{session.log.session['replayed']} replayed training images.\n",
         "".join(f"- {title}: {counts.get(case, 0)}\n" for case, title in CASE_TITLES.items()),
         *(f"{names[image]}: the image is gone from the folder, or another one; exported as the network saw it.\n" for image in replaced),
-        f"Guard: {reading.text if reading else 'off; the validation images of the run are not at hand.'}\n",
+        summary(summarise(session)) + "\n",
         "## The corrected images before and after\n\nBase model → tuned model; the Jaccard index is that of the map of the predicted class "
         "and the corrected region. They were learned from, so this shows that the corrections arrived, not how good the model is.\n",
         markdown(("image", "case", "right class", "class said", "Jaccard index"), rows, left=4),

@@ -1,62 +1,122 @@
-"""Accuracy on validation images while corrections come in: a few wrong or lopsided corrections can spoil a model."""
+"""Validation images while corrections come in: a few wrong or lopsided corrections can spoil a model."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from common.data.images import read_image, resize
 from common.errors import UsageError
+from common.metrics.statistics import paired_bootstrap
 from common.runs import Run
-from feedback.page.model import TunedModel
+from feedback.assessment import balanced_accuracy
+
+RESAMPLES = 500
+
+
+class Classifier(Protocol):
+    def probabilities(self, images: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The guard after one change of the model: accuracy now and before the first correction, on the same `images` images."""
+    """The guard after one change of the model, against before the first correction, on the same `images` images.
 
-    accuracy: float
+    Attributes:
+        balanced, start: balanced accuracy (average sensitivity) now and then; low, high: 95 % interval of the change.
+        shares, start_shares: class -> share of the images that are called so.
+        newly_wrong, newly_right: images whose answer became wrong or right.
+        harm: the balanced accuracy fell by more than is allowed, or a class is called that much more or less often.
+    """
+
+    balanced: float
     start: float
+    low: float
+    high: float
     images: int
     newly_wrong: int
     newly_right: int
     harm: bool
+    shares: Mapping[str, float] = field(default_factory=dict)
+    start_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> str:
+        """The class whose share of the answers changed most."""
+        return max(self.shares, key=lambda name: abs(self.shares[name] - self.start_shares[name]))
 
     @property
     def text(self) -> str:
-        """One sentence for the page and the report."""
-        change = f"newly wrong: {self.newly_wrong}, newly right: {self.newly_right}"
-        said = f"{self.accuracy:.0%} of {self.images} validation images right; {self.start:.0%} before the first correction ({change})."
+        """What the page and the report say."""
+        name = self.moved
+        said = (
+            f"On {self.images} validation images each class is recognised in {self.balanced:.0%} of its images on average; before the "
+            f"first correction {self.start:.0%} (change {self.balanced - self.start:+.0%}, 95 % interval {self.low:+.0%} to "
+            f"{self.high:+.0%}; newly wrong: {self.newly_wrong}, newly right: {self.newly_right}). {name} is said of "
+            f"{self.shares[name]:.0%} of them; before of {self.start_shares[name]:.0%}."
+        )
         return f"Warning: the corrections do harm. {said} Consider undoing the last one." if self.harm else said
 
 
-class Guard:
-    """Watches the accuracy on `images` `(n, size, size, 3)` uint8 with class numbers `labels` `(n,)`.
+@dataclass(frozen=True)
+class GuardLimits:
+    """From when on the guard sees harm, and whether the model then goes back by itself.
 
-    Args:
-        model: as it is before the first correction.
-        drop: fall of accuracy above which it warns.
+    Attributes:
+        drop: fall of the balanced accuracy above which it warns.
+        share_drop: change of a class's share of the answers above which it warns: a model that says one class of everything can keep
+            its accuracy where that class is frequent.
+        rollback: go back to the model before a correction that does harm.
     """
 
-    def __init__(self, model: TunedModel, images: np.ndarray, labels: np.ndarray, drop: float = 0.05) -> None:
-        self.images, self.labels, self.drop = images, labels, drop
-        self._right = self._hits(model)
-
-    def check(self, model: TunedModel) -> Reading:
-        """Accuracy of the model as it is now."""
-        right = self._hits(model)
-        now, start = float(right.mean()), float(self._right.mean())
-        lost, gained = int((self._right & ~right).sum()), int((~self._right & right).sum())
-        return Reading(now, start, len(right), lost, gained, start - now > self.drop + 1e-9)
-
-    def _hits(self, model: TunedModel) -> np.ndarray:
-        return model.probabilities(self.images).argmax(axis=1) == self.labels
+    drop: float = 0.05
+    share_drop: float = 0.2
+    rollback: bool = False
 
 
-def validation_images(run: Path, config: dict[str, Any], count: int, data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Up to `count` validation images of a run, spread over its classes: `(n, size, size, 3)` uint8 and class numbers `(n,)`.
+class Guard:
+    """Watches `images` `(n, size, size, 3)` uint8 with class numbers `labels` `(n,)`.
+
+    `model`: as it is before the first correction.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: tuple[str, ...],
+        limits: GuardLimits = GuardLimits(),  # noqa: B008
+    ) -> None:
+        self.images, self.labels, self.classes, self.limits = images, labels, classes, limits
+        self._start = self._answers(model)
+
+    def check(self, model: Classifier) -> Reading:
+        """The model as it is now."""
+        now, start = self._answers(model), self._start
+        pairs = [np.stack([self.labels, answers], axis=1) for answers in (start, now)]
+        change = paired_bootstrap(*pairs, balanced_accuracy, resamples=RESAMPLES)
+        right, before = now == self.labels, start == self.labels
+        shares, start_shares = ({name: float((one == k).mean()) for k, name in enumerate(self.classes)} for one in (now, start))
+        moved = max(abs(shares[name] - start_shares[name]) for name in self.classes)
+        return Reading(
+            balanced=balanced_accuracy(pairs[1]), start=balanced_accuracy(pairs[0]), low=change.low, high=change.high,
+            images=len(right), newly_wrong=int((before & ~right).sum()), newly_right=int((~before & right).sum()),
+            harm=-change.value > self.limits.drop + 1e-9 or moved > self.limits.share_drop + 1e-9, shares=shares, start_shares=start_shares,
+        )  # fmt: skip
+
+    def _answers(self, model: Classifier) -> np.ndarray:
+        return model.probabilities(self.images).argmax(axis=1)
+
+
+def run_images(
+    run: Path, config: dict[str, Any], split: str, count: int, data_dir: Path | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Up to `count` images of a split of a run, as many of each class as there are, spread over the split: `(n, size, size, 3)` uint8 and
+    class numbers `(n,)`.
 
     Returns None when the run's images are not on this machine and no `data_dir` is given.
 
@@ -68,14 +128,24 @@ def validation_images(run: Path, config: dict[str, Any], count: int, data_dir: P
     if not table.is_file() or root is None:
         return None
     manifest = pd.read_csv(table, keep_default_na=False, dtype={"label": str, "group": str})
-    rows = manifest[(manifest["split"] == "validation") & manifest["label"].isin(config["classes"])]
-    rows = rows.drop_duplicates("image").sort_values(["label", "image"])
-    rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))] if len(rows) else rows
+    rows = manifest[(manifest["split"] == split) & manifest["label"].isin(config["classes"])].drop_duplicates("image")
     if rows.empty or (data_dir is None and not (root / rows["image"].iloc[0]).is_file()):
         return None
-    size, method = int(config["image_size"]), config["resize_filter"]
+    rows = _evenly(rows.sort_values(["label", "image"]), count)
+    size, method = int(config["image_size"]), config["settings"].get("resize_filter") or config["resize_filter"]
     try:
         images = np.stack([resize(read_image(root / name), size, method) for name in rows["image"]])
     except UsageError as error:
-        raise UsageError(f"the guard's validation images: {error}; give their folder with --data-dir, or --guard-images 0") from None
+        raise UsageError(f"the run's {split} images: {error}; give their folder with --data-dir, or --guard-images 0") from None
     return images, rows["label"].map({name: k for k, name in enumerate(config["classes"])}).to_numpy(dtype=int)
+
+
+def _evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """At most `count` rows: small classes whole, the others at equal numbers, each spread over its rows."""
+    sizes, left, kept = rows["label"].value_counts(ascending=True), count, []
+    for place, (label, size) in enumerate(sizes.items()):
+        take = min(int(size), left // (len(sizes) - place))
+        left -= take
+        members = rows[rows["label"] == label]
+        kept.append(members.iloc[np.unique(np.linspace(0, size - 1, take).round().astype(int))] if take else members.iloc[:0])
+    return pd.concat(kept).sort_values(["label", "image"])

@@ -2,6 +2,7 @@
 
     session.json       settings, classes, name of the base model's state
     base/model.keras   the model as it was before the first correction
+    base/replay.npz    training images that every step sees again, where the run's were at hand
     entries/0001.json  one correction each: image, case, classes, region, model before and after, result, time
     masks/0001.png     the region at the image's own size (0 or 255)
     images/<id>.png    what the network saw of the image, so that a replay needs no image folder
@@ -9,7 +10,8 @@
     states/0001.npz    weights after a correction (0000: base); the last ones only, the log can compute the others
 
 An entry is written before anything is learned from it (status `received`) and again when the model has learned (`learned`). `confirmed`
-means that there was nothing to learn, `refused` that learning failed, `undone` that it was taken back; no entry is ever deleted.
+means that there was nothing to learn, `refused` that learning failed, `undone` that it was taken back, `rolled_back` that the guard saw
+harm and the model went back by itself; no entry is ever deleted.
 """
 
 from __future__ import annotations
@@ -83,6 +85,11 @@ class CorrectionLog:
         log = cls(path)
         log._lock = handle
         return log
+
+    @property
+    def replay_file(self) -> Path:
+        """Where the replay set is kept."""
+        return self.path / "base" / "replay.npz"
 
     def release(self) -> None:
         """Let other processes use the folder."""

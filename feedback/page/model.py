@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -17,6 +17,55 @@ from feedback.experiments.simulate import SimulateSettings
 from feedback.training.online import online_step, self_explaining
 
 _BATCH = 16
+REPLAYED = 15  # images of the replay set beside the correction in each step
+CAREFUL = 0.2  # of the learning rate where there is nothing to replay
+# What each case of figure 4.1 corrects: a class through the cross-entropy, a region through the explanation, both through both.
+TEACHES = {"both_right": (), "region_wrong": ("region",), "class_wrong": ("class",), "both_wrong": ("class", "region")}
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a correction is learned.
+
+    Attributes:
+        steps: optimiser steps on one correction; learning_rate: plain gradient descent, gradient clipped at norm 1.
+        region_weight: norm of the explanation's gradient (the classification's, with anchor and replay, is clipped at 1).
+        anchor_weight: of KL(model before this correction || model) on the replayed images, and on the corrected one where its class was
+            right.
+        class_share: weight of a corrected class beside the mean over the replayed images.
+    """
+
+    steps: int = 10
+    learning_rate: float = 0.02
+    region_weight: float = 0.5
+    anchor_weight: float = 1.0
+    class_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class ReplaySet:
+    """Training images of the run, which every step sees again: images `(n, size, size, 3)` uint8, class numbers `(n,)`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def draw(self, seed: int, step: int) -> np.ndarray:
+        """`REPLAYED` row numbers, the classes in turn, from (seed, step)."""
+        generator = np.random.default_rng([seed % 2**32, step])
+        members = [generator.permutation(np.flatnonzero(self.labels == label)) for label in generator.permutation(np.unique(self.labels))]
+        return np.array([members[k % len(members)][(k // len(members)) % len(members[k % len(members)])] for k in range(REPLAYED)])
+
+    def save(self, path: Path) -> None:
+        with atomic(path) as temporary:
+            np.savez_compressed(temporary, images=self.images, labels=self.labels)
+
+    @classmethod
+    def load(cls, path: Path) -> "ReplaySet | None":
+        """None when there is none."""
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(stored["images"], stored["labels"])
 
 
 @dataclass(frozen=True)
@@ -41,14 +90,29 @@ class TunedModel:
 
     Args:
         classifier: from a run folder; raw RGB 0..255 to probabilities.
-        settings: of the tuning; batch size 1.
-        steps: online steps on one correction.
+        settings: of the map (layer, threshold, channel weights).
+        learning: of a correction.
+        replay: images that every step sees again; None: each correction is learned alone, at a fifth of the rate.
     """
 
-    def __init__(self, classifier: keras.Model, settings: SimulateSettings, steps: int = 1) -> None:
-        self.settings, self.steps = settings, steps
-        self.model = self_explaining(classifier, settings)
+    def __init__(
+        self,
+        classifier: keras.Model,
+        settings: SimulateSettings,
+        learning: Learning = Learning(),
+        replay: ReplaySet | None = None,  # noqa: B008
+    ) -> None:
+        self.settings, self.learning, self.replay = settings, learning, replay
+        rate = learning.learning_rate * (1.0 if replay is not None else CAREFUL)
+        chosen = replace(
+            settings, objective="combined", gradient_scaling="normalised", explanation_weight=learning.region_weight,
+            anchor_weight=learning.anchor_weight, channel_weights="differentiated", feedback="all", schedule="constant",
+            batch_size=1, learning_rate=rate, clip_norm=0.0,
+        )  # fmt: skip
+        self.model = self_explaining(classifier, chosen)
+        self.model.nominal_batch = None
         self._look = Explainer(self.model, batch_size=1)
+        self._maps = Explainer(self.model, batch_size=_BATCH)
         self._predict = compiled(lambda images: classifier(images, training=False), classifier)
         self._seeds = [layer.seed_generator for layer in all_layers(classifier) if getattr(layer, "seed_generator", None) is not None]
 
@@ -75,16 +139,26 @@ class TunedModel:
             parts.append(ops.convert_to_numpy(self._predict(filled))[: len(batch)])
         return np.concatenate(parts) if parts else np.zeros((0, self.classifier.output_shape[-1]), "float32")
 
+    def maps(self, images: np.ndarray) -> np.ndarray:
+        """Maps `(n, size, size)` of the predicted classes of images `(n, size, size, 3)`."""
+        filled = np.concatenate([images, np.zeros((-len(images) % _BATCH, *images.shape[1:]), images.dtype)])
+        return self._maps(filled, size=self.size)[1][: len(images)]
+
     def learn(
-        self, image: np.ndarray, label: int, mask: np.ndarray, seed: int, progress: Callable[[float], None] | None = None
-    ) -> list[float]:
+        self, image: np.ndarray, label: int, mask: np.ndarray, seed: int, case: str = "both_wrong",
+        progress: Callable[[float], None] | None = None,
+    ) -> list[float]:  # fmt: skip
         """The online steps on one correction; the same weights, image, correction and seed give the same weights again.
+
+        Each step sees the correction beside a class-balanced draw of the replay set, and is held near the predictions of before this
+        correction.
 
         Args:
             image: `(size, size, 3)` uint8.
             label: class number.
-            mask: `(size, size)` bool; no pixel: the class alone is learned.
-            seed: of dropout in these steps.
+            mask: `(size, size)` bool.
+            seed: of dropout and of what is replayed in these steps.
+            case: of figure 4.1: what is taught (`TEACHES`).
             progress: called with 0..1 after each step.
 
         Returns:
@@ -93,28 +167,54 @@ class TunedModel:
         Raises:
             UsageError: the loss is not finite. After this and any other error all weights are what they were before the first step.
         """
-        before = self.weights()
+        before, teaches, losses = self.weights(), TEACHES[case], []
+        own = self.probabilities(image[None])
+        anchors = None if self.replay is None else self.probabilities(self.replay.images)
         target = np.where(mask, 255, 0).astype("uint8")[None]
-        losses = []
         try:
-            for step in range(self.steps):
+            for step in range(self.learning.steps):
                 self._seed(seed, step)
-                losses.append(online_step(self.model, image[None], np.array([label]), target)["loss"])
+                batch = self._batch(image, label, target, teaches, own, anchors, seed, step)
+                losses.append(online_step(self.model, *batch)["loss"])
                 if progress is not None:
-                    progress((step + 1) / self.steps)
+                    progress((step + 1) / self.learning.steps)
         except BaseException:
             self.set_weights(before)
             raise
         return losses
 
+    def _batch(
+        self, image: np.ndarray, label: int, target: np.ndarray, teaches: tuple[str, ...], own: np.ndarray, anchors: np.ndarray | None,
+        seed: int, step: int,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:  # fmt: skip
+        """Images and targets of one step, the correction first."""
+        rows = self.replay.draw(seed, step) if self.replay is not None else np.zeros(0, int)
+        count = 1 + len(rows)
+        images, labels, known = image[None], np.array([label], "int32"), own
+        masks = np.zeros((count, *target.shape[1:]), "uint8")
+        masks[:1] = target
+        if self.replay is not None and anchors is not None:
+            images = np.concatenate([images, self.replay.images[rows]])
+            labels, known = np.concatenate([labels, self.replay.labels[rows].astype("int32")]), np.concatenate([known, anchors[rows]])
+        # Means are over the batch: the correction's class counts `class_share` beside the others' mean.
+        class_weight, region_weight, anchor_weight = np.ones(count, "float32"), np.zeros(count, "float32"), np.ones(count, "float32")
+        class_weight[0] = self.learning.class_share * count if "class" in teaches else 0.0
+        region_weight[0] = count if "region" in teaches else 0.0
+        anchor_weight[0] = 0.0 if "class" in teaches else 1.0
+        return images, {
+            "label": labels, "mask": masks, "anchor": known.astype("float32"),
+            "class_weight": class_weight, "region_weight": region_weight, "anchor_weight": anchor_weight,
+        }  # fmt: skip
+
     def warm_up(self) -> None:
         """Compile looking and learning now, so that the first click does not wait for it; the weights stay what they are."""
         before, image = self.weights(), np.zeros((self.size, self.size, 3), "uint8")
-        mask = np.zeros((self.size, self.size), bool)
-        mask[0, 0] = True
+        mask = np.zeros((1, self.size, self.size), "uint8")
+        mask[0, 0] = 255
         self.look(image)
-        self.probabilities(image[None])
-        online_step(self.model, image[None], np.array([0]), np.where(mask, 255, 0).astype("uint8")[None])
+        own = self.probabilities(image[None])
+        anchors = None if self.replay is None else self.probabilities(self.replay.images)
+        online_step(self.model, *self._batch(image, 0, mask, TEACHES["both_wrong"], own, anchors, 0, 0))
         self.set_weights(before)
 
     def weights(self) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from common.runs import atomic
 from feedback.experiments.replay import ReplaySettings
 from feedback.experiments.simulate import stored
 from feedback.page.log import CorrectionLog
-from feedback.page.model import TunedModel, digest, load_weights
+from feedback.page.model import Learning, ReplaySet, TunedModel, digest, load_weights
 from feedback.training.stage import load_classifier
 
 log = logging.getLogger(__name__)
@@ -45,11 +45,17 @@ class Replayed:
 
 def open_model(log: CorrectionLog) -> TunedModel:
     """The base model of a log, ready to learn with the log's settings."""
+    missing = [name for name in ("simulation", "learning") if not isinstance(log.session.get(name), dict)]
+    if missing:
+        raise UsageError(f"{log.path / 'session.json'}: no entry {missing[0]}; a log of an older form, which these steps cannot repeat")
     run_settings = stored(log.session["simulation"])
     classifier = load_classifier(log.path / "base")
     if classifier.output_shape[-1] != len(log.session["classes"]):
         raise UsageError(f"{log.path}: the model has {classifier.output_shape[-1]} outputs for {len(log.session['classes'])} classes")
-    return TunedModel(classifier, run_settings, int(log.session["steps"]))
+    replayed = ReplaySet.load(log.replay_file)
+    if log.session.get("replayed") and replayed is None:
+        raise UsageError(f"{log.replay_file}: missing; the corrections were learned beside these images and cannot be repeated without")
+    return TunedModel(classifier, run_settings, Learning(**log.session["learning"]), replayed)
 
 
 def network_mask(mask: np.ndarray, size: int) -> np.ndarray:
@@ -64,7 +70,7 @@ def network_mask(mask: np.ndarray, size: int) -> np.ndarray:
 def apply(log: CorrectionLog, model: TunedModel, entry: dict[str, Any], progress: Callable[[float], None] | None = None) -> list[float]:
     """Learn the correction of an entry; returns the loss before each step."""
     label = log.session["classes"].index(entry["class"])
-    return model.learn(log.seen(entry), label, network_mask(log.mask(entry), model.size), entry["seed"], progress)
+    return model.learn(log.seen(entry), label, network_mask(log.mask(entry), model.size), entry["seed"], entry["case"], progress)
 
 
 def restore(log: CorrectionLog, model: TunedModel, active: Sequence[dict[str, Any]] | None = None) -> None:

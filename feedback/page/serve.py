@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from feedback.experiments.serve import ServeSettings
 from feedback.experiments.simulate import DESCRIBED, SimulateSettings, stored
 from feedback.page.files import ImageFolder
 from feedback.page.gate import HOST, Gate, bounded
-from feedback.page.guard import validation_images
+from feedback.page.guard import GuardLimits, run_images
 from feedback.page.log import CorrectionLog
-from feedback.page.model import TunedModel
+from feedback.page.model import Learning, ReplaySet, TunedModel
 from feedback.page.session import CorrectionSession
 from feedback.training.baseline import sample_base
 from feedback.training.stage import load_classifier
@@ -57,33 +57,43 @@ def open_session(options: ServeSettings) -> CorrectionSession:
     device.configure(options.seed)
     run = options.run or sample_base("described", options.cache_dir)
     config = read_json(run / "config.json")
-    settings = learning_settings(config, options)
+    settings, learning = map_settings(config), learning_of(options)
     log_dir = options.log or Path("runs") / "feedback" / "page" / run.name
     images = options.images or sample_images(options.cache_dir)
     folder = ImageFolder(images, log_dir / "uploads", options.max_upload_mb)
-    model = TunedModel(load_classifier(run), settings, options.steps)
+    # A session that is taken up goes on beside the images that its corrections were learned beside.
+    replayed = ReplaySet.load(log_dir / "base" / "replay.npz") if (log_dir / "session.json").is_file() else None
+    if replayed is None and options.replay_images:
+        found = run_images(run, config, "train", options.replay_images, options.data_dir)
+        replayed = ReplaySet(*found) if found is not None else None
+    model = TunedModel(load_classifier(run), settings, learning, replayed)
     facts = {
-        "run": run.name, "classes": list(config["classes"]), "image_size": model.size, "resize_filter": config["resize_filter"],
-        "simulation": recipe(settings), "steps": options.steps, "seed": options.seed, "base_digest": model.digest(),
-        "synthetic": bool(config.get("synthetic")),
+        "run": run.name, "classes": list(config["classes"]), "image_size": model.size,
+        "resize_filter": config["settings"].get("resize_filter") or config["resize_filter"],
+        "simulation": recipe(settings), "learning": asdict(learning), "replayed": 0 if replayed is None else len(replayed.labels),
+        "seed": options.seed, "base_digest": model.digest(), "synthetic": bool(config.get("synthetic")),
     }  # fmt: skip
     opened = CorrectionLog.create(log_dir, facts, run / "model.keras")
     try:
-        watched = validation_images(run, config, options.guard_images, options.data_dir) if options.guard_images else None
+        if replayed is not None and not opened.replay_file.is_file():
+            replayed.save(opened.replay_file)
+        watched = run_images(run, config, "validation", options.guard_images, options.data_dir) if options.guard_images else None
         log.info("preparing the model (some seconds)")
-        return CorrectionSession(opened, model, folder, watched, options.guard_drop, options.keep_states)
+        limits = GuardLimits(options.guard_drop, options.guard_share, options.rollback == "automatic")
+        return CorrectionSession(opened, model, folder, watched, limits, options.keep_states)
     except BaseException:
         opened.release()
         raise
 
 
-def learning_settings(config: dict[str, Any], options: ServeSettings) -> SimulateSettings:
-    """How a correction is learned: as the run was tuned when it is a simulation, else as described; one image at a time, all cases."""
-    settings = stored(config["settings"]) if config.get("experiment") in ("simulate", "slices") else DESCRIBED
-    return replace(
-        settings, explanation_weight=options.explanation_weight, learning_rate=options.learning_rate, objective="combined",
-        gradient_scaling="sum", anchor_weight=0.0, schedule="constant", batch_size=1, feedback="all", epochs=1,
-    )  # fmt: skip
+def map_settings(config: dict[str, Any]) -> SimulateSettings:
+    """Whose map is shown and corrected: the run's own where it is a simulation, else as described."""
+    return stored(config["settings"]) if config.get("experiment") in ("simulate", "slices") else DESCRIBED
+
+
+def learning_of(options: ServeSettings) -> Learning:
+    """How a correction is learned."""
+    return Learning(**{item.name: getattr(options, item.name) for item in fields(Learning) if hasattr(options, item.name)})
 
 
 def sample_images(cache_dir: Path) -> Path:

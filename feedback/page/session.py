@@ -7,27 +7,22 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from common.data.images import resize
 from common.errors import UsageError
 from common.metrics.overlap import jaccard_index
-from feedback.assessment import uncertainty_order
 from feedback.page.files import ImageFolder, pixels_digest
-from feedback.page.guard import Guard, Reading
+from feedback.page.guard import Guard, GuardLimits, Reading
 from feedback.page.log import CorrectionLog, now
 from feedback.page.model import Look, TunedModel, save_weights
+from feedback.page.ordering import Order, Ordering
 from feedback.page.replay import apply, network_mask, restore
 from feedback.paper import CASES
 
 log = logging.getLogger(__name__)
-
-# Images among which the most uncertain one is looked for: a choice among all would decode a whole collection first.
-POOL = 200
-# After a correction only the most uncertain ones of the pool are looked at again.
-FRESH = 48
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class CorrectionSession:
         log: opened; the model takes up its last state, and a correction that a kill interrupted is learned now.
         model: as it is before the first correction.
         folder: the images.
-        validation: images `(n, size, size, 3)` and class numbers for the guard, or None.
+        validation: images `(n, size, size, 3)` and class numbers for the guard, or None; limits: of the guard.
         keep_states: weight files to keep.
     """
 
@@ -79,26 +74,28 @@ class CorrectionSession:
         model: TunedModel,
         folder: ImageFolder,
         validation: tuple[np.ndarray, np.ndarray] | None = None,
-        drop: float = 0.05,
+        limits: GuardLimits = GuardLimits(),  # noqa: B008
         keep_states: int = 20,
     ) -> None:
         self.log, self.model, self.folder, self.keep_states = log, model, folder, keep_states
         self.classes: tuple[str, ...] = tuple(log.session["classes"])
-        self.unreadable: dict[str, str] = {}
+        self.ordering = Ordering(log, model, folder)
         self._lock = threading.RLock()
-        self._small: dict[str, np.ndarray] = {}
-        self._ranking: list[str] = []
-        self._ranked_at = -1
         self._read: tuple[str, Reading] | None = None  # the guard's last reading, and of which state of the model
         self.revision = 0
         model.warm_up()
         if not log.state(0).is_file():
             save_weights(log.state(0), model.weights())
-        self.guard = Guard(model, *validation, drop) if validation is not None else None
+        self.guard = Guard(model, *validation, self.classes, limits) if validation is not None else None
         self._take_up()
         self._digest = model.digest()
         for entry in [entry for entry in log.active() if entry["status"] == "received"]:
             self._finish(entry, self.model.look(log.seen(entry)), 0.0)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Images that cannot be read, and why."""
+        return self.ordering.unreadable
 
     @property
     def threshold(self) -> float:
@@ -109,30 +106,20 @@ class CorrectionSession:
         """Open an image and look at it. UsageError: unknown, too large or not decodable."""
         picture = self.folder.read(name)
         with self._lock:
-            return View(name, picture, self.model.look(self._shrunk(picture)), self.revision)
+            return View(name, picture, self.model.look(self.shrunk(picture)), self.revision)
 
-    def next_image(self, order: Literal["uncertain", "name"] = "uncertain", seen: Collection[str] = (), current: str | None = None) -> str:
-        """The next image without a correction: by name after `current`, or the most uncertain one; images in `seen` come last.
+    def next_image(self, order: Order = "uncertain", seen: Collection[str] = (), current: str | None = None) -> str:
+        """The next image without a correction; images in `seen` come last.
+
+        `order`: "name" is the next after `current`; "uncertain" the one the model is least sure of; "disagreement" the one whose map lies
+        farthest from the regions of the corrected lesions of which the model says most nearly the same (as "uncertain" while there are
+        none).
 
         Raises:
             UsageError: none is left.
         """
         with self._lock:
-            corrected = {entry["image"] for entry in self.log.active()}
-            names = self.folder.names()
-            while left := [name for name in names if name not in corrected and name not in self.unreadable and name != current]:
-                unseen = [name for name in left if name not in seen] or left
-                if order == "uncertain":
-                    if ranking := self._rank(unseen):
-                        return ranking[0]
-                    continue  # none of those could be read: they are noted now
-                # By its place in the list, which is sorted folder by folder; the uploads come last.
-                place = {name: index for index, name in enumerate(names)}
-                following = place.get(current, -1) if current is not None else -1
-                chosen = next((name for name in unseen if place[name] > following), unseen[0])
-                if self._readable(chosen) is not None:
-                    return chosen
-            raise UsageError("every image has been looked at; choose one from the list to correct it again")
+            return self.ordering.next(order, seen, current, self.revision)
 
     def correct(
         self,
@@ -143,6 +130,7 @@ class CorrectionSession:
         source: str = "drawn",
         progress: Callable[[float], None] | None = None,
         revision: int | None = None,
+        order: str = "",
     ) -> Result:
         """Write a correction to the log, learn it, and say what changed.
 
@@ -154,6 +142,7 @@ class CorrectionSession:
             region: `(height, width)` bool at the image's own size, where the region is wrong. Where it is right, the region that the
                 model shows for the class it chose is what it shall show for the right class.
             source: how the region was given, for the log.
+            order: in which the image came up ("" when it was chosen by hand), for the log.
             revision: of the view that was judged. "The class is right" is a label: of the class that view showed, no other.
 
         Raises:
@@ -165,13 +154,13 @@ class CorrectionSession:
         began = time.perf_counter()
         with self._lock:
             self._check(revision)
-            seen = self._shrunk(picture)
+            seen = self.shrunk(picture)
             before = self.model.look(seen)
             chosen = self._class(case, label, before)
             mask, source = self._region(case, region, before, picture.shape[:2], source)
             entry = {
                 "image": name, "case": case, "class_shown": self.classes[before.predicted], "class": chosen, "region": source,
-                "status": "received", "model_before": self._digest, "model_after": None,
+                "order": order, "status": "received", "model_before": self._digest, "model_after": None,
                 "seed": int(self.log.session["seed"]) + len(self.log.entries()),
                 "before": self._facts(before, network_mask(mask, self.model.size)),
             }  # fmt: skip
@@ -239,7 +228,7 @@ class CorrectionSession:
             picture = self.folder.read(entry["image"])
         except UsageError:
             return None
-        same = picture.shape[:2] == self.log.mask(entry).shape and pixels_digest(self._shrunk(picture)) == Path(entry["seen"]).stem
+        same = picture.shape[:2] == self.log.mask(entry).shape and pixels_digest(self.shrunk(picture)) == Path(entry["seen"]).stem
         return self.folder.path(entry["image"]) if same else None
 
     def _check(self, revision: int | None) -> None:
@@ -267,11 +256,15 @@ class CorrectionSession:
             self._digest = self.model.digest()
         after = self.model.look(self.log.seen(entry)) if learned else before
         region = network_mask(self.log.mask(entry), self.model.size)
-        reading = self._guarded()
+        reading, reached = self._guarded(), self._digest
+        back = learned and reading is not None and reading.harm and self.guard is not None and self.guard.limits.rollback
+        if back:
+            restore(self.log, self.model, [one for one in self.log.active() if one["number"] != entry["number"]])
+            self._digest = self.model.digest()
         entry = self.log.update(
             entry["number"],
-            status="learned" if learned else "confirmed",
-            model_after=self._digest,
+            status="rolled_back" if back else "learned" if learned else "confirmed",
+            model_after=reached,
             after=self._facts(after, region),
             guard=None if reading is None else asdict(reading),
             seconds=round(time.perf_counter() - began, 3) if began else None,
@@ -283,7 +276,8 @@ class CorrectionSession:
             self._read = self._digest, self.guard.check(self.model)
         return self._read[1] if self._read else None
 
-    def _shrunk(self, picture: np.ndarray) -> np.ndarray:
+    def shrunk(self, picture: np.ndarray) -> np.ndarray:
+        """A picture as the network sees it, `(size, size, 3)` uint8."""
         return resize(picture, self.model.size, self.log.session["resize_filter"])
 
     def _class(self, case: str, label: str | None, before: Look) -> str:
@@ -316,44 +310,6 @@ class CorrectionSession:
             "probabilities": {name: round(float(p), 6) for name, p in zip(self.classes, look.probabilities, strict=True)},
             "jaccard": float(jaccard_index(region, look.map, self.threshold)),
         }
-
-    def _rank(self, names: list[str]) -> list[str]:
-        """The pool, most uncertain first. Images that cannot be read are noted and left out."""
-        wanted = set(names)
-        pool = [name for name in self._ranking if name in wanted]
-        if len(pool) < min(POOL // 4, len(names)) or not pool:
-            known = set(pool)
-            rest = [name for name in names if name not in known]
-            wide = min(POOL - len(pool), len(rest))
-            picked = np.unique(np.linspace(0, len(rest) - 1, wide).round().astype(int)) if wide else np.zeros(0, int)
-            pool = self._sorted([*pool, *(rest[k] for k in picked)])
-        elif self._ranked_at != self.revision:
-            pool = [*self._sorted(pool[:FRESH]), *pool[FRESH:]]
-        self._ranking, self._ranked_at = pool, self.revision
-        self._small = {name: self._small[name] for name in pool}
-        return pool
-
-    def _readable(self, name: str) -> np.ndarray | None:
-        """The picture; None when it cannot be read, which is noted so that no order stops at it again."""
-        try:
-            return self.folder.read(name)
-        except UsageError as error:
-            self.unreadable[name] = str(error)
-            return None
-
-    def _sorted(self, names: list[str]) -> list[str]:
-        readable = []
-        for name in names:
-            if name not in self._small:
-                picture = self._readable(name)
-                if picture is None:
-                    continue
-                self._small[name] = self._shrunk(picture)
-            readable.append(name)
-        if not readable:
-            return []
-        order = uncertainty_order(self.model.probabilities(np.stack([self._small[name] for name in readable])))
-        return [readable[k] for k in order]
 
 
 def reason_of(error: Exception) -> str:

@@ -3,12 +3,14 @@
 import base64
 import html
 import io
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from feedback.page.session import CorrectionSession, Result, View
+from feedback.page.summary import Summary
 from feedback.paper import CASE_TITLES
 
 NOTICE = (
@@ -22,7 +24,11 @@ HOW = (
 )
 CASE_CHOICES = [(title.capitalize(), case) for case, title in CASE_TITLES.items()]
 REGION_CHOICES = [("Draw it", "drawn"), ("Ellipse by numbers", "ellipse")]
-ORDER_CHOICES = [("where the model is least sure", "uncertain"), ("by name", "name")]
+ORDER_CHOICES = [
+    ("where the model is least sure", "uncertain"),
+    ("where it looks beside similar lesions", "disagreement"),
+    ("by name", "name"),
+]
 
 
 def said(session: CorrectionSession, view: View) -> str:
@@ -39,6 +45,8 @@ def status(session: CorrectionSession) -> str:
     corrected = len({entry["image"] for entry in session.log.active()})
     guard = session.guard_reading()
     watched = f" Guard: {guard.text}" if guard else " Guard: off, because the run's validation images are not at hand."
+    if session.model.replay is None:
+        watched += " The run's training images are not at hand: nothing is replayed, and each correction is learned more carefully."
     skipped = f" {len(session.unreadable)} files could not be read and are left out." if session.unreadable else ""
     return f"{corrected} of {len(session.folder.names())} images corrected.{watched}{skipped}"
 
@@ -50,8 +58,11 @@ def outcome(result: Result) -> str:
         return f"Recorded as correction {entry['number']}: both right. There is nothing to learn; the model stays as it is."
     before, after = entry["before"], entry["after"]
     right = entry["class"]
+    done = f"Correction {entry['number']} learned in {entry['seconds']:.1f} s."
+    if entry["status"] == "rolled_back":
+        done = f"Correction {entry['number']} did harm and was taken back by itself; the model is what it was before it."
     lines = [
-        f"Correction {entry['number']} learned in {entry['seconds']:.1f} s.\n",
+        f"{done}\n",
         "| | before | after |",
         "|---|---|---|",
         f"| class | {before['class']} | {after['class']} |",
@@ -59,6 +70,37 @@ def outcome(result: Result) -> str:
         f"| overlap with your region (Jaccard index) | {before['jaccard']:.2f} | {after['jaccard']:.2f} |",
     ]
     return "\n".join(lines) + (f"\n\n{result.guard.text}" if result.guard and result.guard.harm else "")
+
+
+def summary(found: Summary) -> str:
+    """A session for a doctor to read."""
+    by_status = Counter(entry["status"] for entry in found.entries)
+    learned = [entry for entry in found.entries if entry["status"] == "learned"]
+    cases = Counter(entry["case"] for entry in learned)
+    lines = [
+        "### This session",
+        f"- **Corrected**: {len(found.entries)} corrections; "
+        + ", ".join(f"{count} {CASE_TITLES[case]}" for case, count in cases.items())
+        + (", " if cases else "")
+        + f"{by_status['confirmed']} confirmed, {by_status['undone']} undone, {by_status['rolled_back']} taken back by the guard, "
+        f"{by_status['refused']} that could not be learned.",
+    ]
+    if learned:
+        classes = [e for e in learned if e["case"] in ("class_wrong", "both_wrong")]
+        regions = [e for e in learned if e["case"] in ("region_wrong", "both_wrong")]
+        right = sum(e["after"]["class"] == e["class"] for e in classes)
+        said = f"- **Learned**: {right} of {len(classes)} corrected classes were right directly afterwards"
+        if regions:
+            gains = [np.mean([e[when]["jaccard"] for e in regions]) for when in ("before", "after")]
+            said += f"; the overlap with a corrected region went from {gains[0]:.2f} to {gains[1]:.2f} on average"
+        lines.append(said + ".")
+    lines.append(f"- **Kept**: {found.guard.text if found.guard else 'not known; the validation images of the run are not at hand.'}")
+    if found.unseen:
+        lines.append(
+            f"- **Other images**: of {found.unseen} images that nobody corrected {found.changed} are called something else than at the "
+            f"beginning; the regions shown then and now overlap by {found.overlap:.2f} on average (1: unchanged)."
+        )
+    return "\n".join(lines)
 
 
 def drawing_area(name: str, picture: np.ndarray) -> str:

@@ -103,12 +103,13 @@ def targets(labels: np.ndarray, masks: np.ndarray, anchor: np.ndarray | None = N
     return {"label": labels, "mask": masks} | ({} if anchor is None else {"anchor": anchor})
 
 
-def online_step(model: SelfExplaining, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+def online_step(model: SelfExplaining, images: np.ndarray, wanted: dict[str, np.ndarray]) -> dict[str, float]:
     """One step of Algorithm 2 on one image or a few: what a user's correction does to the model.
 
     Args:
         model: compiled (`self_explaining`).
-        images: `(batch, size, size, 3)` raw RGB; labels `(batch,)`; masks `(batch, H, W)` 0..255, all zero where no region is given.
+        images: `(batch, size, size, 3)` raw RGB.
+        wanted: targets as `SelfExplaining` takes them.
 
     Returns:
         loss, classification, explanation, accuracy, jaccard (before the step).
@@ -118,7 +119,7 @@ def online_step(model: SelfExplaining, images: np.ndarray, labels: np.ndarray, m
     """
     kept = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     model.reset_metrics()
-    logs = model.train_on_batch(np.asarray(images, "float32"), targets(np.asarray(labels, "int32"), masks), return_dict=True)
+    logs = model.train_on_batch(np.asarray(images, "float32"), wanted, return_dict=True)
     found = {name: float(value) for name, value in logs.items()}
     if not math.isfinite(found["loss"]):
         for variable, value in zip(model.trainable_variables, kept, strict=True):

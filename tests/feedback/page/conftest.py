@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from feedback.experiments.serve import ServeSettings
 from feedback.experiments.simulate import SimulateSettings
 from feedback.page import replay, serve
-from feedback.page.model import TunedModel
+from feedback.page.model import CAREFUL, Learning, ReplaySet, TunedModel
 from feedback.page.session import CorrectionSession
 
 CLASSES = ("BKL", "MEL", "NV")
@@ -87,13 +88,14 @@ def reuse(compiled_models: dict[Any, TunedModel], monkeypatch: pytest.MonkeyPatc
     """Compiling takes seconds, so tests share models: one for sessions and one for replays, with the loaded weights put in each time."""
 
     def sharing(use: str) -> Callable[..., TunedModel]:
-        def make(classifier: keras.Model, settings: SimulateSettings, steps: int = 1) -> TunedModel:
-            key = use, settings, steps
+        def make(classifier: keras.Model, settings: SimulateSettings, learning: Learning, replayed: ReplaySet | None) -> TunedModel:
+            key = use, settings.layer, replace(learning, learning_rate=0.0, steps=0), replayed is None
             if key not in compiled_models:
-                compiled_models[key] = TunedModel(classifier, settings, steps)
+                compiled_models[key] = TunedModel(classifier, settings, learning, replayed)
             found = compiled_models[key]
+            found.learning, found.replay = learning, replayed
             found.set_weights([keras.ops.convert_to_numpy(weight) for weight in classifier.weights])
-            found.model.optimizer.learning_rate.assign(settings.learning_rate)
+            found.model.optimizer.learning_rate.assign(learning.learning_rate * (1.0 if replayed is not None else CAREFUL))
             return found
 
         return make
@@ -108,7 +110,7 @@ def start(base_run: Path, tmp_path: Path, reuse: None) -> Iterator[Callable[...,
     opened: list[CorrectionSession] = []
 
     def function(log: str = "log", images: Path | None = None, **options: Any) -> CorrectionSession:
-        given = {"steps": 2, "learning_rate": 0.1, "images": images or base_run.parent / "images", **options}
+        given = {"steps": 2, "learning_rate": 0.1, "guard_share": 1.0, "images": images or base_run.parent / "images", **options}
         opened.append(serve.open_session(ServeSettings(run=base_run, log=tmp_path / log, **given)))
         return opened[-1]
 

@@ -4,18 +4,19 @@ import pytest
 
 from common.errors import UsageError
 from feedback.experiments.serve import ServeSettings
+from feedback.experiments.simulate import DESCRIBED
 from feedback.page.log import CorrectionLog
-from feedback.page.serve import learning_settings
+from feedback.page.model import Learning
+from feedback.page.serve import learning_of, map_settings
 
 
-def test_learning_settings_are_the_runs_with_one_image_at_a_time(base_run):
-    options = ServeSettings(run=base_run, images=base_run, learning_rate=0.5)
-    described = learning_settings({"settings": {"image_size": 16}}, options)
-    assert (described.explanation_weight, described.batch_size, described.learning_rate) == (0.3, 1, 0.5)
+def test_the_map_is_the_runs_and_the_learning_the_options(base_run):
+    assert map_settings({"settings": {"image_size": 16}, "experiment": "baseline"}) == DESCRIBED
     stored = {"explanation_weight": 1.0, "explanation_loss": "distance", "layer": "conv2", "batch_size": 8, "feedback": "wrong", "seed": 3}
-    tuned = learning_settings({"settings": stored, "experiment": "simulate"}, options)
+    tuned = map_settings({"settings": stored, "experiment": "simulate"})
     assert (tuned.explanation_loss, tuned.layer) == ("distance", "conv2")
-    assert (tuned.batch_size, tuned.feedback) == (1, "all")
+    learning = learning_of(ServeSettings(run=base_run, images=base_run, learning_rate=0.5, steps=3, region_weight=0.25, anchor_weight=2.0))
+    assert learning == Learning(steps=3, learning_rate=0.5, region_weight=0.25, anchor_weight=2.0)
 
 
 def test_a_log_of_another_model_is_refused_and_left_alone(start, tmp_path):

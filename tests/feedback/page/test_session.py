@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
+from common.metrics.overlap import jaccard_index
 from feedback.page import model
+from feedback.page import replay as replay_module
 from feedback.page import session as session_module
 from feedback.page.replay import replay
 from feedback.page.session import Stale
@@ -243,3 +245,96 @@ def test_no_entry_names_a_folder_of_this_machine(start, base_run):
     session.correct(NAME, "both_right")
     text = "".join(path.read_text() for path in Path(session.log.path).rglob("*.json"))
     assert str(base_run.parent) not in text
+
+
+def _weights_of(session, layer):
+    return [np.array(weight) for weight in session.model.classifier.get_layer(layer).get_weights()]
+
+
+def test_each_case_teaches_what_it_corrects(start):
+    """Figure 4.1: with nothing replayed and no anchor, a corrected region leaves the logits' own layer to the explanation alone."""
+    seen = []
+    session = start(replay_images=0, anchor_weight=0.0, guard_images=0)
+    original = model.online_step
+
+    def watch(tuned, images, wanted):
+        seen.append({name: float(wanted[name][0]) for name in ("class_weight", "region_weight", "anchor_weight")})
+        return original(tuned, images, wanted)
+
+    model.online_step, kept = watch, original
+    try:
+        session.correct(NAME, "region_wrong", region=REGION)
+        session.correct(NAME, "class_wrong", other_class(session))
+        session.correct(NAME, "both_wrong", other_class(session), REGION)
+    finally:
+        model.online_step = kept
+    taught = [(bool(one["class_weight"]), bool(one["region_weight"]), bool(one["anchor_weight"])) for one in seen[::2]]
+    assert taught == [(False, True, True), (True, False, False), (True, True, False)]
+    before, after = (session.log.entries()[1][when] for when in ("before", "after"))
+    right = session.log.entries()[1]["class"]
+    assert after["probabilities"][right] > before["probabilities"][right]
+
+
+def test_every_step_sees_a_balanced_draw_again(start):
+    session = start(replay_images=3)
+    replayed = session.model.replay
+    drawn = replayed.labels[replayed.draw(7, 0)]
+    assert np.bincount(drawn).tolist() == [5, 5, 5]  # 15 images of three classes
+    assert replayed.draw(7, 0).tolist() == replayed.draw(7, 0).tolist() and session.log.session["replayed"] == 3
+    assert (session.log.path / "base" / "replay.npz").is_file()
+
+
+def test_without_the_training_images_it_learns_more_carefully(start, base_run):
+    from feedback.page import texts
+
+    session = start(replay_images=0)
+    assert session.model.replay is None and session.log.session["replayed"] == 0
+    assert "nothing is replayed" in texts.status(session)
+    assert float(np.array(session.model.model.optimizer.learning_rate)) == pytest.approx(0.1 * model.CAREFUL)
+
+
+def test_harm_is_taken_back_by_itself(start):
+    """A log with rollbacks: recorded, not counted, and replayed to the same weights."""
+    session = start(rollback="automatic", guard_drop=0.0, guard_share=0.0, steps=4, learning_rate=1.0)
+    digest = session.model.digest()
+    result = session.correct(NAME, "both_wrong", other_class(session), REGION)
+    assert result.guard.harm and result.entry["status"] == "rolled_back" and result.entry["model_after"] != digest
+    assert session.model.digest() == digest and session.log.active() == []
+    calm = start("calm", rollback="automatic", guard_drop=1.0, guard_share=1.0)
+    calm.correct(NAME, "both_wrong", other_class(calm), REGION)
+    assert calm.log.entries()[0]["status"] == "learned"
+    session.guard.limits = calm.guard.limits
+    session.correct("ISIC_0000009.png", "region_wrong", region=draw(9)[1])
+    assert replay(session.log)[0].digest == session.model.digest() != digest
+
+
+def test_next_image_by_disagreement_with_similar_lesions(start):
+    session = start()
+    first = session.next_image("disagreement")
+    assert first == session.next_image("uncertain")  # nothing corrected yet
+    entry = session.correct(NAME, "region_wrong", region=REGION, order="uncertain").entry
+    assert entry["order"] == "uncertain"
+    chosen = session.next_image("disagreement")
+    overlaps = {}
+    for name in session.ordering._ranking:
+        look = session.view(name).look
+        region = replay_module.network_mask(REGION, 16)
+        overlaps[name] = float(jaccard_index(region, look.map, 0.5))
+    assert overlaps[chosen] == pytest.approx(min(overlaps.values()), abs=1e-5)
+
+
+def test_a_summary_says_what_was_learned_and_what_changed_elsewhere(start):
+    from feedback.page import texts
+    from feedback.page.summary import summarise
+
+    session = start()
+    digest = session.model.digest()
+    session.correct(NAME, "both_wrong", other_class(session), REGION)
+    session.correct("ISIC_0000009.png", "both_right")
+    learned = session.model.digest()
+    found = summarise(session)
+    assert (len(found.entries), found.unseen) == (2, 10) and 0 <= found.changed <= 10 and 0 <= found.overlap <= 1
+    assert session.model.digest() == learned != digest
+    text = texts.summary(found)
+    for said in ("2 corrections", "1 both wrong", "1 confirmed", "**Kept**: On 9 validation images", "10 images that nobody corrected"):
+        assert said in text

@@ -19,9 +19,9 @@ def _model(classifier, **values):
 def test_corrections_are_learned(classifier, lesions):
     images, labels, masks = (part[:1] for part in lesions)
     model = _model(classifier, learning_rate=0.05)
-    first = online_step(model, images, labels, masks)
+    first = online_step(model, images, targets(labels, masks))
     for _ in range(15):
-        last = online_step(model, images, labels, masks)
+        last = online_step(model, images, targets(labels, masks))
     assert last["classification"] < first["classification"] and last["explanation"] < first["explanation"]
     assert set(first) >= {"loss", "classification", "explanation", "accuracy", "jaccard"}
 
@@ -60,7 +60,7 @@ def test_a_correction_that_breaks_the_model_is_taken_back(classifier, lesions):
     kernel.assign(np.full(kernel.shape, 1e38, "float32"))
     before = classifier.get_weights()
     with pytest.raises(UsageError, match="the model is unchanged"):
-        online_step(model, images, labels, masks)
+        online_step(model, images, targets(labels, masks))
     for old, new in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -80,7 +80,7 @@ def test_two_steps_with_one_seed_are_the_same(make_classifier, lesions):
         keras.utils.set_random_seed(3)
         model = _model(make_classifier())
         for start in (0, 4):
-            online_step(model, *(part[start : start + 4] for part in lesions))
+            online_step(model, lesions[0][start : start + 4], targets(*(part[start : start + 4] for part in lesions[1:])))
         found.append(model.classifier.get_weights())
     for first, second in zip(*found, strict=True):
         np.testing.assert_array_equal(first, second)
