@@ -2,6 +2,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from common.metrics.overlap import jaccard_index
 from feedback.page import model
 from feedback.page import replay as replay_module
 from feedback.page import session as session_module
+from feedback.page.guard import GuardLimits
 from feedback.page.replay import replay
 from feedback.page.session import Stale
 from tests.feedback.page.conftest import CLASSES, draw
@@ -247,10 +249,6 @@ def test_no_entry_names_a_folder_of_this_machine(start, base_run):
     assert str(base_run.parent) not in text
 
 
-def _weights_of(session, layer):
-    return [np.array(weight) for weight in session.model.classifier.get_layer(layer).get_weights()]
-
-
 def test_each_case_teaches_what_it_corrects(start):
     """Figure 4.1: with nothing replayed and no anchor, a corrected region leaves the logits' own layer to the explanation alone."""
     seen = []
@@ -290,7 +288,8 @@ def test_without_the_training_images_it_learns_more_carefully(start, base_run):
     session = start(replay_images=0)
     assert session.model.replay is None and session.log.session["replayed"] == 0
     assert "nothing is replayed" in texts.status(session)
-    assert float(np.array(session.model.model.optimizer.learning_rate)) == pytest.approx(0.1 * model.CAREFUL)
+    rate = keras.ops.convert_to_numpy(session.model.model.optimizer.learning_rate)
+    assert float(rate) == pytest.approx(0.1 * model.CAREFUL)
 
 
 def test_harm_is_taken_back_by_itself(start):
@@ -300,11 +299,9 @@ def test_harm_is_taken_back_by_itself(start):
     result = session.correct(NAME, "both_wrong", other_class(session), REGION)
     assert result.guard.harm and result.entry["status"] == "rolled_back" and result.entry["model_after"] != digest
     assert session.model.digest() == digest and session.log.active() == []
-    calm = start("calm", rollback="automatic", guard_drop=1.0, guard_share=1.0)
-    calm.correct(NAME, "both_wrong", other_class(calm), REGION)
-    assert calm.log.entries()[0]["status"] == "learned"
-    session.guard.limits = calm.guard.limits
-    session.correct("ISIC_0000009.png", "region_wrong", region=draw(9)[1])
+    session.guard.limits = GuardLimits(drop=1.0, share_drop=1.0, rollback=True)
+    entry = session.correct("ISIC_0000009.png", "region_wrong", region=draw(9)[1]).entry
+    assert entry["status"] == "learned" and entry["model_before"] == digest
     assert replay(session.log)[0].digest == session.model.digest() != digest
 
 
@@ -336,5 +333,5 @@ def test_a_summary_says_what_was_learned_and_what_changed_elsewhere(start):
     assert (len(found.entries), found.unseen) == (2, 10) and 0 <= found.changed <= 10 and 0 <= found.overlap <= 1
     assert session.model.digest() == learned != digest
     text = texts.summary(found)
-    for said in ("2 corrections", "1 both wrong", "1 confirmed", "**Kept**: On 9 validation images", "10 images that nobody corrected"):
+    for said in ("2 corrections", "1 both wrong", "1 confirmed", "**Kept**: ", "On 9 validation images", "10 images that nobody corrected"):
         assert said in text
