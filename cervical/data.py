@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cervical.experiments.base import CLASSES, CellSource, CellTraining
+from cervical.experiments.base import BETHESDA, CLASSES, CellSource, CellTraining
 from common.data.augmentation import augmented_images
 from common.data.dataset import Dataset, class_names
 from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_images
+from common.data.outlines import PARTS
 from common.data.readable import check_readable
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
@@ -33,7 +34,8 @@ ROTATION, SCALING = 0.02 * 360, 0.2
 def sipakmed_dataset(data_dir: Path | str) -> Dataset:
     """SIPaKMeD as distributed: `im_<Class>/im_<Class>/CROPPED/<cluster image>_<cell>.bmp`; also flat `im_<Class>/` or `<Class>/`; jpg, png.
 
-    Where a class has a CROPPED folder only its images are cells; cluster images and .dat outlines are counted as left out.
+    Where a class has a CROPPED folder only its images are cells; cluster images and their .dat outlines are counted as left out. Outlines
+    beside cells (`<cell>_cyt.dat`, `<cell>_nuc.dat`) are their masks, `mask_cytoplasm` and `mask_nucleus`.
     The group is `<Class>/<cluster image>`; slide and patient are not in the names.
 
     Raises:
@@ -54,17 +56,40 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
         left_out["cluster images"] += len(found.images) - len(cells)
         for name in cells:
             slide = PurePosixPath(name).stem.rsplit("_", 1)[0]
-            rows.append({"image": f"{folder.name}/{name}", "label": label, "group": f"{label}/{slide}"})
-    return Dataset("sipakmed", root, pd.DataFrame(rows), official_counts=OFFICIAL_COUNTS, left_out=dict(+left_out))
+            outlines = {f"mask_{part}": str(PurePosixPath(name).with_suffix("")) + ending for part, ending in PARTS.items()}
+            masks = {part: f"{folder.name}/{mask}" if (folder / mask).is_file() else "" for part, mask in outlines.items()}
+            left_out[".dat files"] -= sum(map(bool, masks.values()))
+            rows.append({"image": f"{folder.name}/{name}", "label": label, "group": f"{label}/{slide}", **masks})
+    manifest = pd.DataFrame(rows)
+    empty = [name for name in manifest if name.startswith("mask_") and (manifest[name] == "").all()]
+    return Dataset("sipakmed", root, manifest.drop(columns=empty), official_counts=OFFICIAL_COUNTS, left_out=dict(+left_out))
+
+
+def cric_dataset(data_dir: Path | str) -> Dataset:
+    """CRIC Cervix's cells (Rezende et al. 2021), `<Bethesda class>/<image>_<cell>.jpg`: one class per folder, the group the image.
+
+    An image is one field of a slide and holds cells of several classes: groups span classes.
+
+    Raises:
+        UsageError: a folder's name is no Bethesda class, there are fewer than two, or one holds no image.
+    """
+    found = folders_dataset(data_dir)
+    others = sorted(set(found.manifest["label"]) - set(BETHESDA))
+    if others:
+        raise UsageError(f"--data-dir {data_dir}: the folder {others[0]} is no Bethesda class; expected {', '.join(BETHESDA)}")
+    groups = [Path(name).stem.rsplit("_", 1)[0] for name in found.manifest["image"]]
+    return replace(found, name="cric", manifest=found.manifest.assign(group=groups))
 
 
 def find(source: CellSource) -> Dataset:
     """The data set that the settings name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
-    if source.dataset == "sample":
-        folder = ensure_sample("sipakmed", source.cache_dir)
-        return replace(sipakmed_dataset(folder), name="sample", synthetic=True, official_counts=None)
     if source.dataset == "folders":
         return folders_dataset(source.data_dir or "", source.group_pattern, source.mask_dir)
+    if source.dataset == "cric":
+        return cric_dataset(source.data_dir or "")
+    if source.dataset == "sample":
+        drawn = sipakmed_dataset(ensure_sample("sipakmed", source.cache_dir))
+        return replace(drawn, name="sample", synthetic=True, official_counts=None)
     return sipakmed_dataset(source.data_dir or "")
 
 

@@ -104,7 +104,7 @@ def dataset_rows(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nda
         model, classes = load_model(run.folder), run.config["classes"]
         predicted = probabilities(model, images.astype("float32"))
         numbers = predicted.argmax(axis=1)
-        maps = cam("gradcam", model, images.astype("float32"), numbers, options.layer)
+        maps = cam("gradcam", model, images.astype("float32"), numbers, options.layers[0])
         for row, map, number, row_probabilities in zip(rows, maps, numbers, predicted, strict=True):
             row.maps[run.loss] = LossMap(map, str(classes[number]), float(row_probabilities[number]))
     return rows

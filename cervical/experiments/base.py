@@ -6,9 +6,10 @@ reference facts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from common.settings import MOST_EPOCHS, Source, Training, check_decision, check_group_pattern, check_path, check_range
 
@@ -20,7 +21,10 @@ KINDS = {
     "abnormal": ("Dyskeratotic", "Koilocytotic"),
 }
 PAPER_BACKBONES = ("vgg16", "vgg19", "resnet50", "densenet169", "mobilenetv2")
-DatasetName = Literal["sample", "sipakmed", "folders"]
+# CRIC Cervix's classes (Bethesda system); everything but Negative is abnormal.
+BETHESDA = ("ASC-H", "ASC-US", "HSIL", "LSIL", "Negative", "SCC")
+BETHESDA_KINDS = {"normal": ("Negative",), "abnormal": tuple(name for name in BETHESDA if name != "Negative")}
+DatasetName = Literal["sample", "sipakmed", "cric", "folders"]
 Reading = Literal["described", "coded", "corrected", "reduced"]
 
 # The drawn cells are a demonstration on two CPU cores, not an experiment: a small network on small images for a few epochs.
@@ -83,7 +87,8 @@ class CellSource(Source):
     NOT_RECIPE: ClassVar[frozenset[str]] = Source.NOT_RECIPE | {"mask_dir"}
 
     dataset: DatasetName = "sample"
-    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `folders`: your own images, one folder a class."""
+    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `cric`: cells of CRIC Cervix by Bethesda class. `folders`: your
+    own images, one folder a class."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names what a group is (slide, patient), for `folders`; None:
     each image is its own group."""
@@ -111,7 +116,8 @@ class CellTraining(Training, CellSource):
     STAGES: ClassVar[tuple[str, ...]] = ()
 
     dataset: DatasetName = "sample"
-    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `folders`: your own images, one folder a class."""
+    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `cric`: cells of CRIC Cervix by Bethesda class. `folders`: your
+    own images, one folder a class."""
     reading: Reading = "described"
     """`described`: the documents' text. `coded`: what the authors' code does. `corrected`: careful practice. `reduced`: of no document, a
     protocol for two CPU cores."""
@@ -131,7 +137,7 @@ class CellTraining(Training, CellSource):
     """Costs for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
     kinds: Path | None = None
     """CSV or JSON, class -> kind, whose sensitivity and specificity are reported; None: normal, benign and abnormal of SIPaKMeD's
-    classes, and none of others."""
+    classes, normal and abnormal of CRIC's, and none of others."""
 
     def check(self) -> None:
         super().check()
@@ -155,9 +161,18 @@ class CellTraining(Training, CellSource):
 def for_dataset(settings: Any, dataset: str, **stages: dict[str, Any]) -> Any:
     """A reading's settings for a data set: as they are for real cells; small, with the stages' changes given, for the drawn sample."""
     if dataset != "sample":
-        return replace(settings, dataset=dataset) if dataset in ("sipakmed", "folders") else settings
+        return replace(settings, dataset=dataset) if dataset in get_args(DatasetName) else settings
     changed = {name: replace(getattr(settings, name), **changes) for name, changes in stages.items()}
     return replace(settings, **SAMPLE, **changed)
+
+
+def kinds_of(classes: Iterable[str]) -> dict[str, tuple[str, ...]] | None:
+    """The kinds of a known set of classes, those that occur; None of classes that are not known."""
+    names = set(classes)
+    for known in (KINDS, BETHESDA_KINDS):
+        if names <= {name for each in known.values() for name in each}:
+            return {kind: tuple(name for name in each if name in names) for kind, each in known.items() if names & set(each)}
+    return None
 
 
 def restricted(settings: Any, kind: type) -> dict[str, Any]:

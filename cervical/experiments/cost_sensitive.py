@@ -49,7 +49,7 @@ READINGS = {"described": DESCRIBED, "coded": CODED, "corrected": CORRECTED, "red
 def default(reading: str, dataset: str) -> CostSensitiveSettings:
     """The reading's settings; small on the sample, and with costs from the training set where the classes are one's own."""
     settings = for_dataset(READINGS[reading], dataset, training=SAMPLE_STAGE)
-    return replace(settings, costs="balanced") if dataset == "folders" else settings
+    return replace(settings, costs="balanced") if dataset in ("folders", "cric") else settings
 
 
 COMMAND = Command(CostSensitiveSettings, "cervical.training.cost_sensitive:run_cost_sensitive", __doc__, default, EVERYWHERE)

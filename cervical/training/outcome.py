@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cervical.experiments.base import CLASSES, KINDS, CellTraining
+from cervical.experiments.base import CellTraining, kinds_of
 from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
@@ -26,9 +26,10 @@ from common.runs.outcome import write_metrics, write_predictions
 DATA_NOTES = {
     "sipakmed": ["SIPaKMeD (Plissiti et al. 2018): 4049 single cells cut from 966 images of cell clusters, five classes."],
     "sample": ["Cells drawn by a program in SIPaKMeD's layout."],
+    "cric": ["CRIC Cervix (Rezende et al. 2021): cells of Pap-smear images by Bethesda class."],
     "folders": ["Images given by the user, one folder a class."],
 }
-GROUPS = {"sipakmed": "cluster image", "sample": "cluster image"}
+GROUPS = {"sipakmed": "cluster image", "sample": "cluster image", "cric": "image"}
 
 
 def conclude(
@@ -66,7 +67,7 @@ def decision_files(settings: CellTraining, classes: Sequence[str]) -> tuple[np.n
     costs = read_costs(settings.decision_costs, classes, "--decision-costs") if settings.decision_costs is not None else None
     if settings.kinds is not None:
         return costs, read_kinds(settings.kinds, classes)
-    return costs, KINDS if set(classes) == set(CLASSES) else None
+    return costs, kinds_of(classes)
 
 
 def report_again(run: Run) -> None:
@@ -106,7 +107,7 @@ def standard_notes(job: Job, shared: Mapping[str, Mapping[str, Any]]) -> list[st
     ]
     if group == "cluster image":
         notes.append("A cluster image is one field of view; which of them are of one slide or patient is not known.")
-    elif settings.group_pattern is None:
+    elif settings.dataset == "folders" and settings.group_pattern is None:
         notes.append("No --group-pattern was given: each image is its own group, so images of one slide or patient may lie on both sides.")
     if settings.limit is not None:
         notes.append(f"Only {settings.limit} images were used (--limit): a smoke run.")

@@ -26,8 +26,9 @@ class ExplainOptions:
     """Folder of the data set the run was trained on. Default: where it lay then (local.json of the run)."""
     methods: tuple[str, ...] = ("gradcam", "gradcam++", "faster-scorecam", "layercam", "lime", "lime-pros-cons")
     """Columns: gradcam, gradcam++, scorecam, faster-scorecam, layercam, lime (positive only), lime-pros-cons (green for, red against)."""
-    layer: str | None = None
-    """Layer whose feature map is used. Default: the last one before pooling; an earlier one gives a finer map."""
+    layer: tuple[str, ...] = ()
+    """Layers whose feature maps are used, each a column of every class-activation map. Default: the last one before pooling; earlier ones
+    give finer maps."""
     engine: Literal["own", "tf-keras-vis"] = "own"
     """Who computes the class-activation maps; `tf-keras-vis` is slower and runs on TensorFlow only."""
     output: Path | None = None
@@ -49,6 +50,16 @@ class ExplainOptions:
     sanity_images: int = 20
     """Test images for --sanity, class-balanced."""
 
+    @property
+    def layers(self) -> tuple[str | None, ...]:
+        """The layers in order; None stands for the last one before pooling."""
+        return self.layer or (None,)
+
+    def columns(self, method: str) -> tuple[str, ...]:
+        """The names of a method's maps: with the layer where there are several."""
+        several = len(self.layer) > 1 and not method.startswith("lime")
+        return tuple(f"{method} {name}" for name in self.layer) if several else (method,)
+
     def __post_init__(self) -> None:
         if (self.run / "cells.csv").is_file():
             object.__setattr__(self, "run", most_accurate(self.run))
@@ -60,6 +71,7 @@ class ExplainOptions:
         for method in self.methods:
             require(method in METHODS, f"--methods {method}: unknown; expected some of {', '.join(METHODS)}")
         require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")
+        require(len(set(self.layer)) == len(self.layer), f"--layer {' '.join(self.layer)}: one is given twice")
         check_range("lime-samples", self.lime_samples, 10)
         check_range("lime-superpixels", self.lime_superpixels, 0)
         require(self.lime_superpixels != 1, "--lime-superpixels 1: expected 0 (quickshift) or at least 2")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.images import read_image, read_mask, resize
+from common.data.outlines import is_outline, read_outline_mask
 from common.errors import UsageError
 from common.explanation import faithfulness, lime, sanity
 from common.explanation.cams import METHODS as CAMS
@@ -106,7 +107,9 @@ def _mask_files(folder: RunFolder) -> dict[str, list[str]]:
 
 def _union(data_dir: Path, files: Sequence[str], size: int) -> np.ndarray | None:
     """All masks of an image together (h, w) bool, as the feedback thesis joins the five attributes."""
-    found = [resize(read_mask(data_dir / name).astype(np.uint8), size, "nearest") > 0 for name in files if (data_dir / name).is_file()]
+    there = [data_dir / name for name in files if (data_dir / name).is_file()]
+    read = [read_outline_mask(path) if is_outline(path) else read_mask(path) for path in there]
+    found = [resize(mask.astype(np.uint8), size, "nearest") > 0 for mask in read]
     return np.any(found, axis=0) if found else None
 
 
@@ -131,12 +134,13 @@ def all_maps(
     by_gradient = [m for m in options.methods if m in ("gradcam", "gradcam++", "layercam")]
     if by_gradient and options.engine == "own":
         weights = class_weights(model, classes, len(images))
-        for name, (found,) in zip(by_gradient, gradient_maps(model, images, weights, [options.layer], by_gradient), strict=True):
-            maps[name] = upsample(found, *images.shape[1:3])
-    for name in options.methods:
-        if name in CAMS and name not in maps:
-            log.info("%s of %d images", name, len(images))
-            maps[name] = cam(name, model, images, classes, options.layer, engine=options.engine)
+        for method, each in zip(by_gradient, gradient_maps(model, images, weights, list(options.layers), by_gradient), strict=True):
+            maps |= {name: upsample(found, *images.shape[1:3]) for name, found in zip(options.columns(method), each, strict=True)}
+    for method in options.methods:
+        for name, layer in zip(options.columns(method), options.layers, strict=False):
+            if method in CAMS and name not in maps:
+                log.info("%s of %d images", name, len(images))
+                maps[name] = cam(method, model, images, classes, layer, engine=options.engine)
     explanations = []
     if "lime" in options.methods or "lime-pros-cons" in options.methods:
         log.info("LIME of %d images, %d samples each", len(images), options.lime_samples)
@@ -176,13 +180,14 @@ def explain_command(options: ExplainOptions) -> None:
             "probability": predicted.max(axis=1).round(7),
         }
     )
-    facts = provenance(folder, config, model, options.layer, options.engine, any(name in CAMS for name in options.methods))
+    facts = provenance(folder, config, model, options.layers[0], options.engine, any(name in CAMS for name in options.methods))
     if explanations:
         explained["lime_fit"] = [round(e.fit, 4) for e in explanations]
     output.write_table("explained.csv", explained.assign(**facts))
     _write_maps(output.path / "maps.npz", maps, explanations, chosen, numbers)
     synthetic = bool(config.get("synthetic"))
-    rows = _rows(chosen, explained, maps, explanations, options.methods)
+    columns = [name for method in options.methods for name in options.columns(method)]
+    rows = _rows(chosen, explained, maps, explanations, columns)
     title = f"{config.get('study', '')} {config.get('backbone') or ''}, {_where(model, options)}".strip()
     save(sheet(rows, title=title, synthetic=synthetic), output.path / "sheet.png")
     log.info("%d images, %d methods: %s", len(rows), len(options.methods), output.path / "sheet.png")
@@ -192,6 +197,8 @@ def explain_command(options: ExplainOptions) -> None:
         maps, _ = all_maps(model, chosen.images, numbers, options)
     if options.faithfulness:
         notes = [sentence(facts), _how_chosen(options, len(chosen.names))]
+        if len(options.layer) > 1:
+            notes.append(f"Maps of several layers: {', '.join(options.layer)}; the random map is as coarse as those of the first.")
         _write_faithfulness(output, model, chosen, maps, numbers, options, notes, synthetic)
     if options.sanity:
         chosen = chosen if options.images else _from_run(folder, config, options, count=options.sanity_images)
@@ -202,7 +209,12 @@ def _write_sanity(output: RunFolder, model, chosen: Chosen, options: ExplainOpti
     """sanity.{csv,md,png} and sanity_cascade.csv: do the maps depend on the weights, are they steady, are they simple?"""
     images = check_images(model, chosen.images)
     numbers = probabilities(model, images).argmax(axis=1)
-    methods = {name: partial(cam, name, layer=options.layer) for name in options.methods if name in CAMS}
+    methods = {
+        name: partial(cam, method, layer=layer)
+        for method in options.methods
+        if method in CAMS
+        for name, layer in zip(options.columns(method), options.layers, strict=True)
+    }
     log.info("sanity checks of %s on %d images", ", ".join(methods), len(images))
     table = sanity.check(model, images, numbers, methods, options.seed)
     cascade = table.attrs["cascade"]
@@ -216,7 +228,8 @@ def _where(model, options: ExplainOptions) -> str:
     """Which feature map the methods look at, and who computed them; LIME alone looks at none."""
     if not any(name in CAMS for name in options.methods):
         return "LIME"
-    return f"maps of {describe_map(model, options.layer)}" + (", computed by tf-keras-vis" if options.engine != "own" else "")
+    layers = " and ".join(describe_map(model, layer) for layer in options.layers)
+    return f"maps of {layers}" + (", computed by tf-keras-vis" if options.engine != "own" else "")
 
 
 def _rows(chosen: Chosen, explained: pd.DataFrame, maps, explanations, methods: Sequence[str]) -> list[SheetRow]:
@@ -263,10 +276,17 @@ def _how_chosen(options: ExplainOptions, count: int) -> str:
 def _random_grid(model, options: ExplainOptions) -> tuple[int, int]:
     """Size of the feature map behind the methods' maps, for the random map to be as coarse; LIME alone has none."""
     if any(name in CAMS for name in options.methods):
-        _, height, width = map_facts(model, options.layer)
+        _, height, width = map_facts(model, options.layers[0])
         if height and width:
             return height, width
     return faithfulness.RANDOM_GRID
+
+
+def _by_label(chosen: Chosen) -> dict[str, list[str]]:
+    """True class -> its images, where at least two classes are known."""
+    labels = sorted({label for label in chosen.labels if label})
+    pairs = list(zip(chosen.names, chosen.labels, strict=True))
+    return {label: [name for name, own in pairs if own == label] for label in labels} if len(labels) > 1 else {}
 
 
 def _write_faithfulness(
@@ -292,6 +312,11 @@ def _write_faithfulness(
             "same at each of them and both methods give the channel one weight."
         )
     table_text = faithfulness.summary_markdown(summary)
+    by_class = {label: table[table["image"].isin(names)] for label, names in _by_label(chosen).items()}
+    parts = [faithfulness.summary(part, seed=seed).assign(**{"class": label}) for label, part in by_class.items()]
+    if parts:
+        output.write_table("faithfulness_by_class.csv", pd.concat(parts, ignore_index=True))
+        table_text += "".join(f"\n## {part['class'].iloc[0]}\n\n{faithfulness.summary_markdown(part)}" for part in parts)
     picture = "![Deletion and insertion curves](faithfulness.png)"
     output.write_text("faithfulness.md", "\n\n".join(["# How faithful are the maps?", *notes, table_text + "\n" + picture]) + "\n")
     figure = faithfulness_curves(curves, title=f"Mean of {len(chosen.names)} images", synthetic=synthetic)

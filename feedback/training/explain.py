@@ -15,7 +15,7 @@ def run_explain(options: ExplainOptions) -> None:
     A base classifier has no such setting, and fused maps have no single layer: the sheet then shows the last one before pooling.
     """
     settings = read_json(options.run / "config.json")["settings"]
-    if options.layer is None and settings.get("layer") and settings.get("fuse_stages", 1) == 1:
+    if not options.layer and settings.get("layer") and settings.get("fuse_stages", 1) == 1:
         (name,) = map_layers(load_classifier(options.run), settings["layer"])
-        options = replace(options, layer=name)
+        options = replace(options, layer=(name,))
     explain_command(options)

@@ -64,6 +64,16 @@ def test_only_cropped_cells_are_read_and_the_rest_is_counted(tmp_path):
     assert found.left_out == {"cluster images": 5, ".dat files": 5}
 
 
+def test_cric_groups_span_classes(tmp_path):
+    for label, names in (("Negative", ("a_1", "b_1")), ("HSIL", ("a_2", "c_1"))):
+        write_cells(tmp_path / label, ".jpg", names)
+    found = data.cric_dataset(tmp_path)
+    assert found.manifest.groupby("group")["label"].nunique().to_dict() == {"a": 2, "b": 1, "c": 1}
+    (tmp_path / "HSIL").rename(tmp_path / "cats")
+    with pytest.raises(UsageError, match="the folder cats is no Bethesda class"):
+        data.cric_dataset(tmp_path)
+
+
 def test_missing_and_empty_classes_are_named(tmp_path):
     for label in CLASSES[:4]:
         write_cells(tmp_path / f"im_{label}", ".bmp")

@@ -23,7 +23,7 @@ DRAWERS = {
     "covid_radiography": "chest",
 }
 KINDS = tuple(DRAWERS)
-VERSION = 2  # raise it when a drawing changes, so that older caches are not used for it
+VERSION = 3  # raise it when a drawing changes, so that older caches are not used for it
 
 NOTE = "Drawn by common/data/sample from a seed. These are not medical images: whatever is measured on them is synthetic.\n"
 

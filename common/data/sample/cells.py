@@ -1,9 +1,10 @@
 """Pap-smear cells in SIPaKMeD's layout: five kinds, several cells a slide, each slide with its own stain, light and focus.
 
 Layout: `im_<Class>/im_<Class>/CROPPED/<slide>_<cell>.bmp` (the single cells), and in `im_<Class>/im_<Class>/` the slides they were cut
-from (`<slide>.bmp`) and the outlines of cytoplasm and nucleus in the slide's pixels (`<slide>_cyt01.dat`, `<slide>_nuc01.dat`, one
-"x,y" a line). What tells the kinds apart is shape and texture (nucleus against cytoplasm, halo, rim, folds, crowding); the stain
-varies so much from slide to slide that colour alone does not.
+from (`<slide>.bmp`); the outlines of cytoplasm and nucleus, one "x,y" per line, in the slide's pixels (`<slide>_cyt01.dat`,
+`<slide>_nuc01.dat`) and beside each cell in its own (`CROPPED/<slide>_<cell>_cyt.dat`, `…_nuc.dat`). What tells the kinds apart is shape
+and texture (nucleus against cytoplasm, halo, rim, folds, crowding); the stain varies so much from slide to slide that colour alone does
+not.
 """
 
 from dataclasses import dataclass
@@ -74,7 +75,11 @@ def draw(kind: str, folder: Path, seed: int) -> None:
             slide = f"{slide_index + 1:03d}"
             write_image(inner / f"{slide}.bmp", image)
             for number, cell in enumerate(cells, start=1):
-                write_image(inner / "CROPPED" / f"{slide}_{number:02d}.bmp", crop(rng, image, cell))
+                pixels, corner = crop(rng, image, cell)
+                write_image(inner / "CROPPED" / f"{slide}_{number:02d}.bmp", pixels)
+                last = np.array(pixels.shape[1::-1]) - 1
+                for part, points in (("cyt", cell.cytoplasm), ("nuc", cell.nucleus)):
+                    write_outline(inner / "CROPPED" / f"{slide}_{number:02d}_{part}.dat", np.clip(points - corner, 0, last))
                 write_outline(inner / f"{slide}_cyt{number:02d}.dat", cell.cytoplasm)
                 write_outline(inner / f"{slide}_nuc{number:02d}.dat", cell.nucleus)
 
@@ -193,15 +198,15 @@ def fold(rng: Rng, body: np.ndarray, middle: np.ndarray, radius: float) -> np.nd
     return fill(np.concatenate([line + half * across, (line - half * across)[::-1]]), height, width, 0.8) * body
 
 
-def crop(rng: Rng, image: np.ndarray, cell: Cell) -> np.ndarray:
-    """The cell's bounding box with an uneven margin, as a person would cut it; uint8 (h, w, 3)."""
+def crop(rng: Rng, image: np.ndarray, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """The cell's bounding box with an uneven margin, as a person would cut it; uint8 (h, w, 3), and its corner (x, y) in the slide."""
     low, high = cell.cytoplasm.min(axis=0), cell.cytoplasm.max(axis=0)
     margin = (high - low).mean() * rng.uniform(0.0, 0.42, 4) ** np.array([1, 1, 1.5, 1.5])
     left, top = np.maximum(low - margin[:2], 0).astype(int)
     right, bottom = np.ceil(high + margin[2:]).astype(int)
-    return np.ascontiguousarray(image[top:bottom, left:right])
+    return np.ascontiguousarray(image[top:bottom, left:right]), np.array([left, top])
 
 
 def write_outline(path: Path, points: np.ndarray) -> None:
-    """One "x,y" a line, in the slide's pixels, as in the official .dat files."""
+    """One "x,y" per line, as in the official .dat files."""
     path.write_text("".join(f"{x:.0f},{y:.0f}\n" for x, y in points), encoding="ascii")

@@ -98,9 +98,24 @@ def test_the_same_command_writes_the_same_bytes(options, drawn, tmp_path):
 
 def test_own_images(options, run, tmp_path):
     images = (run / "data" / "i03.png", run / "data" / "i01.png")
-    sheet.explain_command(replace(options, output=tmp_path, images=images, methods=("gradcam",), layer="stem_relu", faithfulness=False))
+    sheet.explain_command(replace(options, output=tmp_path, images=images, methods=("gradcam",), layer=("stem_relu",), faithfulness=False))
     explained = pd.read_csv(tmp_path / "explained.csv", keep_default_na=False)
     assert explained["image"].tolist() == ["i03.png", "i01.png"] and explained["label"].tolist() == ["", ""]
+
+
+def test_several_layers_are_several_columns(options, run, tmp_path):
+    two = replace(options, output=tmp_path, methods=("layercam", "faster-scorecam"), layer=("stem_relu", "branch"))
+    sheet.explain_command(two)
+    maps = np.load(tmp_path / "maps.npz")
+    names = ["layercam stem_relu", "layercam branch", "faster-scorecam stem_relu", "faster-scorecam branch"]
+    assert set(names) < set(maps.files) and not np.allclose(maps[names[0]], maps[names[1]])
+    table = pd.read_csv(tmp_path / "faithfulness.csv")
+    assert set(table["method"]) == {*names, "random"}
+    by_class = pd.read_csv(tmp_path / "faithfulness_by_class.csv")
+    assert by_class["class"].nunique() > 1 and {"deletion_low", "insertion_high"} <= set(by_class)
+    assert "Maps of several layers: stem_relu, branch" in (tmp_path / "faithfulness.md").read_text()
+    sheet.explain_command(replace(two, layer=("branch",), methods=("layercam",)))
+    assert np.allclose(np.load(tmp_path / "maps.npz")["layercam"], maps["layercam branch"])
 
 
 def test_too_many_images_and_no_labelled_ones(options, run, tmp_path, monkeypatch):
@@ -143,7 +158,7 @@ def test_choice_is_balanced_deterministic_and_blind_to_row_order():
 
 def test_missing_data_folder_and_wrong_layer(options, run, tmp_path):
     with pytest.raises(UsageError, match="convolution layers are stem, branch"):
-        sheet.explain_command(replace(options, output=tmp_path, layer="nowhere"))
+        sheet.explain_command(replace(options, output=tmp_path, layer=("nowhere",)))
     local = (run / "local.json").read_text()
     try:
         (run / "local.json").write_text(json.dumps({"data_dir": str(tmp_path / "gone")}))
