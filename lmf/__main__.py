@@ -8,7 +8,9 @@ from common.cli import Command, PredictOptions, ReportOptions, main
 COMMANDS = {
     "train": "lmf.experiments.train",
     "sweep": "lmf.experiments.sweep",
+    "tune": "lmf.experiments.tune",
     "tables": "lmf.experiments.tables",
+    "retrain": "lmf.experiments.retrain",
     "gradients": "lmf.experiments.gradients",
     "audit": "lmf.experiments.audit",
     "explain": "lmf.experiments.explain",

@@ -28,7 +28,7 @@ from common.data.folders import folders_dataset
 from common.data.images import Filter
 from common.data.masks import find_masks
 from common.data.readable import check_readable
-from common.data.splits import grouped_split, limit_proportional, split_by_counts
+from common.data.splits import grouped_split, limit_per_class, limit_proportional, split_by_counts
 from common.data.walk import walk
 from common.errors import UsageError
 
@@ -46,7 +46,8 @@ _ISIC_FOLDERS = ("ISIC_2019_Training_Input", "ISIC_2019_Training_Input/ISIC_2019
 
 
 def load(options, pixels: tuple[int, Filter] | None = None) -> Dataset:
-    """The data set that the options (`config.LmfOptions`) name: labelled, readable, and cut down to `--limit` images when that is given.
+    """The data set that the options (`experiments.base.LmfSource`) name: labelled, readable, and cut down to `--limit` images when that
+    is given (in the classes' own shares, or with `--balanced-limit` as many of each).
 
     `pixels`: side and filter of the images that training will ask for; without `--limit` the check leaves them in the cache.
 
@@ -55,7 +56,8 @@ def load(options, pixels: tuple[int, Filter] | None = None) -> Dataset:
     dataset = check_readable(found(options), options.skip_unreadable, options.cache_dir, pixels if options.limit is None else None)
     if options.limit is None:
         return dataset
-    return replace(dataset, manifest=limit_proportional(dataset.manifest, options.limit).reset_index(drop=True))
+    limit = limit_per_class if getattr(options, "balanced_limit", False) else limit_proportional
+    return replace(dataset, manifest=limit(dataset.manifest, options.limit).reset_index(drop=True))
 
 
 def name_of(settings) -> str:

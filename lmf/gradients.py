@@ -21,6 +21,7 @@ from common.report.markup import markdown, number
 from common.runs.finished import FoundRun, finished_runs
 from common.runs.outcome import probabilities_of
 from common.runs.reading import RunFolder
+from lmf.experiments.train import TWO_READINGS
 from lmf.losses import balanced_weights, effective_weights, inverse_weights, log_priors, margins
 
 if TYPE_CHECKING:
@@ -33,19 +34,18 @@ EVERYTHING = "all"
 
 
 def gradients_command(settings: GradientsSettings) -> Path:
-    """Write gradients.csv and gradients.md for every finished run below a folder; returns gradients.md."""
+    """Write table.csv and report.md for every finished run below a folder; returns report.md."""
     runs = finished_runs(settings.run, "lmf")
     tables = [of_run(run, settings).assign(run=run.name) for run in runs if run.has_predictions]
     if not tables:
         raise UsageError(f"{settings.run}: its runs hold no predictions")
     table = pd.concat(tables, ignore_index=True)[["run", *tables[0].columns.drop("run")]]
-    folder = RunFolder(settings.output or settings.run)
+    folder = RunFolder(settings.output or settings.run / "gradients")
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write_table("gradients.csv", table)
+    folder.write_table("table.csv", table)
     text = as_markdown(table)
-    folder.write_text("gradients.md", text)
     print(text)
-    return folder.path / "gradients.md"
+    return folder.write_text("report.md", text)
 
 
 def of_run(run: FoundRun, settings: GradientsSettings) -> pd.DataFrame:
@@ -98,7 +98,6 @@ def table_of(
     return pd.DataFrame(rows)
 
 
-TWO_READINGS = ("wcce", "bwcce", "ldam", "lmf")
 ONE_READING = ("focal", "class_balanced", "balanced_softmax", "logit_adjusted")
 
 

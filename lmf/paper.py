@@ -9,7 +9,18 @@ from functools import cache
 from pathlib import Path
 
 TITLES = {"odir5k": "ODIR-5K", "ham10000": "HAM-10K", "isic2019": "ISIC-2019", "covid_radiography": "Covid-19"}
-LOSS_TITLES = {"cce": "CCE", "wcce": "WCCE", "focal": "Focal", "ldam": "LDAM", "bwcce": "BWCCE", "lmf": "LMF"}
+# The paper's losses, then others that it does not have.
+LOSS_TITLES = {
+    "cce": "CCE",
+    "wcce": "WCCE",
+    "focal": "Focal",
+    "ldam": "LDAM",
+    "bwcce": "BWCCE",
+    "lmf": "LMF",
+    "class_balanced": "Class-balanced",
+    "balanced_softmax": "Balanced softmax",
+    "logit_adjusted": "Logit-adjusted",
+}
 COMPARED = ("cce", "focal", "ldam", "bwcce", "lmf")
 SCORES = ("accuracy", "precision", "recall", "macro_f1")
 SCORE_TABLES = {"efficientnetv2s": "table_2", "resnet50": "table_3", "densenet121": "table_4"}

@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from common.data.pipeline import Batches
+from lmf.experiments.base import Sampler
 
-Sampler = Literal["shuffle", "balanced", "oversample", "undersample"]
 SAMPLERS: tuple[Sampler, ...] = ("shuffle", "balanced", "oversample", "undersample")
 
 

@@ -86,7 +86,7 @@ def search(
     trials: int,
     seed: int = 0,
     direction: Literal["maximize", "minimize"] = "maximize",
-    run: Callable[[GridCell], tuple[int, str]] = run_cell,
+    run: Callable[[GridCell], tuple[int, str]] | None = None,
 ) -> SearchOutcome:
     """Run as many trials as are missing and write search.json and trials.csv into `folder`.
 
@@ -95,7 +95,7 @@ def search(
             trial: all others would be the same.
         cell: settings -> its cell, with the run folder that these settings have.
         metric: key of metrics.json (dots into it) measured on validation images, such as "validation_macro_f1".
-        run: starts a cell; (exit code, last line of its errors).
+        run: runs a cell: (exit code, last line of its errors); None: in a process of its own.
 
     Raises:
         UsageError: the folder holds a search of other settings, no trial finished, or a run lacks the metric.
@@ -117,7 +117,7 @@ def search(
                 raise UsageError(reason)
         else:
             log.info("trial %d of %d: %s", place + 1, trials, _text(parameters))
-            code, reason = run(here)
+            code, reason = (run or run_cell)(here)
             if code not in (0, 2):
                 raise SystemExit(code)
         value = None if reason else _value(here, metric)
@@ -188,7 +188,14 @@ def _proposed(base: Any, space: Space, before: Sequence[Trial], seed: int, direc
                 params=dict(trial.parameters), distributions=distributions, value=trial.value, state=state
             )  # what a kill cannot lose: the run folders know the values
             study.add_trial(made)
-        return dict(study.ask(distributions).params)
+        return {name: _rounded(value, space[name]) for name, value in study.ask(distributions).params.items()}
+
+
+def _rounded(value: Any, axis: Range | Sequence[Any]) -> Any:
+    """Three significant digits, so that the number in a report is the number that was used."""
+    if not isinstance(axis, Range) or axis.step is not None:
+        return value
+    return min(max(float(f"{value:.3g}"), axis.low), axis.high)
 
 
 def _inside(value: Any, axis: Range | Sequence[Any]) -> bool:

@@ -10,6 +10,7 @@ from common.settings import Source, check_group_pattern, check_path
 
 DatasetName = Literal["sample", "ham10000", "odir5k", "isic2019", "covid_radiography", "folders"]
 SampleName = Literal["ham10000", "odir5k", "isic2019", "covid_radiography"]
+Sampler = Literal["shuffle", "balanced", "oversample", "undersample"]
 LABELLED = ("ham10000", "odir5k", "isic2019")
 
 

@@ -40,7 +40,7 @@ class GradientsSettings(Settings):
     tau: float = 1.0
     """Strength of the logit adjustment."""
     output: Path | None = None
-    """Folder for gradients.csv and gradients.md; None: the one that is looked at."""
+    """Folder for report.md and table.csv; None: gradients/ in the one that is looked at."""
 
     def check(self) -> None:
         super().check()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from common.grids import Grid
 from common.settings import Reading
 from lmf.experiments.base import LmfSource
-from lmf.experiments.train import LossName, TrainSettings
+from lmf.experiments.train import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,3 @@ def short_options(driven: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
     """Every setting of a run by its own name, but for those that the grid sets: {"epochs": ("train.epochs",), …}."""
     own = {field.name for field in fields(TrainSettings)} - {field.name for field in fields(LmfGrid)} - set(driven)
     return {name.replace("_", "-"): (f"train.{name.replace('_', '-')}",) for name in sorted(own)}
-
-
-def runs_losses(settings: TrainSettings, losses: tuple[LossName, ...]) -> dict[str, Any]:
-    """Reasons for the settings of losses that none of `losses` has."""
-    reasons = [settings_of_loss(settings, loss).unused() for loss in losses]
-    return {name: reason for name, reason in reasons[0].items() if all(name in other for other in reasons)} if reasons else {}
-
-
-def settings_of_loss(settings: TrainSettings, loss: LossName) -> TrainSettings:
-    """The settings with another loss; alpha and beta stay what they are and act in LMF only."""
-    from dataclasses import replace
-
-    return replace(settings, loss=loss)

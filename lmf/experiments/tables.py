@@ -37,12 +37,11 @@ class TablesSettings(LmfGrid):
 
     def unused(self) -> dict[str, str]:
         found = super().unused()
-        acting = set().union(*(train.LOSS_SETTINGS.get(loss, ()) for loss in self.losses))
-        for name in train.OF_LOSSES:
+        idle = [self.run_settings("train", loss=loss).unused() for loss in self.losses]
+        for name in (*train.OF_LOSSES, "loss_reading"):
             found.pop(f"train.{name}", None)
-            if name not in acting:
+            if all(name in reasons for reasons in idle):
                 found[f"train.{name}"] = f"none of the losses {', '.join(self.losses)} has it"
-        found.pop("train.loss_reading", None)
         if self.dataset != "sample":
             found["datasets"] = "--dataset names the one data set; only the samples can be several"
         return found

@@ -12,16 +12,19 @@ from typing import Any, ClassVar, Literal
 
 from common.settings import MOST_EPOCHS, Command, Training, check_path, check_range, require
 from lmf import paper
-from lmf.experiments.base import DatasetName, LmfSource
+from lmf.experiments.base import DatasetName, LmfSource, Sampler
 
-LossName = Literal["cce", "wcce", "focal", "ldam", "bwcce", "lmf"]
+LossName = Literal["cce", "wcce", "focal", "ldam", "bwcce", "lmf", "class_balanced", "balanced_softmax", "logit_adjusted"]
 # Which settings of a loss act: all others are refused and are no part of its recipe.
 LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
     "focal": ("gamma", "max_margin"),
     "ldam": ("max_margin", "scale"),
     "lmf": ("alpha", "beta", "gamma", "max_margin", "scale"),
+    "class_balanced": ("effective_beta",),
+    "logit_adjusted": ("tau",),
 }
-OF_LOSSES = ("alpha", "beta", "gamma", "max_margin", "scale")
+OF_LOSSES = ("alpha", "beta", "gamma", "max_margin", "scale", "effective_beta", "tau")
+TWO_READINGS = ("wcce", "bwcce", "ldam", "lmf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,8 @@ class TrainSettings(Training, LmfSource):
     decay_factor: float = 0.1
     """The learning rate is multiplied by it at each decay."""
     loss: LossName = "lmf"
-    """cce (eq. 1), wcce (eq. 2), focal (eq. 7), ldam (eq. 5), bwcce (eq. 3) or lmf (eq. 8)."""
+    """cce (eq. 1), wcce (eq. 2), focal (eq. 7), ldam (eq. 5), bwcce (eq. 3) or lmf (eq. 8); not the paper's: class_balanced (effective
+    number of samples), balanced_softmax, logit_adjusted."""
     loss_reading: Literal["described", "coded"] = "described"
     """Eqs. 1 to 8 as printed (misprints mended), or as programmed: class-weighted LDAM, weighted means."""
     alpha: float | None = None
@@ -71,6 +75,25 @@ class TrainSettings(Training, LmfSource):
     """Margin of the rarest class (eq. 4; code)."""
     scale: float = 1.0
     """LDAM's logits are multiplied by it (paper: no scale; code: 30)."""
+    effective_beta: float = 0.999
+    """Beta of the class-balanced loss: 0 is cross-entropy, towards 1 the weights are those of the inverse counts (Cui et al. 2019)."""
+    tau: float = 1.0
+    """Strength of the logit adjustment in training (Menon et al. 2021); 0 is cross-entropy, 1 balanced softmax."""
+    sampler: Sampler = "shuffle"
+    """What an epoch draws: `shuffle`: every image once; `balanced`: a class, each alike, then one of its images; `oversample`: rare
+    classes' images again; `undersample`: as many of each class as the rarest has."""
+    deferred_share: float = 1.0
+    """Share of all epochs after which class-balanced weights act beside the loss (LDAM-DRW: 0.8); 1: never."""
+    deferred_beta: float = 0.9999
+    """Beta of these weights (LDAM-DRW: 0.9999)."""
+    head: Literal["linear", "cosine"] = "linear"
+    """Last layer: the document's, or --head-scale times the cosine between features and class weights (LDAM's own paper)."""
+    head_scale: float = 30.0
+    """Scale of the cosine head; LDAM's margins are then taken from the cosine."""
+    adjust_tau: float = 0.0
+    """Logit adjustment after training: log class shares times it are taken from the logits for good; 0: none."""
+    balanced_limit: bool = False
+    """--limit takes as many images of each class as it can, instead of the classes' own shares: another problem, without imbalance."""
     control: bool = False
     """Also train the same network with plain cross-entropy, in `control/`, and compare the two."""
 
@@ -88,6 +111,12 @@ class TrainSettings(Training, LmfSource):
         for name in ("gamma", "max_margin"):
             check_range(name.replace("_", "-"), getattr(self, name), 0, 10)
         check_range("scale", self.scale, 0, 1000, above=True)
+        for name in ("tau", "adjust_tau"):
+            check_range(name.replace("_", "-"), getattr(self, name), 0, 10)
+        for name in ("effective_beta", "deferred_beta"):
+            check_range(name.replace("_", "-"), getattr(self, name), 0, 0.9999999)
+        check_range("deferred-share", self.deferred_share, 0, 1)
+        check_range("head-scale", self.head_scale, 0, 1000, above=True)
         alpha, beta = self.alpha_beta
         require(self.loss != "lmf" or alpha > 0 or beta > 0, "--alpha 0 --beta 0: expected at least one above 0")
         require(self.network is None or self.network.suffix == ".keras", f"--network {self.network}: expected a .keras file")
@@ -104,9 +133,28 @@ class TrainSettings(Training, LmfSource):
             found |= dict.fromkeys(("backbone", "weights", "preprocessing"), "--network brings its own")
         if self.network is not None or self.backbone != "efficientnetv2s":
             found["dropout"] = "only EfficientNetV2-S's own top has dropout"
-        if self.loss == "cce":
-            found |= {"control": "--loss cce is the control", "loss_reading": "cross-entropy has one reading"}
+        if self.loss not in TWO_READINGS:
+            found["loss_reading"] = f"--loss {self.loss} has one reading"
+        if self.plain():
+            found["control"] = "these settings are the control's"
+        if self.deferred_share == 1:
+            found["deferred_beta"] = "--deferred-share 1 defers the weights for good"
+        if self.head == "linear":
+            found["head_scale"] = "--head linear has none"
+        elif "scale" in acting:
+            found["scale"] = "--head cosine has its own, --head-scale"
+        if self.limit is None:
+            found["balanced_limit"] = "without --limit all images are used"
         return found
+
+    def plain(self) -> bool:
+        """Whether nothing is done about the imbalance: plain cross-entropy, the control of all else."""
+        return self == self.control_settings(control=self.control)
+
+    def control_settings(self, **changes: Any) -> TrainSettings:
+        """The same training with plain cross-entropy and nothing else against the imbalance."""
+        own = {"loss": "cce", "sampler": "shuffle", "deferred_share": 1.0, "head": "linear", "adjust_tau": 0.0, "control": False}
+        return replace(self, **{**own, **changes})
 
     @property
     def alpha_beta(self) -> tuple[float, float]:

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.data.manifest import fingerprint
+import pandas as pd
+
+from common.data.manifest import Dataset, fingerprint
 from common.runs.finished import FoundRun
 from common.runs.folder import RUNS, run_path
 from common.runs.grid import GridCell, GridOutcome, run_grid
@@ -40,17 +42,21 @@ def run_cells(wanted: Sequence[TrainSettings]) -> tuple[list[GridCell], GridOutc
     cells: list[GridCell] = []
     known: dict[tuple, tuple] = {}
     for each in wanted:
-        images = (each.dataset, each.sample, each.split, each.split_seed, each.limit)
+        images = (each.dataset, each.sample, each.split, each.split_seed, each.limit, each.balanced_limit)
         if images not in known:
             dataset = data.load(each, (each.image_size, each.resize_filter))
             known[images] = (dataset, data.split(dataset.manifest, each.split, each.split_seed))
-        dataset, manifest = known[images]
-        print_of_data = fingerprint(dataset, masks=False)
-        path = run_path("lmf", "train", identity(each, dataset, manifest), name_parts=name_parts(each), fingerprint=print_of_data)
-        labels = {"dataset": data.name_of(each), "backbone": each.backbone, "loss": each.loss, "seed": each.seed}
-        labels |= {"alpha": each.alpha, "beta": each.beta} if each.loss == "lmf" else {}
-        cells.append(GridCell("lmf", "train", each, path, labels, print_of_data))
+        cells.append(cell_of(each, *known[images]))
     return cells, run_grid(cells)
+
+
+def cell_of(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> GridCell:
+    """The cell of one training, its run folder named by its settings and data; `manifest` is split."""
+    of_data = fingerprint(dataset, masks=False)
+    path = run_path("lmf", "train", identity(settings, dataset, manifest), name_parts=name_parts(settings), fingerprint=of_data)
+    labels = {"dataset": data.name_of(settings), "backbone": settings.backbone, "loss": settings.loss, "seed": settings.seed}
+    labels |= {"alpha": settings.alpha, "beta": settings.beta} if settings.loss == "lmf" else {}
+    return GridCell("lmf", "train", settings, path, labels, of_data)
 
 
 def _finished(cells: Sequence[GridCell]) -> list[FoundRun]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,23 @@ from common.data.images import cached_images
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
+from common.metrics.classification import macro_f1
+from common.metrics.tail import part_scores
 from common.report.report import Printed, write_model_card, write_report
 from common.runs import Run, fit
+from common.runs.baselines import write_baselines
 from common.runs.outcome import write_metrics, write_predictions
 from common.settings import recipe
 from lmf import data, paper
 from lmf.experiments.train import LOSS_SETTINGS, TrainSettings
-from lmf.losses import ImbalanceLoss, build_loss
-from lmf.models import build_classifier, with_logits
+from lmf.losses import ImbalanceLoss, build_loss, deferred_weights, log_priors
+from lmf.models import build_classifier, shift_logits, with_logits
 from lmf.optimizer import CoupledAdam, MacroF1
+from lmf.sampling import SampledBatches
 
 log = logging.getLogger(__name__)
 PREDICT_BATCH = 128
+_SHARES = {False: "in the classes' own shares", True: "as many of each class as there are, so the imbalance is not the data set's"}
 
 
 def train_command(settings: TrainSettings) -> None:
@@ -45,7 +49,7 @@ def train(settings: TrainSettings) -> Run:
     manifest = data.split(dataset.manifest, settings.split, settings.split_seed)
     run = open_run(settings, dataset, manifest)
     if settings.control:
-        plain = replace(settings, loss="cce", control=False)
+        plain = settings.control_settings()
         control = run.subrun("control", identity(plain, dataset, manifest), initial_weights(settings))
         if not control.finished:
             log.info("control run: the same network with plain cross-entropy")
@@ -111,43 +115,55 @@ def train_run(run: Run, settings: TrainSettings, dataset: Dataset, manifest: pd.
         0.0 if "dropout" in settings.unused() else settings.dropout,
         settings.batchnorm_momentum,
         settings.network,
+        settings.head,
+        settings.head_scale,
     )
+    write_baselines(run, model, images, labels, manifest, classes, settings.seed)
+    counts = data.train_counts(manifest, classes)
     trained = with_logits(model)
     trained.compile(
         optimizer=CoupledAdam(settings.learning_rate, l2=settings.weight_decay),
-        loss=loss_of(settings, data.train_counts(manifest, classes)),
+        loss=loss_of(settings, counts),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(len(classes))],
         jit_compile=device.jit_compile(),
     )
-    batches = Batches(
+    deferred = settings.deferred_share < 1
+    batches = SampledBatches(
         images,
         labels,
         rows=rows["train"],
+        sampler=settings.sampler,
+        class_weights=deferred_weights(counts, settings.epochs, settings.deferred_share, settings.deferred_beta) if deferred else None,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        shuffle=True,
         # A last batch of another size would compile the whole training step a second time on JAX.
-        drop_remainder=len(rows["train"]) >= settings.batch_size,
+        drop_remainder=len(rows["train"]) >= settings.batch_size and settings.sampler != "undersample",
     )
+    held = Batches(images, labels, rows=rows["validation"], batch_size=PREDICT_BATCH)
     history = fit(
         trained,
         batches,
         run=run,
         stage="training",
         epochs=settings.epochs,
-        validation=Batches(images, labels, rows=rows["validation"], batch_size=PREDICT_BATCH),
+        validation=held,
         monitor="val_macro_f1",
         mode="max",
         select="best",
         schedule=settings.learning_rate_at,
         extra_callbacks=[keras.callbacks.TensorBoard(run.path / "tensorboard")] if settings.tensorboard else [],
     )
+    best = history.loc[history["val_macro_f1"].idxmax()]
+    validation_f1 = float(best["val_macro_f1"])
+    if settings.adjust_tau:
+        shift_logits(model, -settings.adjust_tau * log_priors(counts))
+        validation_f1 = macro_f1(labels[rows["validation"]], model.predict(held, verbose=0).argmax(axis=1), len(classes))
     run.save_model(model)
     probabilities = model.predict(Batches(images, rows=rows["test"], batch_size=PREDICT_BATCH), verbose=0)
-    write_predictions(run, manifest.iloc[rows["test"]], probabilities, classes)
-    best = history.loc[history["val_macro_f1"].idxmax()]
+    predictions = write_predictions(run, manifest.iloc[rows["test"]], probabilities, classes)
     extra = {
-        "validation_macro_f1": float(best["val_macro_f1"]),
+        **part_scores(predictions["label"], predictions["predicted"], classes, counts),
+        "validation_macro_f1": validation_f1,
         "selected_epoch": int(best["epoch"]),
         "shared_with_training": {
             part: found["fraction"] if data.groups_known(manifest) else None for part, found in leakage(manifest).items()
@@ -163,20 +179,33 @@ def train_run(run: Run, settings: TrainSettings, dataset: Dataset, manifest: pd.
 def loss_of(settings: TrainSettings, class_counts: list[int]) -> ImbalanceLoss:
     """The loss with the settings that it has."""
     chosen = {name: getattr(settings, name) for name in LOSS_SETTINGS.get(settings.loss, ())}
+    if "effective_beta" in chosen:
+        chosen["beta"] = chosen.pop("effective_beta")
+    if "scale" in chosen and settings.head == "cosine":
+        chosen |= {"scale": 1.0, "head_scale": settings.head_scale}
     return build_loss(settings.loss, class_counts, settings.loss_reading, **chosen)
 
 
 def report(run: Run, settings: TrainSettings, manifest: pd.DataFrame, dataset: Dataset) -> None:
     """report.md and model_card.md, with the printed numbers of the cell where this run is the paper's."""
-    title = f"{paper.LOSS_TITLES[settings.loss]} loss, {run.settings.get('backbone', 'own network')} on {dataset.name}"
+    title = f"{paper.LOSS_TITLES[settings.loss]} loss{remedies(settings)}, {run.settings.get('backbone', 'own network')} on {dataset.name}"
     notes = [
         f"Selected: epoch with the best validation macro F1, out of {settings.epochs} (the paper trains 100).",
         leakage_sentence(manifest),
     ]
     if settings.limit is not None:
-        notes.append(f"Only {len(manifest)} images were used (--limit), in the classes' own shares.")
+        notes.append(f"Only {len(manifest)} images were used (--limit), {_SHARES[settings.balanced_limit]}.")
     write_report(run, title, printed_numbers(run.settings), notes)
     write_model_card(run, title, limits=[notes[1]])
+
+
+def remedies(settings: TrainSettings) -> str:
+    """What is done about the imbalance beside the loss, as " with balanced draws, a cosine head"; "" for nothing."""
+    found = [f"{settings.sampler} draws"] if settings.sampler != "shuffle" else []
+    found += ["deferred re-weighting"] if settings.deferred_share < 1 else []
+    found += ["a cosine head"] if settings.head == "cosine" else []
+    found += [f"logits adjusted afterwards (tau {settings.adjust_tau:g})"] if settings.adjust_tau else []
+    return f" with {', '.join(found)}" if found else ""
 
 
 def leakage_sentence(manifest: pd.DataFrame) -> str:

@@ -100,8 +100,8 @@ def write_run(folder: Path, predictions, counts=COUNTS) -> Path:
 def test_the_command_writes_both_files(predictions, tmp_path, capsys):
     folder = write_run(tmp_path / "run", predictions)
     report = gradients_command(GradientsSettings(run=folder, losses=("ldam", "lmf"), output=tmp_path / "out"))
-    assert report == tmp_path / "out" / "gradients.md"
-    written = pd.read_csv(tmp_path / "out" / "gradients.csv")
+    assert report == tmp_path / "out" / "report.md"
+    written = pd.read_csv(tmp_path / "out" / "table.csv")
     assert len(written) == 4 * 8 and set(written["reading"]) == {"described", "coded"}
     assert "lmf coded" in capsys.readouterr().out
 

@@ -64,7 +64,18 @@ def test_the_sample_is_small_and_from_scratch() -> None:
     [
         ("--loss focal --alpha 1", "--alpha: has no effect here: --loss focal has none"),
         ("--loss cce --gamma 1.5", "--gamma: has no effect here: --loss cce has none"),
-        ("--loss cce --control", "--control: has no effect here"),
+        ("--loss cce --control", "--control: has no effect here: these settings are the control's"),
+        ("--loss focal --loss-reading coded", "--loss focal has one reading"),
+        ("--loss balanced_softmax --tau 2", "--tau: has no effect here: --loss balanced_softmax has none"),
+        ("--loss lmf --effective-beta 0.9", "--effective-beta: has no effect here"),
+        ("--deferred-beta 0.9", "--deferred-share 1 defers the weights for good"),
+        ("--head-scale 16", "--head linear has none"),
+        ("--loss ldam --head cosine --scale 3", "--head cosine has its own, --head-scale"),
+        ("--balanced-limit", "without --limit all images are used"),
+        ("--loss class_balanced --effective-beta 1", "--effective-beta 1"),
+        ("--loss logit_adjusted --tau -1", "--tau"),
+        ("--sampler smote", "smote"),
+        ("--deferred-share 1.5", "--deferred-share 1.5"),
         ("--alpha -1", "--alpha -1.0: expected between 0 and 100"),
         ("--alpha 0 --beta 0", "at least one above 0"),
         ("--gamma -0.1", "--gamma"),
@@ -106,3 +117,21 @@ def test_recipes_hold_what_acts_and_nothing_else() -> None:
 def test_the_audit_refuses_what_it_would_not_look_at() -> None:
     with pytest.raises(UsageError, match="--group-pattern: has no effect here"):
         parse(AUDIT, ["--group-pattern", "(.)"])
+
+
+def test_the_control_does_nothing_about_the_imbalance() -> None:
+    words = "--loss class_balanced --sampler balanced --deferred-share 0.8 --head cosine --adjust-tau 1 --control"
+    settings = parse(COMMAND, words.split())
+    plain = settings.control_settings()
+    assert not settings.plain() and plain.plain() and plain.epochs == settings.epochs
+    assert (plain.loss, plain.sampler, plain.deferred_share, plain.head, plain.adjust_tau) == ("cce", "shuffle", 1.0, "linear", 0.0)
+    # Draws alone are a remedy too, so there cross-entropy has a control.
+    assert parse(COMMAND, ["--loss", "cce", "--sampler", "balanced", "--control"]).control
+
+
+def test_each_remedy_is_another_recipe() -> None:
+    base = replace(DESCRIBED, loss="cce")
+    changes = [{"sampler": "balanced"}, {"deferred_share": 0.8}, {"head": "cosine"}, {"adjust_tau": 1.0}, {"loss": "balanced_softmax"}]
+    recipes = [recipe(replace(base, **change)) for change in ({}, *changes)]
+    assert all(first != second for place, first in enumerate(recipes) for second in recipes[:place])
+    assert recipe(replace(base, deferred_beta=0.5)) == recipe(base)

@@ -12,7 +12,7 @@ from PIL import Image
 from common.errors import UsageError
 from lmf import paper
 from lmf.experiments.train import TrainSettings, default
-from lmf.losses import FocalLoss, LMFLoss
+from lmf.losses import ClassBalancedLoss, FocalLoss, LMFLoss, LogitAdjustedLoss
 from lmf.training import train as training
 
 FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
@@ -114,6 +114,32 @@ def test_settings_reach_the_loss():
     assert (loss.alpha, loss.beta, loss.gamma, loss.max_margin, loss.scale) == (0.5, 2.0, 3.0, 0.25, 30.0)
     focal = training.loss_of(TrainSettings(loss="focal"), [5, 9])
     assert isinstance(focal, FocalLoss) and focal.gamma == 1.5
+    weighted = training.loss_of(TrainSettings(loss="class_balanced", effective_beta=0.9), [5, 9])
+    assert isinstance(weighted, ClassBalancedLoss) and weighted.beta == 0.9
+    adjusted = training.loss_of(TrainSettings(loss="logit_adjusted", tau=0.5), [5, 9])
+    assert isinstance(adjusted, LogitAdjustedLoss) and adjusted.tau == 0.5
+    cosine = training.loss_of(replace(settings, head="cosine", head_scale=16.0), [5, 9])
+    assert (cosine.scale, cosine.head_scale, cosine.coded) == (1.0, 16.0, True)
+
+
+def test_everything_against_imbalance_at_once(options_of, tmp_path):
+    """Loss, draws, deferred weights, cosine head and adjustment compose; the adjustment is in the saved model and in validation."""
+    values = {"loss": "ldam", "sampler": "balanced", "deferred_share": 0.5, "head": "cosine", "adjust_tau": 1.0, "limit": 90}
+    run = training.train(options_of(tmp_path / "run", **values))
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert {"head_f1", "middle_f1", "tail_f1"} <= set(metrics)
+    assert set(metrics["baselines"]) == {"majority class", "logistic probe"}
+    model = keras.saving.load_model(run.path / "model.keras", compile=False)
+    assert abs(np.asarray(model.get_layer("logits").bias)).max() > 0
+    report = (run.path / "report.md").read_text()
+    assert "with balanced draws, deferred re-weighting, a cosine head, logits adjusted afterwards" in report
+
+
+def test_a_limit_keeps_the_imbalance_unless_a_balanced_one_is_asked_for(options_of):
+    from lmf import data
+
+    own, balanced = (data.load(options_of(None, limit=90, balanced_limit=flag)).manifest["label"].value_counts() for flag in (False, True))
+    assert own.max() > 2 * own.min() and balanced.max() < own.max()
 
 
 def test_printed_numbers_stand_beside_the_papers_problem_only():
