@@ -36,7 +36,7 @@ EVERYTHING = "all"
 def gradients_command(settings: GradientsSettings) -> Path:
     """Write table.csv and report.md for every finished run below a folder; returns report.md."""
     runs = finished_runs(settings.run, "lmf")
-    tables = [of_run(run, settings).assign(run=run.name) for run in runs if run.has_predictions]
+    tables = [of_run(run, settings).assign(run=name_of(run)) for run in runs if run.has_predictions]
     if not tables:
         raise UsageError(f"{settings.run}: its runs hold no predictions")
     table = pd.concat(tables, ignore_index=True)[["run", *tables[0].columns.drop("run")]]
@@ -46,6 +46,12 @@ def gradients_command(settings: GradientsSettings) -> Path:
     text = as_markdown(table)
     print(text)
     return folder.write_text("report.md", text)
+
+
+def name_of(run: FoundRun) -> str:
+    """What was trained, as "ham10000, mobilenetv2_035, cce, seed 0"."""
+    parts = [run.value("dataset"), run.value("backbone") or run.value("network"), run.value("loss") or run.experiment, f"seed {run.seed}"]
+    return ", ".join(str(part) for part in parts if part)
 
 
 def of_run(run: FoundRun, settings: GradientsSettings) -> pd.DataFrame:

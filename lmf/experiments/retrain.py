@@ -1,8 +1,9 @@
-"""Train only the last layer of a finished run anew, its network frozen, on classes made equal.
+"""Train only the last layer of a finished run anew, its network frozen, on classes made equal; or adjust its logits without training.
 
 Decoupled training (Kang et al. 2020, cRT): features from the imbalanced training, the classifier from class-balanced draws. Beside it the
 introduction's data-centric strategies on the same features: over- and under-sampling, and SMOTE (Chawla et al. 2002, by imbalanced-learn).
-The epoch with the best macro F1 on validation images is kept. Not printed in the paper. Costs one pass over the images, then seconds.
+The epoch with the best macro F1 on validation images is kept. `--how adjust` takes log class shares from the logits (Menon et al. 2021, eq.
+9) and trains nothing. Not printed in the paper. Costs one pass over the images, then seconds.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ class RetrainSettings(Settings):
 
     run: Positional[Path]
     """Finished run of `train` with model.keras and manifest.csv."""
-    how: Literal["crt", "oversample", "undersample", "smote"] = "crt"
+    how: Literal["crt", "oversample", "undersample", "smote", "adjust"] = "crt"
     """`crt`: a class, each alike, then one of its images; `oversample`: rare classes' images again; `undersample`: as many of each class as
-    the rarest has; `smote`: features between neighbours of a rare class, until all have as many as the largest."""
+    the rarest has; `smote`: features between neighbours of a rare class, until all have as many as the largest; `adjust`: no training."""
+    tau: float = 1.0
+    """Strength of `adjust`; 1 stands for classes of equal share."""
     epochs: int = 10
     """Epochs (cRT: 10); the learning rate falls as half a cosine."""
     learning_rate: float = 1e-3
@@ -42,6 +45,12 @@ class RetrainSettings(Settings):
         check_range("epochs", self.epochs, 1, MOST_EPOCHS)
         check_range("learning-rate", self.learning_rate, 0, 1, above=True)
         check_range("batch-size", self.batch_size, 1, MOST_BATCH)
+        check_range("tau", self.tau, 0, 10)
+
+    def unused(self) -> dict[str, str]:
+        if self.how == "adjust":
+            return super().unused() | dict.fromkeys(("epochs", "learning_rate", "batch_size"), "--how adjust trains nothing")
+        return super().unused() | {"tau": f"--how {self.how} has none"}
 
     def check_paths(self) -> None:
         super().check_paths()

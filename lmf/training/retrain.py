@@ -26,7 +26,8 @@ from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder
 from common.settings import recipe
 from lmf.experiments.retrain import RetrainSettings
-from lmf.losses import Crossentropy
+from lmf.losses import Crossentropy, log_priors
+from lmf.models import shift_logits
 from lmf.optimizer import MacroF1
 from lmf.sampling import SampledBatches
 
@@ -36,7 +37,7 @@ CHUNK = 128
 
 
 def retrain(settings: RetrainSettings) -> Path:
-    """A run folder with the same network and another last layer; returns its path.
+    """A run folder with the same network and another last layer (or shifted logits); returns its path.
 
     Raises:
         UsageError: the run is no finished `lmf train`, its images are gone, or a class has too few training images for SMOTE.
@@ -69,16 +70,24 @@ def retrain(settings: RetrainSettings) -> Path:
     labels = class_indices(manifest["label"], classes).astype("int32")
     rows = {part: np.flatnonzero(manifest["split"] == part) for part in ("train", "validation", "test")}
 
-    head = train_head(run, settings, features, labels, rows, classes, source.seed)
-    model.get_layer("logits").set_weights(head.layers[-1].get_weights())
+    counts = np.bincount(labels[rows["train"]], minlength=len(classes)).tolist()
+    last = model.get_layer("logits")
+    head = keras.Sequential([keras.Input(features.shape[1:]), type(last).from_config(last.get_config())])
+    if settings.how == "adjust":
+        head.set_weights(last.get_weights())
+        shift_logits(head, -settings.tau * log_priors(counts))
+    else:
+        train_head(head, run, settings, features, labels, rows, classes, source.seed)
+    last.set_weights(head.get_weights())
     run.save_model(model)
     # The model ends in a softmax of float32 logits; so do these.
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(head.predict(features[rows["test"]], verbose=0)))
     table = write_predictions(run, manifest.iloc[rows["test"]], probabilities, classes)
-    counts = np.bincount(labels[rows["train"]], minlength=len(classes)).tolist()
     write_metrics(run, source.seed, extra=part_scores(table["label"], table["predicted"], classes, counts))
     title = f"{settings.how} on the frozen network of {source.name}"
     note = f"Only the last layer was trained, on features of {folder.path.name}; kept is the epoch with the best validation macro F1."
+    if settings.how == "adjust":
+        note = f"Nothing was trained: the log shares of the training classes times {settings.tau:g} were taken from the logits."
     write_report(run, title, notes=[note])
     write_model_card(run, title, limits=[note])
     run.finish()
@@ -97,6 +106,7 @@ def features_of(model: keras.Model, files: Sequence[Path], size: int, method: st
 
 
 def train_head(
+    head: keras.Model,
     run: Run,
     settings: RetrainSettings,
     features: np.ndarray,
@@ -104,9 +114,8 @@ def train_head(
     rows: dict[str, np.ndarray],
     classes: Sequence[str],
     seed: int,
-) -> keras.Model:
-    """Features `(n, d)` -> logits: a dense layer trained with cross-entropy; kept is the epoch with the best validation macro F1."""
-    head = keras.Sequential([keras.Input(features.shape[1:]), keras.layers.Dense(len(classes), name="logits")])
+) -> None:
+    """Train the layer features `(n, d)` -> logits with cross-entropy; kept is the epoch with the best validation macro F1."""
     head.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate),
         loss=Crossentropy(),
@@ -125,7 +134,6 @@ def train_head(
         select="best",
         schedule=lambda epoch: settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs)),
     )
-    return head
 
 
 def training_batches(

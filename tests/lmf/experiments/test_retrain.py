@@ -13,6 +13,8 @@ from lmf.experiments.retrain import COMMAND
         (["--how", "magic"], "magic"),
         (["--epochs", "0"], "--epochs 0"),
         (["--learning-rate", "0"], "--learning-rate"),
+        (["--tau", "2"], "--tau: has no effect here: --how crt has none"),
+        (["--how", "adjust", "--epochs", "2"], "--how adjust trains nothing"),
         ([], "not a finished run folder"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,8 +10,12 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
+from common.report.predict import predict_images
 from common.runs.finished import FoundRun, differences
+from common.runs.reading import RunFolder
 from lmf.experiments.retrain import RetrainSettings
+from lmf.losses import adjusted_probabilities
+from lmf.training import train as training
 from lmf.training.retrain import retrain, smote, training_batches
 
 
@@ -34,13 +39,10 @@ def test_only_the_last_layer_is_new(settings, trained, tmp_path, how):
 
 
 def test_the_saved_model_gives_the_written_predictions(settings, trained, tmp_path):
-    from common.report.predict import predict_images
-    from common.runs.reading import RunFolder
-
     path = retrain(replace(settings, run_dir=tmp_path / "run"))
     table = pd.read_csv(path / "predictions.csv").head(3)
     root = json.loads((trained.path / "local.json").read_text())["data_dir"]
-    found = predict_images(RunFolder(path), [f"{root}/{name}" for name in table["image"]])
+    found = predict_images(RunFolder(path), [Path(root) / name for name in table["image"]])
     assert found.filter(like="prob_").to_numpy() == pytest.approx(table.filter(like="prob_").to_numpy(), abs=1e-4)
 
 
@@ -79,3 +81,23 @@ def test_another_commands_run_is_refused(settings, tmp_path):
     path = retrain(replace(settings, run_dir=tmp_path / "run"))
     with pytest.raises(UsageError, match="expected a run of `lmf train`, got one of lmf retrain"):
         retrain(replace(settings, run=path, run_dir=tmp_path / "again"))
+
+
+def test_adjusting_divides_by_the_class_shares_and_trains_nothing(settings, trained, tmp_path):
+    path = retrain(replace(settings, how="adjust", tau=0.5, run_dir=tmp_path / "run"))
+    counts = FoundRun.of(trained.path).value("class_counts")
+    table, was = (pd.read_csv(folder / "predictions.csv").filter(like="prob_").to_numpy() for folder in (path, trained.path))
+    assert table == pytest.approx(adjusted_probabilities(was, counts, 0.5), abs=1e-4)
+    assert not (path / "history.csv").exists() and "Nothing was trained" in (path / "report.md").read_text()
+
+
+def test_a_cosine_head_stays_one(settings, options_of, tmp_path):
+    """Retrained weights of a dense layer in a cosine head would give other predictions than were written."""
+    source = training.train(options_of(tmp_path / "source", loss="cce", head="cosine", epochs=1, limit=60))
+    path = retrain(replace(settings, run=source.path, run_dir=tmp_path / "run"))
+    model = keras.saving.load_model(path / "model.keras", compile=False)
+    assert type(model.get_layer("logits")).__name__ == "CosineDense"
+    table = pd.read_csv(path / "predictions.csv").head(3)
+    root = Path(json.loads((source.path / "local.json").read_text())["data_dir"])
+    found = predict_images(RunFolder(path), [root / name for name in table["image"]])
+    assert found.filter(like="prob_").to_numpy() == pytest.approx(table.filter(like="prob_").to_numpy(), abs=1e-4)
