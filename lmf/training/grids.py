@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.manifest import Dataset, fingerprint
+from common.data.dataset import Dataset
+from common.data.fingerprint import fingerprint
 from common.runs.finished import FoundRun
 from common.runs.folder import RUNS, run_path
 from common.runs.grid import GridCell, GridOutcome, run_grid

@@ -15,7 +15,6 @@ from common import device
 from common.data.images import read_image, resize
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.explanation.sheet import data_dir_of
 from common.metrics.classification import class_indices
 from common.metrics.tail import part_scores
 from common.report.predict import load_model
@@ -23,7 +22,7 @@ from common.report.report import write_model_card, write_report
 from common.runs import Run, fit
 from common.runs.finished import FoundRun
 from common.runs.outcome import write_metrics, write_predictions
-from common.runs.reading import RunFolder
+from common.runs.reading import RunFolder, data_dir_of
 from common.settings import recipe
 from lmf.experiments.retrain import RetrainSettings
 from lmf.losses import Crossentropy, log_priors

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from common import device
+from common.data.dataset import Dataset, class_names
+from common.data.fingerprint import fingerprint
 from common.data.images import cached_images
-from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.metrics.classification import macro_f1
