@@ -317,19 +317,3 @@ def thresholds(
     lines = {name: table[name].tolist() for name in ("validation", "test")}
     save(figures.threshold_curve(table["threshold"].tolist(), lines, blob, synthetic), run / "figures" / "thresholds.png")
     save(figures.threshold_strip(*shown, synthetic=synthetic), run / "figures" / "threshold_strip.png")
-
-
-def table_figures(folder: Path, tables: Mapping[str, Mapping[str, Sequence[Path]]]) -> list[str]:
-    """Curves of each table's first seed, drawn into `folder`; returns the figures' names."""
-    names = []
-    for table, methods in tables.items():
-        synthetic = bool(read_json(next(iter(methods.values()))[0] / "config.json").get("synthetic"))
-        if table == "slices":
-            slices = {name: pd.read_csv(runs[0] / "slices.csv") for name, runs in methods.items()}
-            drawn = figures.slice_curves(slices, synthetic=synthetic)
-        else:
-            histories = {name: pd.read_csv(runs[0] / "history.csv").query("stage == 'tuning'") for name, runs in methods.items()}
-            drawn = figures.learning_curves(histories, synthetic=synthetic)
-        names.append(f"curves_{table}")
-        save(drawn, folder / "figures" / f"{names[-1]}.png")
-    return names

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-from common.report.report import SYNTHETIC
-from common.runs import Run, read_json
+from common.runs import Run
+from common.runs.finished import FoundRun
 from common.runs.grid import GridCell, run_grid
 from common.settings import recipe
-from feedback import reporting, tables
+from feedback import tables
 from feedback.experiments import slices
 from feedback.experiments.simulate import BALANCED, SimulateSettings
 from feedback.experiments.tables import TablesSettings
@@ -27,14 +27,12 @@ def run_tables(settings: TablesSettings) -> Path:
         return run.path
     cells = cells_of(settings, run.path / "cells")
     outcome = run_grid(cells)
-    done = [cell.run_dir for cell in cells if cell.finished]
+    done = [FoundRun.of(cell.run_dir) for cell in cells if cell.finished]
     if done:
-        synthetic = SYNTHETIC if read_json(done[0] / "metrics.json")["synthetic"] else ""
+        reports = tables.write_tables(run.path, done)
+        lines = "".join(f"- [{path.parent.name}]({path.parent.name}/report.md)\n" for path in reports)
         missing = "".join(f"- not run: {cell.name}\n" for cell in cells if not cell.finished)
-        names = reporting.table_figures(run.path, tables.by_table(done))
-        figures = "".join(f"![{name}](figures/{name}.png)\n\n" for name in names)
-        title = f"# Tables 5.1 to 5.4: {len(done)} of {len(cells)} runs\n"
-        run.write_text("report.md", "\n".join(part for part in (title, synthetic, tables.tables(done), missing, figures) if part))
+        run.write_text("report.md", f"# Tables 5.1 to 5.4: {len(done)} of {len(cells)} runs\n\n{lines}{missing}")
     if not outcome.failed:
         run.finish()
     outcome.check()
