@@ -22,6 +22,7 @@ COMMANDS: dict[str, Command | str] = {
     "calibrate": "common.commands.calibrate",
     "export": "common.commands.export",
     "validate": "common.commands.validate",
+    "label-errors": "common.commands.label_errors",
 }
 
 if __name__ == "__main__":

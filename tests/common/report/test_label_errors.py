@@ -1,0 +1,62 @@
+"""Labels that were changed on purpose are found among predictions of a good model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cleanlab.rank import get_self_confidence_for_each_label
+from PIL import Image
+
+from common.commands.label_errors import LabelErrorsOptions
+from common.errors import UsageError
+from common.report.label_errors import label_errors_command, likely_errors
+from common.runs.outcome import write_predictions
+
+CLASSES = ("a", "b", "c", "never")
+
+
+def table(n: int = 150, wrong: int = 12) -> tuple[pd.DataFrame, np.ndarray, set[str]]:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, n)
+    probabilities = rng.dirichlet(np.ones(4), n) * 0.3
+    probabilities[np.arange(n), truth] += 0.7
+    changed = set(rng.permutation(n)[:wrong].tolist())
+    labels = [CLASSES[(each + 1) % 3 if i in changed else each] for i, each in enumerate(truth)]
+    rows = pd.DataFrame({"image": [f"{i:03d}.png" for i in range(n)], "label": labels})
+    return rows, probabilities / probabilities.sum(axis=1, keepdims=True), {f"{i:03d}.png" for i in changed}
+
+
+def test_changed_labels_are_found_and_the_right_class_is_suggested(tmp_path: Path) -> None:
+    rows, probabilities, changed = table()
+    written = write_predictions(tmp_path, rows, probabilities, CLASSES)
+    found = likely_errors(written, CLASSES)
+    # Confident learning is careful: it finds most of the twelve, and no label that is right.
+    assert set(found["image"]) <= changed and len(found) >= 8 and (found["label"] != found["suggested"]).all()
+    expected = get_self_confidence_for_each_label(
+        np.array([CLASSES.index(each) for each in rows["label"]]), probabilities[:, :3] / probabilities[:, :3].sum(axis=1, keepdims=True)
+    )
+    assert found["probability_of_label"].to_numpy() == pytest.approx(expected[[int(name[:3]) for name in found["image"]]], abs=1e-5)
+    assert found["probability_of_label"].is_monotonic_increasing
+
+
+def test_the_command_writes_a_table_and_a_sheet(tmp_path: Path) -> None:
+    rows, probabilities, changed = table()
+    run, data = tmp_path / "run", tmp_path / "data"
+    run.mkdir()
+    data.mkdir()
+    for name in rows["image"]:
+        Image.new("RGB", (8, 8), (200, 100, 100)).save(data / name)
+    (run / "config.json").write_text(json.dumps({"study": "lmf", "experiment": "train", "classes": CLASSES, "synthetic": True}))
+    (run / "local.json").write_text(json.dumps({"data_dir": str(data)}))
+    write_predictions(run, rows, probabilities, CLASSES)
+    path = label_errors_command(LabelErrorsOptions(run=run, shown=7))
+    assert set(pd.read_csv(path)["image"]) <= changed and (run / "figures" / "label_errors.png").is_file()
+
+
+def test_one_class_is_too_few(tmp_path: Path) -> None:
+    rows, probabilities, _ = table()
+    written = write_predictions(tmp_path, rows.assign(label="a"), probabilities, CLASSES)
+    with pytest.raises(UsageError, match="at least two classes"):
+        likely_errors(written, CLASSES)
