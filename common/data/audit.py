@@ -5,6 +5,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from common.data.cache import for_each
 from common.data.dataset import Dataset, class_names
 from common.data.folders import groups_in_several_classes
 from common.data.masks import EMPTY, PRESENT, mask_states
+from common.data.near_copies import near_pairs, perceptual_hash
 from common.data.pixels import read_header, read_image
 from common.data.splits import SPLITS, leakage
 from common.errors import UsageError
@@ -22,7 +24,7 @@ from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
 _SUFFIXES = {
-    "BMP": ".bmp .dib", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif", "JPEG2000": ".jp2 .j2k", "PNG": ".png",
+    "BMP": ".bmp .dib", "DICOM": ".dcm .dicom", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif", "JPEG2000": ".jp2 .j2k", "PNG": ".png",
     "PPM": ".ppm .pgm .pbm .pnm", "TIFF": ".tif .tiff", "WEBP": ".webp",
 }  # fmt: skip
 _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # Pillow's names for a JPEG with a second picture, and a BMP without file header
@@ -54,13 +56,14 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
 
     `splits` maps a split's name ("paper", "grouped") to the manifest with its column `split`; it may leave rows out.
     Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats,
-    wrong_suffix, modes, odd_modes, turned, identical, sizes, masks, splits, findings (the same in sentences).
+    wrong_suffix, modes, odd_modes, turned, identical, near_copies, sizes, masks, splits, findings (the same in sentences).
     """
     manifest = dataset.manifest
     images = list(manifest["image"])
     facts = _look_at_files(dataset)
     readable = {name: fact for name, fact in facts.items() if "error" not in fact}
     identical = _identical_files(dataset.data_dir, [name for name in images if name in facts and facts[name].get("bytes")], facts)
+    near = _near_copies(readable, identical)
     official = dataset.official_counts
     counts, group_counts = manifest["label"].value_counts(), manifest.groupby("label")["group"].nunique()
     result = {
@@ -87,10 +90,11 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
         "modes": dict(Counter(fact["mode"] for fact in readable.values()).most_common()),
         "odd_modes": {name: fact["mode"] for name, fact in readable.items() if fact["mode"] not in _PLAIN_MODES},
         "identical": identical,
+        "near_copies": near,
         "turned": [name for name, fact in readable.items() if fact["turned"]],
         "sizes": _size_facts(readable),
         "masks": _mask_facts(dataset),
-        "splits": {name: _split_facts(split, identical) for name, split in splits.items()},
+        "splits": {name: _split_facts(split, identical, near) for name, split in splits.items()},
     }
     result["findings"] = findings(result)
     return result
@@ -109,7 +113,7 @@ def _look_at_files(dataset: Dataset) -> dict[str, dict]:
             header = read_header(path)
             fact.update(format=_SAME_FORMAT.get(header.format, header.format), mode=header.mode)
             fact.update(width=header.width, height=header.height, turned=header.orientation != 1)
-            read_image(path)
+            fact["hash"] = perceptual_hash(read_image(path))
         except OSError:
             fact["error"] = "missing"
         except UsageError as error:
@@ -129,6 +133,14 @@ def _identical_files(data_dir: Path, names: Sequence[str], facts: dict[str, dict
         for name in same if len(same) > 1 else ():
             by_content.setdefault(hashlib.sha256((data_dir / name).read_bytes()).digest(), []).append(name)
     return sorted(sorted(same) for same in by_content.values() if len(same) > 1)
+
+
+def _near_copies(readable: dict[str, dict], identical: list[list[str]]) -> list[list[str]]:
+    """Pairs of images that differ in few bits of their perceptual hash and are not the same bytes (`common.data.near_copies`)."""
+    names = list(readable)
+    same = {frozenset(pair) for group in identical for pair in combinations(group, 2)}
+    pairs = near_pairs(np.array([readable[name]["hash"] for name in names], np.uint64).reshape(len(names), -1)) if names else ()
+    return [[names[i], names[j]] for i, j, _ in pairs if frozenset((names[i], names[j])) not in same]
 
 
 def _group_facts(manifest: pd.DataFrame) -> dict:
@@ -167,10 +179,8 @@ def _mask_facts(dataset: Dataset) -> dict[str, dict]:
     return result
 
 
-def _split_facts(split: pd.DataFrame, identical: list[list[str]]) -> dict:
-    """Images per class and part, the leakage through groups, and test images that are byte for byte in the training
-    part.
-    """
+def _split_facts(split: pd.DataFrame, identical: list[list[str]], near: list[list[str]]) -> dict:
+    """Images per class and part, the leakage through groups, and test images that are in the training part byte for byte, or nearly."""
     table = pd.crosstab(split["label"], split["split"]).reindex(columns=list(SPLITS), fill_value=0)
     part = dict(zip(split["image"], split["split"], strict=True))
     copied = 0
@@ -182,4 +192,7 @@ def _split_facts(split: pd.DataFrame, identical: list[list[str]]) -> dict:
         "classes": {str(label): {name: int(row[name]) for name in SPLITS} for label, row in table.iterrows()},
         "leakage": leakage(split),
         "test_images_identical_to_train": copied,
+        "test_images_near_train": len(
+            {name for pair in near for name, other in (pair, pair[::-1]) if (part.get(name), part.get(other)) == ("test", "train")}
+        ),
     }

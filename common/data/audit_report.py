@@ -40,6 +40,9 @@ def findings(result: dict) -> list[str]:
     copies = sum(len(same) for same in result["identical"])
     sets = len(result["identical"])
     lines.append(f"{copies} images are byte-identical copies, in {sets} sets." if copies else "No two images are byte-identical.")
+    if result["near_copies"]:
+        pairs = result["near_copies"]
+        lines.append(f"{len(pairs)} pairs of images are nearly the same picture (first: {pairs[0][0]} and {pairs[0][1]}); see audit.json.")
     lines += _group_sentences(result)
     for name, split in result["splits"].items():
         lines += _split_sentences(name, split)
@@ -85,6 +88,8 @@ def _split_sentences(name: str, split: dict) -> Iterable[str]:
             yield f"Split {name}: {share} share their group with a training image."
     if split["test_images_identical_to_train"]:
         yield f"Split {name}: test images that are byte-identical to a training image: {split['test_images_identical_to_train']}."
+    if split["test_images_near_train"]:
+        yield f"Split {name}: test images that are nearly the same picture as a training image: {split['test_images_near_train']}."
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.images import read_image
+from common.data.pixels import read_image
 
 BITS, MOST_BITS = 256, 45
 BLOCK = 256

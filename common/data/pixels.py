@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from common.data.dicom import is_dicom, read_dicom
 from common.errors import UsageError
 
 # What is opened, by content; anything else that Pillow knows (EPS starts Ghostscript) is not tried.
@@ -58,6 +59,9 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
 def read_header(path: Path | str) -> Header:
     """Format, mode and upright size. UsageError as `opened`."""
+    if is_dicom(Path(path)):
+        height, width = read_dicom(path).shape[:2]
+        return Header("DICOM", "RGB", width, height, 1)
     with opened(path) as image:
         turned = _orientation(image)
         # Pillow gives the upright size of a TIFF, and the stored one of everything else.
@@ -75,6 +79,8 @@ def read_image(path: Path | str) -> np.ndarray:
         UsageError: missing, damaged (also in the middle), not an image, several pages, or pixels without an agreed range: signed,
             floating-point, 32 bits, 12 bits in 16, 16-bit planes.
     """
+    if is_dicom(Path(path)):
+        return read_dicom(path)
     plain = _plain_jpeg(path)
     if plain is not None:
         return plain

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from common.errors import UsageError
 
 IMAGE_SUFFIXES = (
-    ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
+    ".bmp", ".dcm", ".dib", ".dicom", ".gif",
+    ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
     ".tiff", ".webp",
 )  # fmt: skip
 # Folders and files that systems and programs leave among the images, in small letters. Hidden names are helpers too.

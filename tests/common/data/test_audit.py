@@ -184,7 +184,7 @@ def test_what_is_used_and_what_is_not_stands_in_the_first_ten_lines(tmp_path: Pa
         for number in range(3):
             Image.fromarray(_pixels()).save(root / label / f"{label}{number}.png")
         Image.fromarray(_pixels()).save(root / label / ".ipynb_checkpoints" / "copy.png")
-        (root / label / "scan.dcm").write_bytes(b"x")
+        (root / label / "scan.xyz").write_bytes(b"x")
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(_pixels()).save(root / "a" / "a0.png", exif=exif)
@@ -194,7 +194,7 @@ def test_what_is_used_and_what_is_not_stands_in_the_first_ten_lines(tmp_path: Pa
     audit_command(folders_dataset(root, mask_dir=tmp_path / "masks"), {}, tmp_path / "out")
     head = "\n".join((tmp_path / "out" / "audit.md").read_text().splitlines()[:10])
     for words in (
-        "6 images in 2 classes", "2 .dcm files", "2 images in helper folders", "1 masks named like no image (first: x9.png)",
+        "6 images in 2 classes", "2 .xyz files", "2 images in helper folders", "1 masks named like no image (first: x9.png)",
         "1 of 6 images have a lesion mask; 1 cannot be read", "nothing but the value 77", "Labels: none refused",
         "1 images are stored turned",
     ):  # fmt: skip

@@ -13,6 +13,7 @@ def result(**changes: object) -> dict:
         "classes": {"a": PART},
         "leakage": {"test": LEAK, "validation": {"images": 0, "shared": 0, "fraction": 0.0, "per_class": {}}},
         "test_images_identical_to_train": 1,
+        "test_images_near_train": 2,
     }
     return {
         "name": "cells",
@@ -27,6 +28,7 @@ def result(**changes: object) -> dict:
         "odd_modes": {f"{number}.png": "CMYK" for number in range(25)},
         "turned": [],
         "identical": [["p.png", "q.png"]],
+        "near_copies": [["p.png", "r.png"]],
         "groups": {"images_sharing": 8, "number": 4, "largest": 5, "with_several_labels": ["s1", "s2"]},
         "masks": {"mask_lesion": {"present": 9, "unreadable": 1, "other_size": 0, "empty": 2, "problems": {"m.png": "not a mask"}}},
         "splits": {"paper": split},
@@ -47,16 +49,20 @@ def test_every_fact_has_its_sentence() -> None:
         "1 images cannot be read: 1 truncated (x.png).",
         "25 images are neither 8-bit RGB nor 8-bit grey: 0.png, 1.png, 2.png, ….",
         "2 images are byte-identical copies, in 1 sets.",
+        "1 pairs of images are nearly the same picture (first: p.png and r.png); see audit.json.",
         "9 of 10 images have a lesion mask; 1 cannot be read; 2 are empty (first: not a mask).",
         "Split paper: 3 of 4 test images (75%) share their group with a training image.",
         "Split paper: test images that are byte-identical to a training image: 1.",
+        "Split paper: test images that are nearly the same picture as a training image: 2.",
     ):
         assert sentence in lines, sentence
     assert any("2 groups hold images of several classes (s1, s2)" in line for line in lines)
 
 
 def test_nothing_wrong_is_said_too() -> None:
-    lines = findings(result(official=True, unreadable={}, identical=[], groups={"images_sharing": 0}, splits={}, synthetic=True))
+    lines = findings(
+        result(official=True, unreadable={}, identical=[], near_copies=[], groups={"images_sharing": 0}, splits={}, synthetic=True)
+    )
     assert "Every class has the official number of images." in lines and "Every image can be decoded whole." in lines
     assert "No two images are byte-identical." in lines and "synthetic" in lines[0]
     assert any(line.startswith("No two images share a group") for line in lines)

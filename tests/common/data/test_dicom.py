@@ -101,3 +101,21 @@ def test_other_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a.dcm: not a DICOM file"):
         read_dicom(tmp_path / "a.dcm")
     assert is_dicom(Path("x.DCM")) and not is_dicom(Path("x.png"))
+
+
+def test_dicom_images_go_through_folders_and_the_audit(tmp_path: Path) -> None:
+    from common.data.audit import audit
+    from common.data.folders import folders_dataset
+    from common.data.images import cached_images
+
+    rng = np.random.default_rng(0)
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(4):
+            write(tmp_path / "data" / label / f"{number}.dcm", rng.integers(0, 4096, (12, 10)).astype(np.uint16))
+    dataset = folders_dataset(tmp_path / "data")
+    assert len(dataset.manifest) == 8 and not dataset.left_out
+    images = cached_images(dataset, 8, "bilinear", tmp_path / "cache")
+    assert images.shape == (8, 8, 8, 3) and images.max() > 150
+    result = audit(dataset, {})
+    assert result["formats"] == {"DICOM": 8} and not result["unreadable"] and not result["wrong_suffix"]

@@ -76,16 +76,16 @@ def test_a_slide_with_cells_of_two_classes_stays_on_one_side(tmp_path: Path) -> 
 
 
 def test_what_lies_beside_the_images_is_counted(folder: Path) -> None:
-    (folder / "b" / "x.dcm").touch()
+    (folder / "b" / "x.xyz").touch()
     (folder / "stray.png").touch()
-    assert folders_dataset(folder).left_out == {".dcm files": 1, ".txt files": 1, "hidden files": 1, "images outside the class folders": 1}
+    assert folders_dataset(folder).left_out == {".xyz files": 1, ".txt files": 1, "hidden files": 1, "images outside the class folders": 1}
 
 
 def test_a_class_of_other_files_says_what_they_are(folder: Path) -> None:
     (folder / "c").mkdir()
     for number in range(5):
-        (folder / "c" / f"{number}.dcm").touch()
-    with pytest.raises(UsageError, match="class folder c holds no images that are read; it holds 5 .dcm files"):
+        (folder / "c" / f"{number}.xyz").touch()
+    with pytest.raises(UsageError, match="class folder c holds no images that are read; it holds 5 .xyz files"):
         folders_dataset(folder)
 
 

@@ -46,3 +46,21 @@ def test_the_hash_is_imagehashs_own() -> None:
 
 def test_no_images_have_no_pairs() -> None:
     assert near_pairs(hashes_of([])).shape == (0, 3)
+
+
+def test_the_audit_names_near_copies_and_those_across_the_split(tmp_path) -> None:
+    import pandas as pd
+
+    from common.data.audit import audit
+    from common.data.folders import folders_dataset
+
+    for label, seeds in (("a", range(4)), ("b", range(4, 8))):
+        (tmp_path / label).mkdir()
+        for seed in seeds:
+            Image.fromarray(picture(seed)).save(tmp_path / label / f"{seed}.png")
+    Image.fromarray(np.clip(picture(0).astype(int) + 3, 0, 255).astype(np.uint8)).save(tmp_path / "b" / "again.png")
+    dataset = folders_dataset(tmp_path)
+    split = dataset.manifest.assign(split=["test" if name == "b/again.png" else "train" for name in dataset.manifest["image"]])
+    result = audit(dataset, {"paper": pd.DataFrame(split)})
+    assert result["near_copies"] == [["a/0.png", "b/again.png"]] and result["splits"]["paper"]["test_images_near_train"] == 1
+    assert any("1 pairs of images are nearly the same picture" in line for line in result["findings"])

@@ -22,11 +22,11 @@ def test_every_suffix_in_any_case_sorted_by_folders(tree: Path) -> None:
     found = walk(tree)
     assert len(found.images) == 10 and found.images[:2] == ("a/1.PNG", "a/deep/2.jpeg") and found.folders == ("a", "b")
     assert not found.passed
-    assert is_image("x.JPG") and not is_image("._x.jpg") and not is_image("x.dcm")
+    assert is_image("x.JPG") and not is_image("._x.jpg") and not is_image("x.xyz")
 
 
 def test_what_is_passed_over_is_counted_by_reason_and_folder(tree: Path) -> None:
-    for name in ("a/x.dcm", "a/y.DCM", "b/Thumbs.db", "b/.DS_Store", "b/README", "a/.ipynb_checkpoints/1.png", "a/@eaDir/1.PNG/THUMB.jpg"):
+    for name in ("a/x.xyz", "a/y.XYZ", "b/Thumbs.db", "b/.DS_Store", "b/README", "a/.ipynb_checkpoints/1.png", "a/@eaDir/1.PNG/THUMB.jpg"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).touch()
     (tree / ".git/annex").mkdir(parents=True)
@@ -35,8 +35,8 @@ def test_what_is_passed_over_is_counted_by_reason_and_folder(tree: Path) -> None
     os.mkfifo(tree / "b/pipe.png")
     found = walk(tree)
     assert len(found.images) == 10
-    assert found.reasons("a") == {".dcm files": 2, "images in helper folders": 2}
-    expected = {".dcm files": 2, "hidden files": 2, "images in helper folders": 2, "broken links": 1, "special files": 1}
+    assert found.reasons("a") == {".xyz files": 2, "images in helper folders": 2}
+    expected = {".xyz files": 2, "hidden files": 2, "images in helper folders": 2, "broken links": 1, "special files": 1}
     assert found.reasons() == {**expected, "suffixless files": 1}
 
 
