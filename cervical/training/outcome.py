@@ -9,14 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from cervical.experiments.base import CellTraining, kinds_of
 from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
-from cervical.training.stages import Job, predict
+from cervical.training.stages import Job, decision_files, predict
 from common.cli import ReportOptions
 from common.data.splits import leakage
-from common.report.decision import decision_of, read_costs, read_kinds
+from common.report.decision import decision_of
 from common.report.provenance import differs
 from common.report.report import Printed, report_command, write_model_card, write_report
 from common.runs import Run
@@ -60,14 +59,6 @@ def conclude(
     write_report(run, title, printed_numbers(FoundRun.of(run.path)), everything, controls)
     write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
     run.finish()
-
-
-def decision_files(settings: CellTraining, classes: Sequence[str]) -> tuple[np.ndarray | None, Mapping[str, Sequence[str]] | None]:
-    """Costs of mistakes and kinds of classes: from the files given, kinds of SIPaKMeD's classes by themselves."""
-    costs = read_costs(settings.decision_costs, classes, "--decision-costs") if settings.decision_costs is not None else None
-    if settings.kinds is not None:
-        return costs, read_kinds(settings.kinds, classes)
-    return costs, kinds_of(classes)
 
 
 def report_again(run: Run) -> None:

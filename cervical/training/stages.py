@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from cervical.data import Cells, Part, load_for_training, prepare
-from cervical.experiments.base import CellTraining, Stage
+from cervical.experiments.base import CellTraining, Stage, kinds_of
 from common import device
 from common.backbones import BACKBONES, RecomputeBatchnorm, batch_normalisations, recompute_batchnorm
 from common.data.manifest import Dataset, class_names, fingerprint
 from common.data.pipeline import Augment, Batches
 from common.errors import UsageError
+from common.report.decision import read_costs, read_kinds
 from common.runs import Run, fit
 from common.runs.folder import run_path
 from common.settings import recipe
@@ -79,12 +80,18 @@ def default_run_dir(experiment: str, settings: CellTraining, dataset: Dataset) -
     return run_path("cervical", experiment, known, name_parts=name_parts(settings), fingerprint=fingerprint(dataset, masks=False))
 
 
+def decision_files(settings: CellTraining, classes: Sequence[str]) -> tuple[np.ndarray | None, Mapping[str, Sequence[str]] | None]:
+    """Costs of mistakes and kinds of classes: from the files given, kinds of SIPaKMeD's classes by themselves."""
+    costs = read_costs(settings.decision_costs, classes, "--decision-costs") if settings.decision_costs is not None else None
+    if settings.kinds is not None:
+        return costs, read_kinds(settings.kinds, classes)
+    return costs, kinds_of(classes)
+
+
 def begin(experiment: str, settings: CellTraining) -> Job | Run:
     """Load the data and open the run. Returns the finished `Run` where there is nothing left to do, else the job with its arrays."""
     dataset = load_for_training(settings)
     if settings.decision_costs is not None or settings.kinds is not None:
-        from cervical.training.outcome import decision_files
-
         decision_files(settings, class_names(dataset.manifest))  # a bad file is told before the training, not after it
     # Before the folder is made: config.json tells the precision that Keras is set to.
     device.configure(settings.seed, settings.precision)

@@ -20,14 +20,13 @@ from common.metrics.selective import aurc, excess_aurc, risk_coverage
 from common.metrics.statistics import bootstrap_interval
 from common.report.markup import interval_text, markdown, number
 from common.report.plots import panels, save, styled
-from common.report.predict import predict_images
+from common.report.predict import CALIBRATION, predict_images
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, data_dir_of
 
 log = logging.getLogger(__name__)
 
 COVERAGES = (0.8, 0.9, 0.95)
-CALIBRATION = "calibration.json"
 
 
 class Outcome(NamedTuple):
@@ -85,18 +84,6 @@ def validation_outcome(folder: RunFolder, classes: Sequence[str], data_dir: Path
     root = data_dir_of(folder, data_dir)
     found = predict_images(folder, [root / name for name in rows["image"]])
     return Outcome(probabilities_of(found, classes), class_indices(rows["label"], tuple(classes)), _groups(rows))
-
-
-def calibrated_sets(folder: RunFolder, probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
-    """Sets `(n, K)` by the run's calibration.json; None where it has none. UsageError when it is of other classes."""
-    if not folder.has(CALIBRATION):
-        return None
-    kept = folder.read_json(CALIBRATION)
-    if list(kept.get("classes", ())) != list(classes):
-        raise UsageError(f"{folder.path / CALIBRATION}: calibrated for other classes; run `calibrate` again")
-    labels = np.asarray(kept["labels"], int)
-    fitted = ConformalSets(np.asarray(kept["scores"], np.float64), labels, len(classes), kept["score"], bool(kept["by_class"]))
-    return fitted.predict(probabilities, float(kept["coverage"]))
 
 
 def set_rows(validation: Outcome, test: Outcome, coverages: Sequence[float]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pandas as pd
 from common.data.images import is_image, read_image, resize
 from common.errors import UsageError
 from common.metrics.classification import minimum_cost_decision
+from common.metrics.conformal import ConformalSets
 from common.report.decision import cost_matrix, read_costs
 from common.runs.files import atomic
 from common.runs.outcome import DECIMALS, PREFIX
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # Decoded images held at a time: 77 MB at 224 px.
 CHUNK = 512
+CALIBRATION = "calibration.json"
 
 
 def predict_command(options: Any) -> None:
@@ -69,13 +71,23 @@ def members_table(options: Any, folder: RunFolder, files: Sequence[Path], costs:
 
 def with_sets(folder: RunFolder, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """The table with `set` (classes joined by " | ") and `unsure` (any other number than one), where the run was calibrated."""
-    from common.report.calibrate import calibrated_sets
-
     sets = calibrated_sets(folder, table[[PREFIX + name for name in classes]].to_numpy(), classes)
     if sets is None:
         return table
     names = np.asarray(classes, dtype=object)
     return table.assign(set=[" | ".join(names[row]) for row in sets], unsure=sets.sum(axis=1) != 1)
+
+
+def calibrated_sets(folder: RunFolder, probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
+    """Sets `(n, K)` by the run's calibration.json; None where it has none. UsageError when it is of other classes."""
+    if not folder.has(CALIBRATION):
+        return None
+    kept = folder.read_json(CALIBRATION)
+    if list(kept.get("classes", ())) != list(classes):
+        raise UsageError(f"{folder.path / CALIBRATION}: calibrated for other classes; run `calibrate` again")
+    labels = np.asarray(kept["labels"], int)
+    fitted = ConformalSets(np.asarray(kept["scores"], np.float64), labels, len(classes), kept["score"], bool(kept["by_class"]))
+    return fitted.predict(probabilities, float(kept["coverage"]))
 
 
 def predict_images(

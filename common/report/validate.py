@@ -22,9 +22,8 @@ from common.metrics.calibration import apply_temperature, calibration_bins, expe
 from common.metrics.classification import classification_metrics
 from common.metrics.external import drop, joined_probabilities, metric_draws, two_sample_test
 from common.metrics.statistics import percentile_interval
-from common.report.calibrate import CALIBRATION
 from common.report.markup import interval_text, markdown, number
-from common.report.predict import load_model, predict_images
+from common.report.predict import CALIBRATION, load_model, predict_images
 from common.runs.outcome import GROUP, PREFIX, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, data_dir_of
 

@@ -13,7 +13,8 @@ from common.cli import parse
 from common.commands.calibrate import COMMAND, CalibrateOptions
 from common.errors import UsageError
 from common.metrics.conformal import ConformalSets, scores
-from common.report.calibrate import CALIBRATION, calibrate_command, calibrated_sets
+from common.report.calibrate import calibrate_command
+from common.report.predict import CALIBRATION, calibrated_sets
 from common.runs.outcome import write_predictions
 from common.runs.reading import RunFolder
 
