@@ -33,6 +33,7 @@ prepare_environment()
 
 # %%
 from dataclasses import replace
+from io import BytesIO
 
 from IPython.display import Image, Markdown, display
 
@@ -41,6 +42,12 @@ from common.runs.finished import by_recipe, finished_runs, names_by_difference
 from feedback import figures, reporting
 from feedback.experiments import simulate
 from feedback.training.simulate import run_simulate
+
+
+def show(figure) -> None:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    display(Image(buffer.getvalue()))
 
 
 def runs_below(folder: Path) -> list:
@@ -76,7 +83,7 @@ for digest, seeds in groups.items():
     history = seeds[0].history()
     if "val_jaccard" in history:
         history = history[history["stage"] != "adaptation"]
-        display(figures.learning_curves({names[digest]: history}, synthetic=bool(seeds[0].config.get("synthetic"))))
+        show(figures.learning_curves({names[digest]: history}, synthetic=bool(seeds[0].config.get("synthetic"))))
 
 # %% [markdown]
 # ## Before and after
@@ -84,7 +91,7 @@ for digest, seeds in groups.items():
 # %%
 for run in runs:
     metrics = run.metrics()
-    if "change" in metrics:
+    if "change" in metrics and "base" in metrics:  # runs of before the adapted base name none
         display(Markdown(f"### {names[run.digest]}, seed {run.seed}"))
         display(Markdown(reporting.simulation_section(metrics)))
 

@@ -44,6 +44,7 @@ prepare_environment()
 
 # %%
 import tempfile
+from io import BytesIO
 
 from IPython.display import Image, Markdown, display
 
@@ -61,6 +62,13 @@ if MISSING:
     run_tables(parse(tables.COMMAND, [*tiny, "--datasets", "ham10000", "covid_radiography", "--losses", "cce", "lmf"]))
     run_sweep(parse(sweep.COMMAND, [*tiny, "--grid", "0.5", "1", "--settings", "equal", "beta"]))
 WRITTEN = Path(tempfile.mkdtemp())
+
+
+def show(figure) -> None:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    display(Image(buffer.getvalue()))
+
 
 # %% [markdown]
 # ## What was run
@@ -103,13 +111,15 @@ for number, key in enumerate(dict.fromkeys(situation(run) for run in runs)):
         f"## F1 of each class\n\n{classwise([row for row in rows if row.block == block])}" for block in {row.block: 0 for row in rows}
     )
     write_table(folder, title_of(part[0]), rows, baseline=paper.LOSS_TITLES["lmf"], ranks=True, text=text)
-    display(Markdown((folder / "report.md").read_text(encoding="utf-8")), figures.macro_f1_bars(frame_of(plain)))
+    display(Markdown((folder / "report.md").read_text(encoding="utf-8")))
+    show(figures.macro_f1_bars(frame_of(plain)))
 
 # %% [markdown]
 # ## Table 1 and fig. 2: split and classes
 
 # %%
-display(Markdown(splits(runs)), class_figure(runs))
+display(Markdown(splits(runs)))
+show(class_figure(runs))
 
 # %% [markdown]
 # ## Fig. 3: where each loss looks
@@ -135,7 +145,8 @@ for key in dict.fromkeys((run.value("dataset"), run.value("sample"), situation(r
     part = [run for run in swept if (run.value("dataset"), run.value("sample"), situation(run)) == key]
     if len({(run.value("alpha"), run.value("beta")) for run in part}) > 1:
         table = by_setting(part)
-        display(Markdown(f"### {key[0]}, {title_of(part[0])}"), figures.alpha_beta_means(table, synthetic=bool(table["synthetic"].any())))
+        display(Markdown(f"### {key[0]}, {title_of(part[0])}"))
+        show(figures.alpha_beta_means(table, synthetic=bool(table["synthetic"].any())))
         display(table.groupby("setting")["macro_f1"].agg(lambda values: "{:.4f} ± {:.4f}".format(*average_deviation(values))))
 for path in sorted(RUNS.rglob("fig4.png")):
     display(Markdown(f"### {path.relative_to(RUNS).parent}"), Image(filename=str(path)))
