@@ -153,12 +153,17 @@ def check_fields(path: Path, value: Any, fields: Mapping[str, Kind], required: t
 
 
 def check_manifest(path: Path, manifest: pd.DataFrame) -> None:
-    """UsageError unless a manifest (columns as text) has the column `image` and names no file outside its data folder."""
+    """UsageError unless a manifest (columns as text) has the column `image` and names no file outside its data folder.
+
+    In a run that was made here (it or the run around it has a local.json) masks may lie beside that folder, as --mask-dir allows.
+    """
     if "image" not in manifest:
         raise UsageError(f"{path}: lacks the column image")
+    made_here = any((folder / "local.json").is_file() for folder in (path.parent, path.parent.parent))
     for column in ("image", *(name for name in manifest if str(name).startswith("mask_"))):
         for name in manifest[column].astype(str).unique():
-            if name and not is_inner(name):
+            beside = re.sub(r"^(\.\./)+", "", name) if made_here and column != "image" else name
+            if name and not is_inner(beside):
                 raise UsageError(f"{path}: {column} is {name[:80]!r}; expected a path inside the data folder")
 
 

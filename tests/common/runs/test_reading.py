@@ -42,3 +42,26 @@ def test_missing_and_empty_tables_are_named(tmp_path):
     for name in ("empty.csv", "missing.csv"):
         with pytest.raises(UsageError, match=name):
             RunFolder(tmp_path).read_table(name)
+
+
+@pytest.mark.parametrize("name", ["../masks/a.png", "/etc/a.png", "../masks/../../a.png"])
+@pytest.mark.parametrize("made_here", [True, False])
+def test_masks_beside_the_images_only_in_a_run_made_here(tmp_path, name, made_here):
+    """--mask-dir may be any folder; a folder that was received names none outside."""
+    folder = RunFolder(tmp_path)
+    folder.write_table("manifest.csv", pd.DataFrame({"image": ["a.png"], "mask_lesion": [name]}))
+    if made_here:
+        folder.write_json("local.json", {"data_dir": "data"})
+    if made_here and name == "../masks/a.png":
+        assert folder.read_table("manifest.csv")["mask_lesion"].tolist() == [name]
+    else:
+        with pytest.raises(UsageError, match="expected a path inside the data folder"):
+            folder.read_table("manifest.csv")
+
+
+def test_images_stay_inside_also_in_a_run_made_here(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_table("manifest.csv", pd.DataFrame({"image": ["../a.png"]}))
+    folder.write_json("local.json", {"data_dir": "data"})
+    with pytest.raises(UsageError, match="expected a path inside the data folder"):
+        folder.read_table("manifest.csv")

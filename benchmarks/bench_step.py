@@ -1,0 +1,32 @@
+"""Images per second of one training step, side by side: this suite on TensorFlow and on JAX, and plain PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.pairs import skipped
+from benchmarks.step import BATCH, PIXELS
+
+NEEDS = {"tensorflow": ("tensorflow",), "jax": ("jax",), "torch": ("torch", "torchvision")}
+
+
+def main() -> list[dict[str, Any]]:
+    """Each framework in a process of its own, one after another; no target, a comparison."""
+    rows = []
+    for network in ("mobilenetv2", "resnet50"):
+        for framework, packages in NEEDS.items():
+            name = f"training step of {network}, batch {BATCH}, {PIXELS} px, {framework}"
+            absent = [package for package in packages if importlib.util.find_spec(package) is None]
+            if absent:
+                rows.append(skipped(name, absent[0]))
+                continue
+            ended = subprocess.run(
+                [sys.executable, "-m", "benchmarks.step", framework, network], stdout=subprocess.PIPE, text=True, check=True
+            )
+            value = BATCH / float(ended.stdout.split()[-1])
+            print(f"  {name:<62} {value:>9.3g} images/s", flush=True)
+            rows.append({"name": name, "value": value, "unit": "images/s", "target": None, "met": None, "detail": ""})
+    return rows
