@@ -161,6 +161,8 @@ class LMFLoss(LDAMLoss):
                  scale: float | None = None, reading: str = "described", head_scale: float = 1.0, name: str = "lmf", **kwargs):  # fmt: skip
         super().__init__(class_counts, max_margin, scale, reading, head_scale, name, **kwargs)
         self.alpha, self.beta, self.gamma = at_least_zero("alpha", alpha), at_least_zero("beta", beta), at_least_zero("gamma", gamma)
+        if self.alpha == self.beta == 0:
+            raise ValueError("alpha and beta are both 0: expected at least one above 0")
 
     def values(self, logits, labels):
         # Cross-entropy is by far the dearest operation, and both parts are functions of the same one unless LDAM's logits are scaled.

@@ -236,6 +236,7 @@ def test_survives_a_round_trip_through_its_config(name):
         (lambda: LDAMLoss([5]), "at least two classes"),
         (lambda: WeightedCrossentropy(None), "got None"),
         (lambda: LMFLoss([5, 5], alpha=-1), "alpha must be a finite number of at least 0"),
+        (lambda: LMFLoss([5, 5], alpha=0, beta=0), "alpha and beta are both 0"),
         (lambda: FocalLoss([5, 5], gamma=float("nan")), "gamma"),
         (lambda: LDAMLoss([5, 5], scale=0), "scale must be greater than 0"),
         (lambda: LMFLoss([5, 5], reading="printed"), "expected one of described, coded"),

@@ -34,7 +34,8 @@ def test_tables_run_what_is_missing_and_compare_the_losses(tiny, tmp_path, sampl
     assert len(ran) == 4 and "Synthetic data" in report and "| AKIEC |" in report
     table = pd.read_csv(tmp_path / "out" / "table.csv")
     pair = table[table["kind"] == "comparison"]
-    assert len(pair) == 1 and pair.iloc[0][["against", "method"]].tolist() == ["CCE", "LMF"]
+    assert pair["metric"].tolist() == ["macro_f1", "tail_f1"] and pair.iloc[0][["against", "method"]].tolist() == ["CCE", "LMF"]
+    assert {"head_f1", "tail_f1", "mcc", "geometric_mean", "average_precision.macro"} <= set(table["metric"])
     assert (tmp_path / "out" / "fig1.png").is_file() and (tmp_path / "out" / "fig2.png").is_file()
     commands.run_tables(settings)
     assert len(ran) == 4, "finished cells are not run again"
