@@ -341,7 +341,7 @@ def parse(command: Command, arguments: Sequence[str], program: str = "") -> Any:
     for before, word in zip(["", *arguments], arguments, strict=False):
         require(word != "", f"{before or program}: expected a value, got an empty one")
     words = _with_values(command.settings, arguments)
-    words = _expanded(words, command.everywhere or {}, command.presets or {})
+    typed, words = words, _expanded(words, command.everywhere or {}, command.presets or {})
     default = {} if command.default is None else {"default": _default(command, words)}
     boxes, page = io.StringIO(), io.StringIO()
     try:
@@ -353,7 +353,8 @@ def parse(command: Command, arguments: Sequence[str], program: str = "") -> Any:
             return None
         raise UsageError(f"{program}: {_one_line(boxes.getvalue())} (see {program} --help)") from None
     if isinstance(options, Settings):
-        _check_given(options, _given(words))
+        # What `everywhere` sets is meant for the stages that there are: no stage need have it.
+        _check_given(options, {name: option for name, option in _given(typed).items() if option[2:] not in (command.everywhere or {})})
         options.check_paths()
     return options
 

@@ -26,7 +26,8 @@ from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class, stratified_split
 from common.data.walk import walk
 from common.errors import UsageError
-from melanoma.config import CLASSES, INDICATORS, AuditOptions, MelanomaOptions, resolve
+from melanoma.experiments.base import CLASSES, INDICATORS, LESION, Dermoscopy, MelanomaSettings
+from melanoma.labels import check_against_masks, indicator_labels
 
 log = logging.getLogger(__name__)
 
@@ -40,77 +41,83 @@ def is_official_validation(name: str) -> bool:
     return any("validation" in part.lower() for part in Path(name).parent.parts)
 
 
-def _pixels(options: MelanomaOptions) -> tuple[int, Filter] | None:
+def _pixels(settings: Dermoscopy) -> tuple[int, Filter] | None:
     """Side and filter of the images that training will ask for; None where most or all of them are not trained on."""
-    if options.limit is not None or isinstance(options, AuditOptions):
+    if settings.limit is not None or not isinstance(settings, MelanomaSettings):
         return None
-    settings = resolve(options, ())
     return settings.image_size, settings.resize_filter
 
 
-def load(options: MelanomaOptions, check: bool = True) -> Dataset:
-    """Dataset A: columns image, label (melanoma, other, "" = no diagnosis), group (lesion where known) and `mask_<indicator>`.
+def load(settings: Dermoscopy, check: bool = True, undiagnosed: bool = False) -> Dataset:
+    """Dataset A: columns image, label (melanoma, other, "" = no diagnosis), group (lesion where known), `mask_<indicator>`, and
+    `has_<indicator>` ("0" or "1") with `--indicator-labels`.
 
-    `check=False` leaves unreadable images and unusable masks in, for the audit to find.
+    `check=False` leaves unreadable images and unusable masks in, for the audit to find; `undiagnosed` the images that nothing can be taught
+    with, for Table 1 to count.
 
     Raises:
         UsageError: no images or masks; masks that are missing for an image (listed), are not binary or not of their image's size; no
             labels; unreadable images.
     """
-    if options.dataset == "sample":
-        folder = ensure_sample("isic2018", options.cache_dir)
-        dataset = replace(_isic(folder, options), name="sample", synthetic=True)
-    elif options.dataset == "folders":
-        dataset = _folders(options)
+    if settings.dataset == "sample":
+        folder = ensure_sample("isic2018", settings.cache_dir)
+        dataset = replace(_isic(folder, settings, undiagnosed), name="sample", synthetic=True)
+    elif settings.dataset == "folders":
+        dataset = _folders(settings)
     else:
-        assert options.data_dir is not None  # checked with the options
-        dataset = _isic(options.data_dir, options)
+        assert settings.data_dir is not None  # checked with the options
+        dataset = _isic(settings.data_dir, settings, undiagnosed)
+    if settings.indicator_labels is not None:
+        stems = [Path(name).stem for name in dataset.manifest["image"]]
+        labels = indicator_labels(settings.indicator_labels, stems).set_axis(dataset.manifest.index)
+        dataset = replace(dataset, manifest=pd.concat([dataset.manifest, labels], axis=1))
     if check:
-        dataset = check_readable(dataset, options.skip_unreadable, options.cache_dir, _pixels(options))
-    if options.limit is not None:
-        kept = limit_per_class(dataset.manifest, options.limit).reset_index(drop=True)
+        dataset = check_readable(dataset, settings.skip_unreadable, settings.cache_dir, _pixels(settings))
+    if settings.limit is not None:
+        kept = limit_per_class(dataset.manifest, settings.limit).reset_index(drop=True)
         dataset = replace(dataset, manifest=kept)
     if check:
-        presence(dataset, options.cache_dir)  # complains of unusable masks before anything is trained
+        found = presence(dataset, settings.cache_dir)  # complains of unusable masks before anything is trained
+        check_against_masks(found, dataset.manifest["image"], settings.indicator_labels)
     return dataset
 
 
-def _folders(options: MelanomaOptions) -> Dataset:
+def _folders(settings: Dermoscopy) -> Dataset:
     """Anyone's images, one folder a class, one of them called melanoma (or mel); `--mask-dir` holds the lesion masks."""
-    assert options.data_dir is not None
-    dataset = folders_dataset(options.data_dir, options.group_pattern, options.mask_dir)
+    assert settings.data_dir is not None
+    dataset = folders_dataset(settings.data_dir, settings.group_pattern, settings.mask_dir)
     melanoma = dataset.manifest["label"].str.lower().isin(_MELANOMA_FOLDERS)
     if not melanoma.any():
-        raise UsageError(f"--data-dir {options.data_dir}: no class folder is called melanoma or mel")
+        raise UsageError(f"--data-dir {settings.data_dir}: no class folder is called melanoma or mel")
     if "mask_lesion" not in dataset.manifest:
         raise UsageError("--dataset folders: expected --mask-dir with one mask an image")
     missing = dataset.manifest.loc[dataset.manifest["mask_lesion"] == "", "image"]
-    _missing_masks(list(missing), options)
+    _missing_masks(list(missing), settings)
     return replace(dataset, manifest=dataset.manifest.assign(label=np.where(melanoma, *CLASSES)))
 
 
-def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
+def _isic(folder: Path, settings: Dermoscopy, undiagnosed: bool = False) -> Dataset:
     found = walk(folder)
     paths, left_out = list(found.images), found.reasons()
-    if options.mask_dir is not None:
-        away = Path(os.path.relpath(options.mask_dir.resolve(), folder.resolve())).as_posix()
-        beside = walk(options.mask_dir, "--mask-dir")
+    if settings.mask_dir is not None:
+        away = Path(os.path.relpath(settings.mask_dir.resolve(), folder.resolve())).as_posix()
+        beside = walk(settings.mask_dir, "--mask-dir")
         paths += [name if away == "." else f"{away}/{name}" for name in beside.images if away == "." or is_beside(name)]
     files = sort_files(dict.fromkeys(map(os.path.normpath, paths)), folder)
     images, masks = files.images, files.masks
     if not images:
         raise UsageError(f"--data-dir {folder}: no images; expected ISIC_*.jpg and ISIC_*_attribute_*.png (or images/ and lesion_masks/)")
-    attributes = [name for name in masks if name != "lesion"]
+    attributes = [name for name in masks if name != LESION]
     # Lesion masks are one indicator when that is all there is; beside the attributes they are Task 1's and not used.
     names = sorted(attributes, key=_order) if attributes else list(masks)
     if not names:
         raise UsageError(f"--data-dir {folder}: no masks; expected ISIC_*_attribute_*.png or lesion_masks/ISIC_*_segmentation.png")
-    if options.indicators is not None:  # a mask that nobody asked for may be missing or broken
-        names = [name for name in names if name in options.indicators] or names
+    if settings.indicators is not None:  # a mask that nobody asked for may be missing or broken
+        names = [name for name in names if name in settings.indicators] or names
     missing = [f"{stem} ({name})" for name in names for stem in images if stem not in masks[name]]
-    _missing_masks(missing, options)
+    _missing_masks(missing, settings)
     manifest = pd.DataFrame({"image": list(images.values())})
-    diagnosis, lesion_of, source = _diagnoses(folder, options)
+    diagnosis, lesion_of, source = _diagnoses(folder, settings)
     manifest["label"] = [diagnosis.get(stem, "") for stem in images]
     manifest["group"] = [lesion_of.get(stem) or stem for stem in images]
     for name in names:
@@ -118,9 +125,9 @@ def _isic(folder: Path, options: MelanomaOptions) -> Dataset:
     if not (manifest["label"] != "").any():
         raise UsageError(f"--labels-csv {source.name}: names none of the {len(images)} images; expected ISIC ids such as ISIC_0000000")
     # An official validation image without a diagnosis still shows where its indicators are; others teach nothing.
-    useless = (manifest["label"] == "") & ~manifest["image"].map(is_official_validation)
+    useless = (manifest["label"] == "") & ~manifest["image"].map(is_official_validation) & (not undiagnosed)
     left_out |= {"images without a diagnosis": int(useless.sum())} if useless.any() else {}
-    name = "ham10000" if options.dataset == "ham10000" else "isic2018"
+    name = "ham10000" if settings.dataset == "ham10000" else "isic2018"
     # No official counts: those of Task 2 are of indicators (Table 1, in the audit's indicators.md), not of diagnoses.
     return Dataset(name, folder, manifest[~useless].reset_index(drop=True), left_out=left_out)
 
@@ -129,18 +136,18 @@ def _order(name: str) -> tuple[int, str]:
     return (INDICATORS.index(name) if name in INDICATORS else len(INDICATORS), name)
 
 
-def _missing_masks(missing: list[str], options: MelanomaOptions) -> None:
+def _missing_masks(missing: list[str], settings: Dermoscopy) -> None:
     if not missing:
         return
     shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-    if options.missing_mask == "error":
+    if settings.missing_mask == "error":
         raise UsageError(f"no mask file for {shown}; --missing-mask empty takes them as empty masks")
     log.warning("%d missing masks are taken as empty: %s", len(missing), shown)
 
 
-def _diagnoses(folder: Path, options: MelanomaOptions) -> tuple[dict[str, str], dict[str, str], Path]:
+def _diagnoses(folder: Path, settings: Dermoscopy) -> tuple[dict[str, str], dict[str, str], Path]:
     """Diagnosis and lesion of every image id, and the file they come from (ISIC 2019 ground truth, or HAM10000's metadata)."""
-    candidates = [options.labels_csv] if options.labels_csv is not None else [
+    candidates = [settings.labels_csv] if settings.labels_csv is not None else [
         *sorted(folder.rglob("*GroundTruth.csv")), folder.parent / "isic2019" / GROUND_TRUTH, folder / "HAM10000_metadata.csv",
     ]  # fmt: skip
     source = next((path for path in candidates if path is not None and path.is_file()), None)
@@ -155,23 +162,33 @@ def _diagnoses(folder: Path, options: MelanomaOptions) -> tuple[dict[str, str], 
 
 
 def presence(dataset: Dataset, cache_dir: Path, strict: bool = True) -> pd.DataFrame:
-    """One column an indicator, bool `(n,)`: whether the image's mask, at its own size, holds anything. Table 1 counts these.
+    """Bool `(n,)` a column: `<indicator>` of each kind of mask, whether the image's, at its own size, holds anything; `has_<indicator>` of
+    each label. Table 1 counts these.
 
     Raises:
         UsageError: names the first masks that are missing, not understood or not of their image's size; without `strict` those count as
             absent (the audit lists them).
     """
     states = check_masks(dataset, cache_dir) if strict else mask_states(dataset, cache_dir)
-    return mask_presence(dataset.manifest, states)
+    labels = {name: dataset.manifest[name] == "1" for name in dataset.manifest if name.startswith("has_")}
+    return mask_presence(dataset.manifest, states).assign(**labels)
+
+
+def present(dataset: Dataset, cache_dir: Path, strict: bool = True) -> pd.DataFrame:
+    """Bool `(n,)` an indicator, by label where there are labels, else by mask; arguments and errors as in `presence`."""
+    found = presence(dataset, cache_dir, strict)
+    labelled = {name.removeprefix("has_"): found[name] for name in found if name.startswith("has_")}
+    return found.drop(columns=[f"has_{name}" for name in labelled]).assign(**labelled)
 
 
 def indicators_of(dataset: Dataset, wanted: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """The data set's indicators, or those wanted of them. UsageError for one that has no masks."""
-    present = tuple(name.removeprefix("mask_") for name in dataset.manifest if name.startswith("mask_"))
+    """The data set's indicators, or those wanted of them: those that have labels, else those that have masks. UsageError for any other."""
+    masks, labels = (tuple(name.removeprefix(kind) for name in dataset.manifest if name.startswith(kind)) for kind in ("mask_", "has_"))
+    known = labels or masks
     for name in wanted or ():
-        if name not in present:
-            raise UsageError(f"--indicators {name}: no masks of that name; expected some of {', '.join(present)}")
-    return tuple(wanted) if wanted else present
+        if name not in known:
+            raise UsageError(f"--indicators {name}: no {'labels' if labels else 'masks'} of that name; expected some of {', '.join(known)}")
+    return tuple(wanted) if wanted else known
 
 
 def paper_split(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -231,17 +248,17 @@ def split_note(manifest: pd.DataFrame, name: str) -> str:
     return text
 
 
-def unlabelled(options: MelanomaOptions, dataset: Dataset) -> tuple[Dataset, dict[str, int]]:
+def unlabelled(settings: Dermoscopy, dataset: Dataset) -> tuple[Dataset, dict[str, int]]:
     """Dataset B without Dataset A's images: (data set, {"images", "same_id", "renamed", "kept"}).
 
     Renamed ids count (`ISIC_x_downsampled`). Masks lying in the folder are not images of it.
     """
-    if options.dataset == "sample" and options.unlabelled_dir is None:
-        folder, synthetic = ensure_sample("isic2019", options.cache_dir), True
+    if settings.dataset == "sample" and settings.unlabelled_dir is None:
+        folder, synthetic = ensure_sample("isic2019", settings.cache_dir), True
     else:
-        if options.unlabelled_dir is None:
+        if settings.unlabelled_dir is None:
             raise UsageError("--unlabelled-dir: expected a folder of images for SimCLR (Dataset B)")
-        folder, synthetic = options.unlabelled_dir, dataset.synthetic
+        folder, synthetic = settings.unlabelled_dir, dataset.synthetic
     found = walk(folder, "--unlabelled-dir")
     files = [name for name in found.images if not is_beside(name)]
     ours = {image_id(name) for name in dataset.manifest["image"]}
@@ -253,9 +270,9 @@ def unlabelled(options: MelanomaOptions, dataset: Dataset) -> tuple[Dataset, dic
         raise UsageError(f"--unlabelled-dir {folder}: {len(files)} images, {len(kept)} of them not in Dataset A; expected at least 2")
     table = pd.DataFrame({"image": kept, "label": "", "group": kept})
     result = Dataset("dataset_b", folder, table, synthetic=synthetic, left_out=found.reasons())
-    result = check_readable(result, options.skip_unreadable, options.cache_dir, _pixels(options))
-    if options.limit is not None:
-        result = replace(result, manifest=result.manifest.iloc[: options.limit].reset_index(drop=True))
+    result = check_readable(result, settings.skip_unreadable, settings.cache_dir, _pixels(settings))
+    if settings.limit is not None:
+        result = replace(result, manifest=result.manifest.iloc[: settings.limit].reset_index(drop=True))
     return result, counts
 
 

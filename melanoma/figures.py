@@ -1,18 +1,31 @@
 """Figures from a finished run folder: the paper's sheets (figs. 1, 3 to 5, 7 to 10), SimCLR's curves, fig. 6 as a diagram."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.report.plots import panels, save, styled
 from common.runs.reading import RunFolder
 from melanoma import paper
-from melanoma.training.shown import read_arrays
+from melanoma.experiments.base import SHOWN, SHOWN_FILE
 
 CELL = 1.35  # inches
+
+
+def read_arrays(run: Any) -> dict[str, np.ndarray]:
+    """What `melanoma.training.shown.write_arrays` has kept; empty when the file is not there (published runs hold no images)."""
+    path = RunFolder.of(run).path / SHOWN_FILE
+    if not path.is_file():
+        return {}
+    with np.load(path) as stored:
+        return {key.replace("__", "/"): stored[key] for key in stored.files}
 
 
 def overlay(axes, image: np.ndarray, heat: np.ndarray | None = None, mask: np.ndarray | None = None, title: str = "") -> None:
@@ -55,6 +68,30 @@ def attention(image: np.ndarray, heat: np.ndarray, title: str) -> Figure:
     overlay(axes[0, 0], image)
     overlay(axes[0, 1], image, heat)
     figure.suptitle(title, fontsize=9)
+    return figure
+
+
+@styled
+def indicator_sheet(
+    image: np.ndarray, name: str, diagnosis: str, columns: Mapping[str, tuple[float | None, np.ndarray, np.ndarray | None]]
+) -> Figure:
+    """One image with, for each indicator, its probability, the U-Net's mask `(h, w)` in 0..1 (outline at 0.5) and its encoder's map."""
+    with_maps = any(heat is not None for _, _, heat in columns.values())
+    figure, axes = panels(2 if with_maps else 1, 1 + len(columns), 1.6 * CELL, 1.6 * CELL)
+    overlay(axes[0, 0], image, title="image")
+    if with_maps:
+        axes[1, 0].set_axis_off()
+        axes[1, 0].text(
+            0.5, 0.5, "above: drawn by the U-Net\n(line: 0.5)\nbelow: Grad-CAM\nof the encoder", ha="center", va="center", fontsize=7
+        )
+    for place, (indicator, (probability, mask, heat)) in enumerate(columns.items(), start=1):
+        said = paper.TITLES.get(indicator, indicator) + ("" if probability is None else f": {probability:.2f}")
+        overlay(axes[0, place], image, mask, mask >= 0.5, said)
+        if heat is not None:
+            overlay(axes[1, place], image, heat)
+    scale = ScalarMappable(Normalize(0, 1), "jet")
+    figure.colorbar(scale, ax=axes, shrink=0.7, label="map value")
+    figure.suptitle(f"{name}: {diagnosis}", fontsize=9)
     return figure
 
 
@@ -147,15 +184,87 @@ def draw_run(path: Path) -> list[Path]:
     folder = RunFolder.of(path)
     metrics, config, arrays = folder.read_json("metrics.json"), folder.read_json("config.json"), read_arrays(folder)
     synthetic, target = bool(config.get("synthetic")), folder.path / "figures"
-    indicators = config["settings"]["indicators"]
+    indicators = list(metrics["localisation"]["gradcam"])
     drawn = [save(threshold_curves(metrics["localisation"], synthetic=synthetic), target / "thresholds.png")]
     for name in indicators:
         rows = shown_sheet_rows(arrays, [name], {"Grad-CAM, last block": "gradcam", "U-Net's mask": "unet_mask"})
         if not rows:
             continue
         title = paper.TITLES.get(name, name)
+        if f"{name}/heatmap_01" not in arrays:
+            drawn.append(save(sheet(rows, title, synthetic=synthetic), target / f"sheet_{name}.png"))
+            continue
         drawn.append(save(sheet(rows, title, synthetic=synthetic), target / f"sheet_{name}.png"))
         maps = [arrays[f"{name}/heatmap_{number:02d}"][0] for number in range(1, 13)]
         figure = twelve_sheet(rows[0][1], rows[0][2], maps, f"Twelve heatmaps, {title}", synthetic=synthetic)
         drawn.append(save(figure, target / f"heatmaps_{name}.png"))
+    return drawn
+
+
+# The paper's figures of further examples, by indicator; those it has none for are called by their name.
+EXAMPLES = {"globules": "figure_7", "milia_like_cyst": "figure_8", "negative_network": "figure_9", "streaks": "figure_10"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finished run as the sheets need it: its arrays, command, row of Table 3 and settings."""
+
+    arrays: dict[str, np.ndarray]
+    experiment: str
+    row: str
+    settings: dict[str, Any]
+
+
+def sheets(target: Path, kinds: Mapping[Path, tuple[str, str]]) -> list[Path]:
+    """Figs. 1, 3 to 5 and 7 to 10: the same test images under several runs, those of the first seed. kinds: folder -> (command, row)."""
+    configs = {path: RunFolder.of(path).read_json("config.json") for path in kinds}
+    seed = min((config["settings"]["seed"] for config in configs.values()), default=0)
+    runs = [
+        Shown(read_arrays(path), *kinds[path], config["settings"]) for path, config in configs.items() if config["settings"]["seed"] == seed
+    ]
+    runs = [run for run in runs if run.arrays]
+    if not runs:
+        return []
+    synthetic = any(config.get("synthetic") for config in configs.values())
+    indicators, drawn = list(dict.fromkeys(key.split("/")[0] for run in runs for key in run.arrays)), []
+
+    def rows_of(row: str, **wanted: object) -> list[Shown]:
+        asked = {"repeats": 1, "tasks": "one", "order": "phases", **wanted}
+        own = [run for run in runs if run.experiment == "train" and run.row == row]
+        return [run for run in own if all(run.settings.get(key) in (None, value) for key, value in asked.items())]
+
+    def add(name: str, title: str, columns: dict[str, tuple[Shown, str]], shown: Sequence[str], count: int = 2) -> None:
+        merged: dict[str, np.ndarray] = {}
+        for label, (run, key) in columns.items():
+            for indicator in shown:
+                found = run.arrays
+                merged |= {
+                    f"{indicator}/{part}": found[f"{indicator}/{part}"] for part in ("images", "masks") if f"{indicator}/{part}" in found
+                }
+                if f"{indicator}/{key}" in found:
+                    merged[f"{indicator}/{label}"] = found[f"{indicator}/{key}"]
+        rows = shown_sheet_rows(merged, shown, {label: label for label in columns}, count)
+        rows = [row for row in rows if len(row[3]) == len(columns)]
+        if rows and len(columns) > 1:
+            drawn.append(save(sheet(rows, title, synthetic=synthetic), target / f"{name}.png"))
+
+    # The order of the paper's fig. 4, which is not Table 3's.
+    first = {row: found[0] for row in ("f_res", "f_res_clr", "f_res_seg", "bio_u_net") if (found := rows_of(row))}
+    if "f_res" in first and f"{indicators[0]}/images" in (plain := first["f_res"].arrays):
+        image, heat = plain[f"{indicators[0]}/images"][0], plain[f"{indicators[0]}/gradcam"][0]
+        figure = attention(image, heat, "Fig. 1: Grad-CAM of the diagnosis, plain classifier", synthetic=synthetic)
+        drawn.append(save(figure, target / "figure_1.png"))
+    others = {run.experiment: run for run in reversed(runs) if run.experiment != "train"}
+    methods = {paper.ROW_TITLES[m]: (others["cams"], m) for m in ("gradcam", "gradcam++", "layercam", "lime") if "cams" in others}
+    methods |= {paper.ROW_TITLES[m]: (others[m], m) for m in ("vat", "unet") if m in others}
+    if "bio_u_net" in first:
+        add("figure_3", "Fig. 3: methods", methods | {"Bio-U-Net": (first["bio_u_net"], "gradcam")}, indicators)
+    ablation = {paper.ROW_TITLES[row]: (run, "gradcam") for row, run in first.items()}
+    add("figure_4", "Fig. 4: ablation", ablation, indicators)
+    repeated = {count: rows_of("bio_u_net", repeats=count) for count in range(1, 6)}
+    add("figure_5", "Fig. 5: repeats", {f"repeat {count}": (found[0], "gradcam") for count, found in repeated.items() if found}, indicators)
+    for name in indicators:
+        place = EXAMPLES.get(name, f"examples_{name}")
+        number = place.replace("figure_", "Fig. ") if name in EXAMPLES else "Examples"
+        add(place, f"{number}: {paper.TITLES.get(name, name)} with and without f_Seg and f_CLR", ablation, (name,), SHOWN)
     return drawn

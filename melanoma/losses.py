@@ -148,3 +148,32 @@ def dice_losses(masks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """`soft_dice` in NumPy: `(n, h, w, c)` twice -> `(n, c)`."""
     overlap = 2 * np.sum(masks * drawn, axis=(1, 2))
     return 1 - (overlap + EPSILON) / (np.sum(masks**2, axis=(1, 2)) + np.sum(drawn**2, axis=(1, 2)) + EPSILON)
+
+
+@keras.saving.register_keras_serializable(package="melanoma")
+class UncertaintyWeights(keras.layers.Layer):
+    """Total of several losses L_i with learned log variances s_i (Kendall, Gal & Cipolla 2018, eq. 7 and 10; s = log σ²):
+
+        L = Σ c_i exp(-s_i) L_i + s_i / 2,  c = 1 for cross-entropies, 1/2 for the Dice loss, which is taken as a regression's
+
+    All s begin at 0. `fixed` keeps them there with all c = 1: the plain sum.
+    """
+
+    def __init__(self, factors: dict[str, float], fixed: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factors, self.fixed = dict(factors), fixed
+        self.log_variances = {
+            name: self.add_weight(shape=(), initializer="zeros", trainable=not fixed, name=f"log_variance_{name}") for name in factors
+        }
+
+    def call(self, losses: dict[str, Any]) -> Any:
+        if self.fixed:
+            return sum(ops.cast(losses[name], "float32") for name in self.factors)
+        terms = [
+            factor * ops.exp(-self.log_variances[name]) * ops.cast(losses[name], "float32") + self.log_variances[name] / 2
+            for name, factor in self.factors.items()
+        ]
+        return sum(terms)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factors": self.factors, "fixed": self.fixed}

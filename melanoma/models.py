@@ -36,6 +36,8 @@ class Standardise(keras.layers.Layer):
     brightness and contrast, which its own statistics would cancel.
     """
 
+    per_image = True  # LIME hides parts of an image behind it (`common.explanation.lime`)
+
     def __init__(self, spread: float = 1.0, bgr: bool = False, centre: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spread, self.bgr, self.centre = spread, bgr, centre
@@ -219,11 +221,15 @@ def _convolve(x: Any, channels: int, name: str) -> Any:
     return x
 
 
-def _decode(skips: Sequence[Any], channels: int) -> Any:
-    """D1: up-convolution, skip, two convolutions, five times (Ronneberger et al. 2015); `(batch, size, size, channels)` in 0..1."""
+def _decode(skips: Sequence[Any], channels: int, share: float = 1.0) -> Any:
+    """D1: up-convolution, skip, two convolutions, five times (Ronneberger et al. 2015); `(batch, size, size, channels)` in 0..1.
+
+    share: of the widths `DECODER_CHANNELS`.
+    """
     # The decoder's levels, coarse to fine: the half-resolution skip may be missing, the full one always is.
     x, remaining = skips[-1], [*reversed(skips[:-1]), *[None] * (len(DECODER_CHANNELS) + 1 - len(skips))]
-    for level, (width, skip) in enumerate(zip(DECODER_CHANNELS, remaining, strict=True), start=1):
+    for level, (full, skip) in enumerate(zip(DECODER_CHANNELS, remaining, strict=True), start=1):
+        width = max(4, round(share * full))
         x = keras.layers.Conv2DTranspose(width, 2, strides=2, name=f"up{level}")(x)
         if skip is not None:
             x = keras.layers.Concatenate(name=f"join{level}")([x, skip])
@@ -254,6 +260,25 @@ def build_plain_unet(encoder: keras.Model, normalise: keras.layers.Layer, backbo
     """§3's "naive idea", a baseline: raw images -> one indicator's mask `(batch, size, size, 1)` with the same encoder and decoder."""
     images = keras.Input(encoder.input_shape[1:], name="images")
     return keras.Model(images, _decode(_features(encoder, backbone)(normalise(images)), 1), name="plain_unet")
+
+
+def build_shared(
+    encoder: keras.Model, normalise: keras.layers.Layer, backbone: str, indicators: int, masks: int, decoder_width: float = 1.0
+) -> keras.Model:
+    """The design of reading `corrected`: raw images -> {"melanoma": logit `(batch, 1)`, "indicators": logits `(batch, indicators)`,
+    "masks": drawings `(batch, size, size, masks)` in 0..1}, the last two only where there are any. One encoder; the U-Net reads its maps.
+    """
+    images = keras.Input(encoder.input_shape[1:], name="images")
+    scaled = normalise(images)
+    # Through the features model alone, so that the encoder runs once; its last output is the encoder's own.
+    maps = _features(encoder, backbone)(scaled) if masks else [encoder(scaled)]
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(maps[-1])
+    found = {"melanoma": keras.layers.Dense(1, name="melanoma", dtype="float32")(features)}
+    if indicators:
+        found["indicators"] = keras.layers.Dense(indicators, name="indicators", dtype="float32")(features)
+    if masks:
+        found["masks"] = _decode(maps, masks, decoder_width)
+    return keras.Model(images, found, name="shared")
 
 
 def build_final(encoders: Sequence[keras.Model], normalise: keras.layers.Layer, classes: int = 2) -> keras.Model:

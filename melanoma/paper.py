@@ -15,7 +15,10 @@ TITLES = {
 ROW_TITLES = {
     "f_res": "f_Res", "f_res_seg": "f_Res + f_Seg", "f_res_clr": "f_Res + f_CLR", "bio_u_net": "Bio-U-Net", "one": "one indicator",
     "two": "two tasks", "five": "five tasks", "six": "six tasks", "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM",
-    "lime": "LIME", "vat": "VAT + Grad-CAM", "unet": "plain U-Net", "unet_mask": "Bio-U-Net, U-Net's mask",
+    "lime": "LIME", "vat": "VAT + Grad-CAM", "unet": "plain U-Net", "unet_mask": "the U-Net's mask",
+    # Of the shared design (`experiments.shared`), which the paper has not.
+    "shared_f_res": "melanoma only", "shared_f_res_seg": "melanoma and masks", "shared_indicators": "melanoma and indicators",
+    "shared_whole": "melanoma, indicators and masks",
 }  # fmt: skip
 # Facts §3.2, row 24: the printed numbers are whole multiples of 1/19, 1/9 and 1/6, far beyond chance.
 PRINTED_IMAGES = {"globules": 19, "negative_network": 9, "streaks": 6}

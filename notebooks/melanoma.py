@@ -19,82 +19,79 @@
 # the procedure and no result.
 
 # %%
-import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "melanoma" / "config.py").is_file())
+ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "melanoma" / "paper.py").is_file())
 os.chdir(ROOT)
 sys.path.insert(0, str(ROOT))
 
-from common.cli import prepare_environment
+from common.cli import parse, prepare_environment
 
 prepare_environment()
 
 import pandas as pd
 from IPython.display import Image, Markdown, display
 
-from melanoma import figures
-from melanoma.config import AblationOptions, BaselineOptions, RepeatsOptions
-from melanoma.experiments import grids
-from melanoma.experiments.found import find_runs
-from melanoma.experiments.tables import write_all
+from melanoma.experiments import ablation, baselines, repeats
+from melanoma.tables import write_all
+from melanoma.training.grids import baselines_command, grid_command
 
-given = os.environ.get("MELANOMA_RUNS")
-PLACES = [Path(given)] if given else [Path("results/melanoma"), Path("runs/melanoma")]
-RUNS = next((place for place in PLACES if place.is_dir() and find_runs(place)), None)
+GIVEN = os.environ.get("MELANOMA_RUNS")
+PLACES = [Path(GIVEN)] if GIVEN else [ROOT / "results" / "melanoma", ROOT / "runs" / "melanoma"]
+
+
+def has_runs(place: Path) -> bool:
+    return any(any(place.rglob(name)) for name in ("finished.json", "table.csv"))
+
+
+RUNS = next((place for place in PLACES if has_runs(place)), None)
 if RUNS is None:
-    RUNS = PLACES[0] if given else Path("runs/melanoma-notebook")
-    small = {"image_size": 64, "epochs": 1, "limit": 60, "indicators": ("pigment_network",), "run_dir": RUNS}
+    RUNS = PLACES[0] if GIVEN else ROOT / "runs" / "melanoma-notebook"
+    small = ["--image-size", "64", "--epochs", "1", "--limit", "60", "--indicators", "pigment_network", "--run-dir", str(RUNS)]
     # As few runs as figs. 1 and 3 to 5 can be drawn from; what two tables share is trained once.
-    grids.run_rows(AblationOptions(**small, rows=("f_res", "bio_u_net")))
-    grids.run_rows(RepeatsOptions(**small, rows=("2",)))
-    grids.baselines_command(BaselineOptions(**small, rows=("cams",), lime_samples=30, lime_images=1))
-runs = find_runs(RUNS)
-pd.DataFrame([{"run": run.path.name, "row": run.row, "group": run.group, "seed": run.settings["seed"]} for run in runs])
+    grid_command(parse(ablation.COMMAND, [*small, "--encoders", "plain", "--rows", "f_res", "bio_u_net"]))
+    grid_command(parse(repeats.COMMAND, [*small, "--rows", "2"]))
+    baselines_command(parse(baselines.COMMAND, [*small, "--rows", "cams", "--lime-samples", "30", "--lime-images", "1"]))
 
 # %% [markdown]
 # ## The tables
-# Ours beside printed, with interval, number of images and seeds; the methods against each other, paired by image. On drawn lesions ours
-# and printed do not measure the same thing.
+# Ours beside printed where the problem is the paper's, every question compared once. Published tables are shown as they were committed;
+# those of run folders are made anew, in a temporary folder.
 
 # %%
-# A temporary folder: to look at results/ must not change it.
-TABLES = Path(tempfile.mkdtemp(prefix="melanoma-tables-"))
-written = write_all(RUNS, TABLES)
-for path in written:
-    if path.suffix == ".md":
-        display(Markdown(path.read_text(encoding="utf-8")))
+PUBLISHED = sorted(path.parent for path in RUNS.rglob("report.md") if path.with_name("table.csv").is_file() and "tables" not in path.parts)
+FOLDERS = PUBLISHED
+if not PUBLISHED:
+    FOLDERS = sorted({path.parent for path in write_all(RUNS, Path(tempfile.mkdtemp(prefix="melanoma-tables-")))})
+for folder in FOLDERS:
+    if (folder / "report.md").is_file():
+        # The report's own links to its figures would lead nowhere from here.
+        lines = (folder / "report.md").read_text(encoding="utf-8").splitlines()
+        display(Markdown("\n".join(line for line in lines if not line.startswith("!["))))
 
 # %% [markdown]
 # ## Figs. 1 and 3 to 10
 # Methods, ablation, repeats and further examples on the same test images, where their runs are there; fig. 6 with the sizes of the built
-# layers. Published runs hold no images: of them the sheets are shown that were committed with their tables.
+# layers. Published runs hold no images: of them those figures are shown that were committed with their tables.
 
 # %%
-sheets = [path for path in written if path.suffix == ".png"]
-if not sheets:
-    sheets = [path for path in sorted((RUNS / "tables").rglob("*.png")) if path.stem != "figure_6"]
-for path in [*sheets, *sorted(TABLES.rglob("figure_6.png"))]:
-    display(Markdown(f"### {path.stem.replace('_', ' ')}"), Image(filename=str(path)))
+for folder in FOLDERS:
+    for path in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]):
+        display(Markdown(f"### {path.stem.replace('_', ' ')}"), Image(filename=str(path)))
 
 # %% [markdown]
 # ## One run: each indicator's sheet and the twelve heatmaps
 
 # %%
-whole = next((run for run in runs if run.row == "bio_u_net"), runs[0])
-print(whole.path)
-for path in sorted((whole.path / "figures").glob("*.png")):
-    if path.stem.startswith(("sheet", "heatmaps", "thresholds")):
-        display(Image(filename=str(path)))
+for path in sorted(RUNS.rglob("figures/*.png")):
+    if path.stem.startswith(("sheet", "heatmaps", "thresholds", "simclr")) and "seed0" in path.parent.parent.name:
+        display(Markdown(f"### {path.parent.parent.name}: {path.stem.replace('_', ' ')}"), Image(filename=str(path)))
 
 # %% [markdown]
-# ## SimCLR: loss, alignment and uniformity by epoch
+# ## Every run
 
 # %%
-for path in sorted(RUNS.rglob("embedding_quality.json")):
-    history = pd.read_csv(path.with_name("history.csv"))
-    display(figures.embedding_curves(history, synthetic=bool(whole.metrics["synthetic"])))
-    display(pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))))
+pd.DataFrame([{"run": path.parent.name} for path in sorted(RUNS.rglob("finished.json"))])

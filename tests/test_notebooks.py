@@ -49,11 +49,12 @@ def test_notebook_draws_the_committed_results(study: str, tmp_path: Path) -> Non
     target, before = tmp_path / f"{study}.ipynb", files_below(ROOT / "results" / study)
     execute(ROOT / "notebooks" / f"{study}.py", target, {f"{study.upper()}_RUNS": str(ROOT / "results" / study)})
     outputs = [output for cell in jupytext.read(target).cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
-    if study == "melanoma":
+    pictures = sum(bool({"image/png", "image/jpeg"} & set(output.get("data", {}))) for output in outputs)
+    if study == "melanoma":  # of its sheets, which show photographs, one is published
         shown = "".join(str(output.get("data", {}).get("text/markdown", "")) for output in outputs)
-        for name in ("Table 3: ablation", "figure 1", "figure 3", "figure 4", "figure 6"):
+        for name in ("Table 2: localisation", "Table 3: ablation", "figure 1"):
             assert name in shown, name
+    assert pictures >= (1 if study == "melanoma" else 4)
     assert files_below(ROOT / "results" / study) == before, "a notebook leaves the committed results as they are"
 
 

@@ -10,10 +10,12 @@ superpixels, 5 superpixels in the positive-only view, 10 in the view with pros (
 
 from dataclasses import dataclass
 
+import keras
 import numpy as np
+from keras import ops
 
 from common.errors import UsageError
-from common.explanation.prepared import check_images, class_numbers, probabilities
+from common.explanation.prepared import check_images, class_numbers, prepared, probabilities
 
 POSITIVE_FEATURES, PROS_AND_CONS_FEATURES = 5, 10
 GREEN, RED, YELLOW = (0, 158, 60), (213, 40, 30), (255, 230, 0)
@@ -66,14 +68,15 @@ def explain(model, image, label: int, *, samples: int = 1000, count: int = 0, se
     shown = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     segments = superpixels(shown, count) if segments is None else np.asarray(segments)
     total = int(segments.max()) + 1
+    network, visible, hidden = _scaled(model, image)
 
     class Explainer(LimeImageExplainer):
         def data_labels(self, image, fudged_image, segments, classifier_fn, num_samples, batch_size=10):
             # The draws of the package, in its order.
             data = self.random_state.randint(0, 2, num_samples * total).reshape((num_samples, total))
             data[0, :] = 1
-            perturbed = (np.where(row[segments][..., None] == 1, image, fudged_image) for row in data)
-            return data, probabilities(model, perturbed).astype("float64")
+            perturbed = (np.where(row[segments][..., None] == 1, visible, hidden) for row in data)
+            return data, probabilities(network, perturbed).astype("float64")
 
     explainer = Explainer(random_state=seed)
     found = explainer.explain_instance(
@@ -90,6 +93,22 @@ def explain(model, image, label: int, *, samples: int = 1000, count: int = 0, se
     for number, weight in found.local_exp[label]:
         weights[number] = weight
     return LimeExplanation(shown, segments, weights, float(found.score))
+
+
+def _scaled(model, image: np.ndarray) -> tuple:
+    """(network, image, black) such that hiding a part of the image leaves the rest of what the network sees as it is.
+
+    A layer that scales each image by its own statistics (its attribute `per_image` is True; `layer(images, sources)` takes those of
+    `sources`) would change with every part that is hidden: then the network is what follows it, and both images are scaled by the
+    statistics of the whole one. Without such a layer: the model, the image, zeros.
+    """
+    black = np.zeros_like(image)
+    layer = next((layer for layer in model.layers if getattr(layer, "per_image", False)), None)
+    if layer is None:
+        return model, image, black
+    network = prepared(model, "after the scaling", lambda: keras.Model(layer.output, model.output))
+    scaled = (layer(image[None]), layer(black[None], image[None]))
+    return network, *(ops.convert_to_numpy(ops.cast(each, "float32"))[0] for each in scaled)
 
 
 def weight_map(explanation: LimeExplanation) -> np.ndarray:

@@ -111,7 +111,7 @@ def predict_images(
     method = config.get("resize_filter") or "bilinear"
     model, names, rows = None, [], []
     for start in range(0, len(files), CHUNK):
-        images, read = _decoded(files[start : start + CHUNK], size, method, skip_unreadable)
+        images, read = decoded(files[start : start + CHUNK], size, method, skip_unreadable)
         images = images if view is None else [view(image) for image in images]
         names += read
         model = model or load_model(folder)
@@ -130,8 +130,8 @@ def predict_images(
     return table
 
 
-def load_model(run: Any) -> Any:
-    """model.keras of a run, in safe mode (no code from the file runs), without its training state.
+def load_model(run: Any, name: str = "model.keras") -> Any:
+    """A model of a run, in safe mode (no code from the file runs), without its training state.
 
     The study's own layers must be known to Keras first, so its `models` room is imported.
     UsageError when the file is missing or cannot be read, or the run is of no study of this project.
@@ -140,7 +140,7 @@ def load_model(run: Any) -> Any:
         import keras
 
     folder = RunFolder.of(run)
-    path, study = folder.path / "model.keras", str(folder.read_json("config.json").get("study"))
+    path, study = folder.path / name, str(folder.read_json("config.json").get("study"))
     if not path.is_file():
         raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
     if study not in STUDIES:
@@ -169,7 +169,8 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _decoded(files: Sequence[Path], size: int, method: str, skip_unreadable: bool) -> tuple[list[np.ndarray], list[str]]:
+def decoded(files: Sequence[Path], size: int, method: str, skip_unreadable: bool) -> tuple[list[np.ndarray], list[str]]:
+    """Images `(size, size, 3)` uint8 of those files that can be read, and their paths. UsageError for any other, unless skipped."""
     images, names, bad = [], [], []
     for path in files:
         try:

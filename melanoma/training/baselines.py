@@ -10,20 +10,23 @@ import pandas as pd
 
 from common import device
 from common.data.pipeline import Batches
-from common.metrics.outcome import write_metrics
 from common.report.predict import load_model
 from common.runs import Run, fit
+from common.runs.outcome import write_metrics
 from melanoma import models
-from melanoma.config import BaselineOptions
+from melanoma.experiments.base import SHOWN
+from melanoma.experiments.baselines import BaselineSettings
 from melanoma.losses import SoftDiceLoss
-from melanoma.training.heatmaps import outputs_of, target_weights, twelve_maker
-from melanoma.training.indicator import assign, drawing_rows, full_batches, rows_with, unique
+from melanoma.training.batches import full_batches
+from melanoma.training.heatmaps import target_weights, twelve_maker
+from melanoma.training.indicator import assign, drawing_rows, rows_with, unique
 from melanoma.training.inputs import Inputs
+from melanoma.training.optimiser import adam
 from melanoma.training.pipeline import open_run
-from melanoma.training.pretraining import adam, diagnose, settle_batchnorm
+from melanoma.training.pretraining import diagnose, settle_batchnorm
 from melanoma.training.probes import set_logistic
-from melanoma.training.scores import score_maps, summary
-from melanoma.training.shown import SHOWN, shown_rows, write_arrays
+from melanoma.training.scores import score_maps, score_trivial, summary
+from melanoma.training.shown import shown_rows, write_arrays
 from melanoma.training.vat import train_vat
 
 log = logging.getLogger(__name__)
@@ -36,32 +39,33 @@ def localisation_metrics(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -
     return summary(table, inputs.settings.seed)
 
 
-def cams(inputs: Inputs, plain: Path, options: BaselineOptions, run_dir: Path | None) -> Run:
-    """Grad-CAM, Grad-CAM++, LayerCAM and LIME of the predicted diagnosis on the plain classifier's run `plain`, last block."""
+def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path | None) -> Run:
+    """CAM methods and LIME of the predicted diagnosis on the plain classifier's run `plain`, and maps that look at no image."""
     from common.explanation.cams import cam
     from common.explanation.lime import lime
 
-    run = open_run(inputs, "cams", run_dir, lime_samples=options.lime_samples, lime_images=options.lime_images, classifier=plain.name)
+    run = open_run(inputs, "cams", run_dir, **settings.own("cams"))
     if run.finished:
         return run
     device.configure(inputs.settings.seed, inputs.settings.precision)
     model, test = load_model(plain), inputs.localised()
-    layer, step = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[-1], 64
+    layer, step = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[3 * settings.cam_stage - 1], 64
     predicted = model.predict(Batches(inputs.images, rows=test, batch_size=step), verbose=0).argmax(axis=1)
-    few = lime_rows(inputs, options.lime_images)
+    few = lime_rows(inputs, settings.lime_images)
     methods: dict[str, tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
         name: (test, lambda images, classes, name=name: cam(name, model, images, classes, layer))
         for name in ("gradcam", "gradcam++", "layercam")
     }
-    methods["lime"] = (few, lambda images, classes: lime(model, images, classes, samples=options.lime_samples, seed=inputs.settings.seed))
+    methods["lime"] = (few, lambda images, classes: lime(model, images, classes, samples=settings.lime_samples, seed=inputs.settings.seed))
     tables, shown = [], {}
     for method, (rows, explain) in methods.items():
         classes = predicted[np.searchsorted(test, rows)]
         log.info("%s: %d images", method, len(rows))
         maps = np.concatenate([explain(inputs.images[rows[i : i + step]], classes[i : i + step]) for i in range(0, len(rows), step)])
-        for name in inputs.settings.indicators:
+        for name in inputs.indicators:
             tables.append(score_maps(inputs, method, name, rows, maps))
             shown |= kept_maps(inputs, method, name, rows, maps)
+    tables += [score_trivial(inputs, name, test) for name in inputs.indicators]
     write_arrays(run, shown)
     run.write_json("metrics.json", localised(run, inputs, tables))
     run.finish()
@@ -78,7 +82,7 @@ def localised(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -> dict:
 def lime_rows(inputs: Inputs, count: int) -> np.ndarray:
     """Test images for LIME: those of the sheets, then the others in order, `count` in all."""
     test = inputs.localised()
-    first = np.concatenate([shown_rows(inputs, name, SHOWN) for name in inputs.settings.indicators])
+    first = np.concatenate([shown_rows(inputs, name, SHOWN) for name in inputs.indicators])
     order = list(dict.fromkeys([*first.tolist(), *test.tolist()]))
     return np.sort(np.array(order[: max(count, len(set(first.tolist())))]))
 
@@ -89,25 +93,21 @@ def kept_maps(inputs: Inputs, method: str, indicator: str, rows: np.ndarray, map
     return {f"{indicator}/{method}": maps[np.searchsorted(rows, chosen)].astype("float32")}
 
 
-def vat(inputs: Inputs, run_dir: Path | None) -> Run:
+def vat(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run:
     """VAT on melanoma and all indicators that vary, explained by Grad-CAM of each indicator's score."""
     s = inputs.settings
-    run = open_run(inputs, "vat", run_dir, dataset_b=inputs.facts_b)
+    run = open_run(inputs, "vat", run_dir, dataset_b=inputs.facts_b, **settings.own("vat"))
     if run.finished:
         return run
     device.configure(s.seed, s.precision)
-    run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
-    train, test = inputs.rows("train"), inputs.localised()
-    varying = [name for name in s.indicators if 0 < inputs.present[name].to_numpy()[train].mean() < 1]
-    outputs = (*outputs_of(s.indicators, s, varying),)
-    outputs = outputs if "melanoma" in outputs else (*outputs, "melanoma")
-    labels = np.stack([inputs.melanoma if name == "melanoma" else inputs.present[name].to_numpy("float32") for name in outputs], axis=1)
-    classifier = train_vat(run, inputs, labels, inputs.images_b)
+    run.write_csv("manifest.csv", inputs.manifest)
+    test, outputs = inputs.localised(), (*inputs.varying(inputs.indicators), "melanoma")
+    classifier = train_vat(run, inputs, settings, inputs.labels(outputs), inputs.images_b)
 
-    maker, tables, shown = twelve_maker(classifier, s), [], {}
-    for name in s.indicators:
+    maker, tables, shown = twelve_maker(classifier, s.backbone), [], {}
+    for name in inputs.indicators:
         own = [name] if name in outputs else []
-        maps = maker(inputs.images[test], *target_weights(outputs, own, s.target if own else "auto"))[-1]
+        maps = maker(inputs.images[test], *target_weights(outputs, own, "auto"))[-1]
         tables.append(score_maps(inputs, "vat", name, test, maps))
         shown |= kept_maps(inputs, "vat", name, test, maps)
     write_arrays(run, shown)
@@ -122,10 +122,10 @@ def vat(inputs: Inputs, run_dir: Path | None) -> Run:
     return run
 
 
-def plain_unet(inputs: Inputs, run_dir: Path | None) -> Run:
+def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run:
     """§3's naive idea: one U-Net an indicator, from the image to the mask, the same encoder and decoder, no classification."""
     s = inputs.settings
-    run = open_run(inputs, "unet", run_dir)
+    run = open_run(inputs, "unet", run_dir, **settings.own("unet"))
     if run.finished:
         return run
     device.configure(s.seed, s.precision)
@@ -137,7 +137,7 @@ def plain_unet(inputs: Inputs, run_dir: Path | None) -> Run:
     state = unique([*unet.variables, *unet.optimizer.variables])
     start = [keras.ops.convert_to_numpy(v) for v in state]
     test, tables, shown = inputs.localised(), [], {}
-    for name in s.indicators:
+    for name in inputs.indicators:
         assign(state, start)
         masks = inputs.masks(name)[..., None]
         train = drawing_rows(inputs, (name,))

@@ -8,14 +8,14 @@ from keras import ops
 
 from common.errors import UsageError
 from common.explanation.gradcam import compiled, layer_gradients, map_from_gradients, tapped_model
-from melanoma.config import Settings
+from melanoma.experiments.train import BioUNetSettings
 from melanoma.models import STRIDES, encoder_of, heatmap_layers
 from melanoma.training.inputs import Inputs
 
 BATCH = 32
 
 
-def outputs_of(group: Sequence[str], settings: Settings, present: Sequence[str]) -> tuple[str, ...]:
+def outputs_of(group: Sequence[str], settings: BioUNetSettings, present: Sequence[str]) -> tuple[str, ...]:
     """What a group's encoder predicts (Table 5): its indicators, melanoma, or both.
 
     An indicator that every image has teaches nothing (lesion masks do), so only those of `present`, which vary, are outputs; then
@@ -25,11 +25,11 @@ def outputs_of(group: Sequence[str], settings: Settings, present: Sequence[str])
     return indicators if indicators and settings.tasks in ("one", "five") else (*indicators, "melanoma")
 
 
-def groups_of(settings: Settings) -> list[tuple[str, ...]]:
-    """Indicators that share an encoder: one each, or all together in the multi-task rows; none without subnetwork 3 (f_Res)."""
-    if not settings.segmentation:
+def groups_of(settings: BioUNetSettings, indicators: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Indicators that share an encoder: one each, or all together in the multi-task rows; none for the plain classifier f_Res."""
+    if settings.plain():
         return [()]
-    return [settings.indicators] if settings.tasks in ("five", "six") else [(name,) for name in settings.indicators]
+    return [indicators] if settings.tasks in ("five", "six") else [(name,) for name in indicators]
 
 
 def target_weights(outputs: Sequence[str], indicators: Sequence[str], target: str) -> tuple[np.ndarray, bool]:
@@ -100,8 +100,8 @@ def twelve(maker: HeatmapMaker, inputs: Inputs, rows: np.ndarray, weights: np.nd
     return [np.concatenate(stage) for stage in zip(*blocks, strict=True)]
 
 
-def twelve_maker(classifier: keras.Model, settings: Settings) -> HeatmapMaker:
-    return HeatmapMaker(classifier, heatmap_layers(encoder_of(classifier), settings.backbone))
+def twelve_maker(classifier: keras.Model, backbone: str) -> HeatmapMaker:
+    return HeatmapMaker(classifier, heatmap_layers(encoder_of(classifier), backbone))
 
 
 def enlarge(maps: np.ndarray, size: int) -> np.ndarray:

@@ -24,9 +24,11 @@ from common.runs import Checkpoint, Run, fit
 from common.runs.fitting import merge_history
 from melanoma import models
 from melanoma.losses import PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy, dice_losses
+from melanoma.training.batches import at, full_batches, scalar
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve, twelve_maker
 from melanoma.training.inputs import Inputs
-from melanoma.training.pretraining import adam, settle_batchnorm, simclr_batches
+from melanoma.training.optimiser import adam
+from melanoma.training.pretraining import settle_batchnorm, simclr_batches
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +51,12 @@ def make_task(inputs: Inputs, group: tuple[str, ...]) -> Task:
     Raises:
         UsageError: nothing to draw in the training images, or a `target` that is no output; before anything is trained.
     """
-    train = inputs.rows("train")
-    varying = [name for name in group if 0 < inputs.present[name].to_numpy()[train].mean() < 1]
-    outputs = outputs_of(group, inputs.settings, varying)
+    outputs = outputs_of(group, inputs.settings, inputs.varying(group))
     if group:
         drawing_rows(inputs, group)
         target_weights(outputs, group, inputs.settings.target)
-    columns = [inputs.melanoma if name == "melanoma" else inputs.present[name].to_numpy("float32") for name in outputs]
     name = "classifier" if not group else group[0] if len(group) == 1 else "all"
-    return Task(name, group, outputs, np.stack(columns, axis=1))
+    return Task(name, group, outputs, inputs.labels(outputs))
 
 
 class Networks:
@@ -90,7 +89,7 @@ class Networks:
             trained.append(self.simclr)
         self.trained = trained
         # One compiled program makes all maps: of the snapshot, or of the classifier's weights while they are lent to it.
-        self.maker = twelve_maker(self.classifier if self.snapshot is None else self.snapshot, s)
+        self.maker = twelve_maker(self.classifier if self.snapshot is None else self.snapshot, s.backbone)
         for model in trained:
             model.optimizer.build(model.trainable_variables)
         self._start = [ops.convert_to_numpy(v) for v in self.state()]
@@ -98,6 +97,10 @@ class Networks:
     def weights(self) -> list[keras.Variable]:
         """The variables of all networks that are trained, each once (they share the encoder)."""
         return unique(v for model in self.trained for v in model.variables)
+
+    def best(self) -> list[keras.Variable]:
+        """What an epoch is kept by: the weights, and the snapshot whose heatmaps its U-Net has drawn from."""
+        return unique([*self.weights(), *(self.snapshot.variables if self.snapshot is not None else [])])
 
     def state(self) -> list[keras.Variable]:
         """Everything that training changes: weights, optimizers, seed generators, and the snapshot."""
@@ -180,7 +183,7 @@ def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray |
         settle_batchnorm(networks.encoder, networks.normalise, batches, len(history) * len(batches))
         if s.segmentation:
             networks.take_snapshot()
-    if s.segmentation or s.order == "interleaved":
+    if s.segmentation or s.order == "interleaved" or not s.plain():
         Alternation(run, networks, task, batches, validation, dataset_b).train()
     done.save(0)
 
@@ -189,10 +192,11 @@ class Alternation:
     """One classifier step, `repeats` segmentation steps and, interleaved, one SimCLR step before them, over and over.
 
     An epoch is one pass of the classifier's batches. The epoch with the lowest validation loss is kept: soft Dice over validation images
-    that have the indicator. The cross-entropy is recorded only: the classifier comes here at its best epoch, so that its rise would select
-    the first one and throw the segmentation's training away (DEVIATIONS). Without subnetwork 3 it is the only loss there is.
+    that have the indicator (`watch` "dice": the classifier comes here at its best epoch, so that the rise of its cross-entropy would select
+    the first one, DEVIATIONS), or its sum with the cross-entropy. Without subnetwork 3 the cross-entropy is the only loss there is: the
+    same extra epochs without Dice.
     Phase by phase the snapshot behind the heatmaps stays the finished classifier; interleaved it is the best epoch so far (Algorithm 1,
-    line 14), so its maps are made again when there is a better one.
+    line 14), so its maps are made again when there is a better one; an epoch is kept together with the snapshot it was validated with.
     """
 
     def __init__(
@@ -225,7 +229,7 @@ class Alternation:
         if facts is None:
             # The classifier's stage leaves its moments behind in one process and none in a process that takes over after it.
             networks.forget_moments()
-        best_values = [ops.convert_to_numpy(v) for v in networks.weights()]
+        best_values = [ops.convert_to_numpy(v) for v in networks.best()]
         if facts is not None:
             first, extra = facts["epoch"], facts["extra"]
             rows, best, wait, improved = extra["rows"], extra["best"], extra["wait"], extra["improved"]
@@ -248,7 +252,7 @@ class Alternation:
             improved = row["val_loss"] < best
             wait = 0 if improved else wait + 1
             if improved:
-                best, best_values = row["val_loss"], [ops.convert_to_numpy(v) for v in networks.weights()]
+                best, best_values = row["val_loss"], [ops.convert_to_numpy(v) for v in networks.best()]
             seconds = time.monotonic() - began
             rows.append({"stage": self.stage, "epoch": epoch + 1, "seconds": round(seconds, 3), **row})
             merge_history(self.run, self.stage, rows)
@@ -259,16 +263,17 @@ class Alternation:
                 saved, cost = time.monotonic(), time.monotonic() - start
             shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items())
             log.info("%s %d/%d  %s  %.1f s", self.stage, epoch + 1, s.segmentation_epochs, shown, seconds)
-        assign(networks.weights(), best_values)
+        assign(networks.best(), best_values)
         checkpoint.drop()
 
     def _snapshot(self, best_values: list[np.ndarray]) -> None:
         """E3 <- the best epoch's classifier (before the first epoch: the starting weights)."""
         networks = self.networks
-        present = [ops.convert_to_numpy(v) for v in networks.weights()]
-        assign(networks.weights(), best_values)
+        weights = networks.weights()
+        present = [ops.convert_to_numpy(v) for v in weights]
+        assign(weights, best_values[: len(weights)])
         networks.take_snapshot()
-        assign(networks.weights(), present)
+        assign(weights, present)
 
     def _make_heatmaps(self) -> None:
         self.heatmaps = {
@@ -280,27 +285,34 @@ class Alternation:
         return np.stack([self.inputs.masks(name)[rows] for name in self.task.indicators], axis=-1).astype("float32")
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        """One pass of the classifier's batches with their segmentation and SimCLR steps; mean losses."""
-        networks, sums = self.networks, {"loss": 0.0}
+        """One pass of the classifier's batches with their segmentation and SimCLR steps; mean losses, `loss` of the kind of `val_loss`."""
+        networks, sums = self.networks, {"bce": 0.0}
         self.batches.epoch = epoch
         for index in range(len(self.batches)):
             step = epoch * len(self.batches) + index
             if networks.simclr is not None and self.pairs is not None:
                 images, targets = at(self.pairs, step)
                 sums["simclr"] = sums.get("simclr", 0.0) + scalar(networks.simclr.train_on_batch(images, targets))
-            sums["loss"] += scalar(networks.classifier.train_on_batch(*self.batches[index]))
+            sums["bce"] += scalar(networks.classifier.train_on_batch(*self.batches[index]))
             if networks.segmenter is not None:
                 for repeat in range(self.settings.repeats):
                     positions = at(self.drawings, step * self.settings.repeats + repeat)
                     maps = [stage[positions].astype("float32") for stage in self.heatmaps["train"]]
                     loss = networks.segmenter.train_on_batch(maps, self.masks(self.drawn["train"][positions]))
                     sums["dice_loss"] = sums.get("dice_loss", 0.0) + scalar(loss) / self.settings.repeats
-        return {name: value / len(self.batches) for name, value in sums.items()}
+        means = {name: value / len(self.batches) for name, value in sums.items()}
+        return {"loss": self._watched(means["bce"], means.get("dice_loss")), **means}
+
+    def _watched(self, bce: float, dice: float | None) -> float:
+        """The loss that selects the epoch."""
+        if dice is None:
+            return bce
+        return dice if self.settings.watch == "dice" else bce + dice
 
     def _validate(self) -> dict[str, float]:
         found = {"val_bce": scalar(self.networks.classifier.evaluate(self.validation, verbose=0))}
         if self.networks.segmenter is None:
-            return {**found, "val_loss": found["val_bce"]}
+            return {**found, "val_loss": self._watched(found["val_bce"], None)}
         rows, losses, filled = self.drawn["validation"], [], []
         for start in range(0, len(rows), 64):
             drawn = self.networks.draw([stage[start : start + 64] for stage in self.heatmaps["validation"]])
@@ -309,7 +321,7 @@ class Alternation:
             filled.append(masks.any(axis=(1, 2)))
         each, counted = np.concatenate(losses), np.concatenate(filled)
         dice = float(each[counted].mean() if counted.any() else each.mean())
-        return {**found, "val_dice_loss": dice, "val_loss": dice}
+        return {**found, "val_dice_loss": dice, "val_loss": self._watched(found["val_bce"], dice)}
 
 
 def rows_with(inputs: Inputs, indicators: Sequence[str], part: str) -> np.ndarray:
@@ -328,22 +340,3 @@ def drawing_rows(inputs: Inputs, indicators: Sequence[str]) -> np.ndarray:
     if not len(rows):
         raise UsageError(f"{', '.join(indicators)}: no training image has it; leave it out with --indicators")
     return rows
-
-
-def full_batches(images: np.ndarray, targets: Any = None, *, rows: np.ndarray, batch_size: int, seed: int) -> Batches:
-    """Shuffled training batches without a smaller last one, for which a compiled step would be compiled once more."""
-    size = min(batch_size, len(rows))
-    return Batches(images, targets, rows=rows, batch_size=size, seed=seed, shuffle=True, drop_remainder=True)
-
-
-def at(batches: Batches, step: int) -> Any:
-    """Batch number `step` of an endless stream of epochs."""
-    epoch, index = divmod(step, len(batches))
-    if batches.epoch != epoch:
-        batches.epoch = epoch
-    return batches[index]
-
-
-def scalar(logs: Any) -> float:
-    """The loss in what `train_on_batch` or `evaluate` returns."""
-    return float(logs[0] if isinstance(logs, list | tuple) else logs)

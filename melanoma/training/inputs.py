@@ -1,17 +1,19 @@
 """What every stage reads: Dataset A as aligned arrays, its split, and the settings they belong to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from common.data.dataset import Dataset
+from common.data.fingerprint import fingerprint
 from common.data.images import cached_images, cached_masks
-from common.data.manifest import Dataset, fingerprint
 from common.errors import UsageError
+from common.settings import recipe
 from melanoma import data
-from melanoma.config import CLASSES, MelanomaOptions, Settings, resolve
+from melanoma.experiments.base import CLASSES, LESION, MelanomaSettings
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,16 @@ class Inputs:
     """Dataset A, row by row.
 
     Attributes:
-        options, settings: what was asked for and what it means.
+        settings: of the run; any of this study's classes.
         dataset: the manifest has the column `split`.
-        present: bool, one column an indicator.
+        present: bool, one column an indicator, and one a kind of mask.
+        indicators: the names to learn.
     """
 
-    options: MelanomaOptions
-    settings: Settings
+    settings: Any
     dataset: Dataset
     present: pd.DataFrame
+    indicators: tuple[str, ...]
 
     @property
     def manifest(self) -> pd.DataFrame:
@@ -37,11 +40,18 @@ class Inputs:
     def fingerprint(self) -> str:
         return fingerprint(self.dataset)
 
+    def recipe(self, settings: Any = None, **content: Any) -> dict[str, Any]:
+        """What a run records as its settings: the recipe of `settings` (default: the inputs' own) and the seed."""
+        settings = settings or self.settings
+        own = {"indicators": self.indicators} if "indicators" not in settings.NOT_RECIPE else {}
+        facts = {**own, "classes": CLASSES, "synthetic": self.dataset.synthetic}
+        return {**recipe(settings, **facts, **content), "seed": settings.seed}
+
     @cached_property
     def images(self) -> np.ndarray:
         """`(n, size, size, 3)` uint8 RGB, memory-mapped."""
         s = self.settings
-        return cached_images(self.dataset, s.image_size, s.resize_filter, self.options.cache_dir, progress=True)
+        return cached_images(self.dataset, s.image_size, s.resize_filter, s.cache_dir, progress=True)
 
     @cached_property
     def _masks(self) -> dict[str, np.ndarray]:
@@ -49,16 +59,26 @@ class Inputs:
         return {}
 
     def masks(self, indicator: str) -> np.ndarray:
-        """`(n, size, size)` uint8 in {0, 1}, memory-mapped."""
+        """`(n, size, size)` uint8 in {0, 1}, memory-mapped where the files are the indicator's own.
+
+        An indicator with labels and without masks has the lesion's where the image has it, and none elsewhere (`stands_in`).
+        """
         if indicator not in self._masks:
-            size, folder = self.settings.image_size, self.options.cache_dir
-            self._masks[indicator] = cached_masks(self.dataset, f"mask_{indicator}", size, folder, progress=True)
+            s, own = self.settings, LESION if self.stands_in(indicator) else indicator
+            found = cached_masks(self.dataset, f"mask_{own}", s.image_size, s.cache_dir, progress=True)
+            if own != indicator:
+                found = found * self.present[indicator].to_numpy(dtype="uint8")[:, None, None]
+            self._masks[indicator] = found
         return self._masks[indicator]
+
+    def stands_in(self, indicator: str) -> bool:
+        """Whether the lesion's mask stands for the indicator's, which is not there."""
+        return f"mask_{indicator}" not in self.manifest
 
     @cached_property
     def dataset_b(self) -> tuple[Dataset, dict[str, int]]:
         """Dataset B without Dataset A's images, and the counts of the overlap (`data.unlabelled`)."""
-        return data.unlabelled(self.options, self.dataset)
+        return data.unlabelled(self.settings, self.dataset)
 
     @cached_property
     def facts_b(self) -> dict[str, Any]:
@@ -70,7 +90,7 @@ class Inputs:
     def images_b(self) -> np.ndarray:
         """Dataset B's images, as `images`."""
         s = self.settings
-        return cached_images(self.dataset_b[0], s.image_size, s.resize_filter, self.options.cache_dir, progress=True)
+        return cached_images(self.dataset_b[0], s.image_size, s.resize_filter, s.cache_dir, progress=True)
 
     @cached_property
     def melanoma(self) -> np.ndarray:
@@ -84,21 +104,39 @@ class Inputs:
             chosen &= self.manifest["label"] != ""
         return np.flatnonzero(chosen)
 
+    def labels(self, outputs: tuple[str, ...]) -> np.ndarray:
+        """`(n, outputs)` float32 in {0, 1}: indicators, or melanoma."""
+        columns = [self.melanoma if name == "melanoma" else self.present[name].to_numpy("float32") for name in outputs]
+        return np.stack(columns, axis=1)
+
+    def varying(self, names: tuple[str, ...]) -> list[str]:
+        """Those of the indicators that some training images have and some have not."""
+        train = self.rows("train")
+        return [name for name in names if 0 < self.present[name].to_numpy()[train].mean() < 1]
+
     def localised(self) -> np.ndarray:
         """Row numbers of the test images whose maps are scored (`data.localisation_test`); they need masks, no diagnosis."""
         return np.flatnonzero(data.localisation_test(self.manifest, self.settings.split))
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Table 1: images with and without each indicator, the official validation images not counted; undiagnosed ones are."""
+        full = data.load(self.settings, check=False, undiagnosed=True)
+        found = data.present(full, self.settings.cache_dir, strict=False)
+        counted = ~full.manifest["image"].map(data.is_official_validation).to_numpy(dtype=bool)
+        having = {name: found[name].to_numpy()[counted] for name in self.indicators}
+        return {name: {"with": int(each.sum()), "without": int((~each).sum())} for name, each in having.items()}
 
     def name_parts(self) -> tuple[str, ...]:
         s = self.settings
         return (s.dataset, s.backbone, f"{s.image_size}px", s.reading, f"seed{s.seed}")
 
 
-def load_inputs(options: MelanomaOptions) -> Inputs:
-    """Read Dataset A, check it, split it, and settle the settings. UsageError for whatever is wrong with the data."""
-    dataset = data.load(options)
-    indicators = data.indicators_of(dataset, options.indicators)
-    settings = resolve(options, indicators)
-    manifest = data.split(dataset.manifest, settings.split, settings.seed).reset_index(drop=True)
+def load_inputs(settings: MelanomaSettings) -> Inputs:
+    """Read Dataset A, check it and split it. UsageError for whatever is wrong with the data."""
+    dataset = data.load(settings)
+    indicators = data.indicators_of(dataset, settings.indicators)
+    manifest = data.split(dataset.manifest, settings.split, settings.split_seed).reset_index(drop=True)
     for part in ("train", "validation", "test"):
         labels = set(manifest.loc[manifest["split"] == part, "label"]) - {""}
         if not labels or (part == "train" and len(labels) < len(CLASSES)):
@@ -108,5 +146,5 @@ def load_inputs(options: MelanomaOptions) -> Inputs:
             )
     if "" in set(manifest.loc[manifest["split"] == "train", "label"]):
         raise UsageError(f"{dataset.name}: a training image has no diagnosis; expected a --labels-csv that names all")
-    dataset = Dataset(dataset.name, dataset.data_dir, manifest, dataset.synthetic, dataset.official_counts, dataset.left_out)
-    return Inputs(options, settings, dataset, data.presence(dataset, options.cache_dir))
+    dataset = replace(dataset, manifest=manifest)
+    return Inputs(settings, dataset, data.present(dataset, settings.cache_dir), indicators)

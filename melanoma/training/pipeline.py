@@ -1,6 +1,7 @@
 """The four subnetworks, one after the other, and their test."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,23 @@ from keras import ops
 
 from common import device
 from common.data.pipeline import Batches
-from common.metrics.outcome import write_metrics
 from common.runs import Run, fit
-from melanoma import data, models
-from melanoma.config import CLASSES, STUDY, Settings
+from common.runs.outcome import write_metrics
+from melanoma import models
+from melanoma.experiments.base import CLASSES, SHOWN, STUDY
+from melanoma.experiments.train import BioUNetSettings
 from melanoma.training import heatmaps
 from melanoma.training.indicator import Networks, Task, assign, make_task, train_task
 from melanoma.training.inputs import Inputs
-from melanoma.training.pretraining import ENCODER, adam, diagnose, origin, pretrain
-from melanoma.training.probes import features_of, set_logistic
-from melanoma.training.scores import score_maps, summary
-from melanoma.training.shown import SHOWN, shown_rows, write_arrays
+from melanoma.training.optimiser import adam
+from melanoma.training.pretraining import ENCODER, diagnose, origin, pretrain
+from melanoma.training.probes import features_of, fit_logistic, set_logistic
+from melanoma.training.scores import indicator_metrics, score_maps, summary, write_indicators
+from melanoma.training.shown import shown_rows, write_arrays
 
 log = logging.getLogger(__name__)
+
+NETWORKS = "networks"  # folder of a run: each task's classifier, snapshot and U-Net
 
 
 def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, **more: Any) -> Run:
@@ -31,37 +36,31 @@ def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, **more: Any)
     return Run.open(
         STUDY,
         experiment,
-        {**inputs.settings.as_dict(), "classes": CLASSES, "synthetic": inputs.dataset.synthetic, **more},
+        inputs.recipe(**more),
         run_dir=run_dir,
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
+        weights_file=Path(inputs.settings.weights),
     )
 
 
 def starting_encoder(inputs: Inputs, run_dir: Path | None) -> Path | None:
     """Encoder weights that subnetwork 1 leaves to the others, trained first where they are missing; None where it has no part."""
-    settings, options = inputs.settings, inputs.options
+    settings = inputs.settings
     if not settings.simclr or settings.order == "interleaved":
         return None
-    pretrained = getattr(options, "pretrained", None)
-    if pretrained is None:
-        pretrained = pretrain(inputs, run_dir / "pretrain" if run_dir is not None else None).path
-    return pretrained / ENCODER
-
-
-def seen_of_b(inputs: Inputs) -> dict[str, Any]:
-    """What a run's settings say of Dataset B and of the pre-training; nothing where SimCLR has no part."""
-    if not inputs.settings.simclr:
-        return {}
-    if inputs.settings.order == "interleaved":
-        return {"dataset_b": inputs.facts_b}
-    return origin(inputs, getattr(inputs.options, "pretrained", None))
+    if settings.pretrained is not None:
+        return settings.pretrained / ENCODER
+    run = pretrain(inputs, run_dir / "pretrain" if run_dir is not None else None)
+    if not run.finished:
+        run.finish()
+    return run.path / ENCODER
 
 
 def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
     """Subnetworks 1 to 4, predictions and metrics; a finished run is returned as it is. Report and figures come after."""
-    run = open_run(inputs, "train", run_dir, **seen_of_b(inputs))
+    run = open_run(inputs, "train", run_dir, **origin(inputs))
     if run.finished:
         return run
     try:
@@ -75,14 +74,14 @@ def train(inputs: Inputs, run_dir: Path | None = None) -> Run:
 def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
     """Everything that `train` leaves in an opened run folder."""
     settings = inputs.settings
-    run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
+    run.write_csv("manifest.csv", inputs.manifest)
     weights = starting_encoder(inputs, run_dir)
     device.configure(settings.seed, settings.precision)
     dataset_b = inputs.images_b if settings.simclr and settings.order == "interleaved" else None
 
-    tasks = [make_task(inputs, group) for group in heatmaps.groups_of(settings)]
+    tasks = [make_task(inputs, group) for group in heatmaps.groups_of(settings, inputs.indicators)]
     networks: Networks | None = None
-    shape, encoders, tables, shown = (), [], [], {}
+    shape, encoders, tables, shown, judged = (), [], [], {}, []
     for task in tasks:
         log.info("%s: draws %s, predicts %s", task.name, ", ".join(task.indicators) or "nothing", ", ".join(task.outputs))
         if networks is None or shape != (len(task.indicators), len(task.outputs)):
@@ -91,35 +90,68 @@ def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
         found, kept = localise(inputs, networks, task)
         tables.append(found)
         shown |= kept
+        judged.append(judge(inputs, networks, task))
+        keep_networks(run, networks, task)
         encoders.append([ops.convert_to_numpy(v) for v in networks.encoder.variables])
     assert networks is not None
     localisation = pd.concat(tables, ignore_index=True)
     run.write_csv("localisation.csv", localisation)
     write_arrays(run, shown)
+    indicators = write_indicators(run, judged)
 
     final, both = final_classifier(run, inputs, networks, tasks, encoders)
     run.save_model(final)
     extra = diagnose(run, inputs, both) | {
         "localisation": summary(localisation, settings.seed),
         "outputs": {task.name: list(task.outputs) for task in tasks},
-        "indicators": indicator_counts(inputs),
+        "drawn": {task.name: list(task.indicators) for task in tasks},
+        "indicators": inputs.counts,
+        "indicator_scores": indicator_metrics(indicators, settings.seed),
+        "lesion_masks_for": [name for name in inputs.indicators if inputs.stands_in(name)],
     }
     write_metrics(run, settings.seed, extra=extra)
 
 
-def indicator_counts(inputs: Inputs) -> dict[str, dict[str, int]]:
-    """Table 1: images with and without each indicator, the official validation images not counted."""
-    counted = ~inputs.manifest["image"].map(data.is_official_validation).to_numpy(dtype=bool)
-    return {
-        name: {"with": int(inputs.present[name][counted].sum()), "without": int((~inputs.present[name][counted]).sum())}
-        for name in inputs.settings.indicators
-    }
+def judge(inputs: Inputs, networks: Networks, task: Task) -> pd.DataFrame:
+    """One row a test image and indicator that the encoder predicts: image, indicator, label (0 or 1), probability."""
+    test = inputs.rows("test", diagnosed=True)
+    logits = networks.classifier.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)
+    images, parts = inputs.manifest["image"].to_numpy()[test], []
+    for index, name in enumerate(task.outputs):
+        if name != "melanoma":
+            probability = 1 / (1 + np.exp(-logits[:, index].astype("float64")))
+            parts.append(
+                pd.DataFrame(
+                    {"image": images, "indicator": name, "label": task.labels[test, index].astype(int), "probability": probability}
+                )
+            )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["image", "indicator", "label", "probability"])
+
+
+def keep_networks(run: Run, networks: Networks, task: Task) -> None:
+    """Leave what `predict` needs to draw: the classifier, the snapshot that makes the heatmaps, the U-Net that reads them."""
+    if networks.segmenter is None or networks.snapshot is None:
+        return
+    for name, model in (("classifier", networks.classifier), ("snapshot", networks.snapshot), ("unet", networks.segmenter)):
+        save_keras(model, run.path / NETWORKS / f"{task.name}-{name}.keras")
+
+
+def save_keras(model: keras.Model, path: Path) -> None:
+    """A whole `.keras` file or none."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
+    try:
+        model.save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Scores of the test images' maps and masks, and the arrays that the sheets show.
 
-    "gradcam": the encoder's last map, the paper's final localisation (A.3). "unet_mask": what the decoder draws from the snapshot's twelve.
+    "gradcam": the encoder's last map, the paper's final localisation (A.3). "unet_mask": what the decoder draws from the snapshot's twelve,
+    which are the ones shown.
     """
     settings, test = inputs.settings, inputs.localised()
     tables, shown = [], {}
@@ -132,11 +164,10 @@ def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFra
 
         drawn = np.concatenate([draw(test[start : start + 256]) for start in range(0, len(test), 256)])
     # The plain classifier's one map is held against every indicator (Table 2).
-    for index, name in enumerate(task.indicators or settings.indicators):
+    for index, name in enumerate(task.indicators or inputs.indicators):
         own = [name] if name in task.indicators else []
         weights, follow = heatmaps.target_weights(task.outputs, own, settings.target if own else "auto")
-        twelve = networks.classifier_maps(inputs.images[test], weights, follow)
-        maps = twelve[-1]
+        maps = networks.classifier_maps(inputs.images[test], weights, follow)[-1]
         tables.append(score_maps(inputs, "gradcam", name, test, maps))
         if drawn is not None:
             tables.append(score_maps(inputs, "unet_mask", name, test, drawn[..., index]))
@@ -148,7 +179,9 @@ def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFra
             f"{name}/masks": inputs.masks(name)[chosen],
             f"{name}/gradcam": maps[places],
         }
-        shown |= {f"{name}/heatmap_{number:02d}": each[places] for number, each in enumerate(twelve, start=1)}
+        # What the U-Net reads: the snapshot's. Without a U-Net the maker is the classifier's own.
+        twelve = networks.maker(inputs.images[chosen], weights, follow)
+        shown |= {f"{name}/heatmap_{number:02d}": each for number, each in enumerate(twelve, start=1)}
         if drawn is not None:
             shown[f"{name}/unet_mask"] = drawn[places, ..., index]
     return pd.concat(tables, ignore_index=True), shown
@@ -159,11 +192,16 @@ def final_classifier(
 ) -> tuple[keras.Model, keras.Model]:
     """Subnetwork 4: the frozen encoders' features, concatenated, under a softmax layer that is trained alone.
 
-    The plain classifier f_Res keeps its own head, written as a two-way softmax. Returns the classifier, and the same with its features.
+    With `head` "l2" it is a logistic regression with a penalty, for every row. Otherwise the plain classifier f_Res keeps its own head,
+    written as a two-way softmax. Returns the classifier, and the same with its features.
     """
     settings = inputs.settings
     final = models.build_final(frozen_encoders(settings, encoders), networks.normalise)
     both = models.with_features(final)
+    if settings.head == "l2":
+        train = inputs.rows("train")
+        set_logistic(final, *fit_logistic(features_of(both, inputs, train), inputs.melanoma[train], settings.class_weights))
+        return final, both
     if tasks[0].name == "classifier":
         kernel, bias = (ops.convert_to_numpy(v) for v in networks.classifier.get_layer("logits").weights)
         set_logistic(final, kernel[:, 0], float(bias[0]))
@@ -175,7 +213,7 @@ def final_classifier(
     return final, both
 
 
-def train_head(run: Run, settings: Settings, features: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> list[np.ndarray]:
+def train_head(run: Run, settings: BioUNetSettings, features: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Kernel `(d, classes)` and bias of a softmax layer on raw features.
 
     It is trained on standardised ones, since the encoders' features differ in size, and folded back. A feature that hardly varies over the
@@ -208,7 +246,7 @@ def train_head(run: Run, settings: Settings, features: dict[str, np.ndarray], ta
     return [folded, bias - mean @ folded]
 
 
-def frozen_encoders(settings: Settings, values: list[list[np.ndarray]]) -> list[keras.Model]:
+def frozen_encoders(settings: BioUNetSettings, values: list[list[np.ndarray]]) -> list[keras.Model]:
     """One encoder for each set of weights, built without a download."""
     encoders = []
     for index, weights in enumerate(values):

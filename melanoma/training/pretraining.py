@@ -3,10 +3,9 @@
 A finished run holds `encoder.weights.h5` for the later stages, and, like every run, a classifier: the linear probe on the frozen encoder.
 """
 
-import hashlib
-import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +16,88 @@ from keras import ops
 
 from common import device
 from common.backbones import recompute_batchnorm
+from common.data.dermoscopy import image_id
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.metrics.outcome import write_metrics, write_predictions
-from common.report.plots import save
-from common.report.report import write_model_card, write_report
-from common.report.tables import interval_text, number
 from common.runs import Run, fit
 from common.runs.files import plain
+from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder
-from melanoma import data, figures, intervals, models
-from melanoma.config import CLASSES, STUDY, Settings
+from melanoma import models
+from melanoma.experiments.base import CLASSES, STUDY
+from melanoma.experiments.pretrain import own
 from melanoma.losses import PairedViewsLoss
 from melanoma.training.inputs import Inputs
+from melanoma.training.optimiser import adam
 from melanoma.training.probes import embedding_quality
+from melanoma.training.scores import diagnosis_metrics
 
 log = logging.getLogger(__name__)
 
 ENCODER = "encoder.weights.h5"
+SEEN = "dataset_b.csv"  # the images that a pre-training has seen
 SHORT = 500  # steps
-# Settings that make a pre-training what it is; the others belong to later stages and must not ask for another one.
-_OWN = (
-    "reading", "dataset", "split", "limit", "seed", "backbone", "weights", "image_size", "resize_filter", "normalise", "precision",
-    "learning_rate", "weight_decay", "temperature", "projection", "pretrain_batch", "pretrain_epochs",
-)  # fmt: skip
 
 
-def adam(settings: Settings) -> keras.optimizers.Adam:
-    """A.2: Adam with the same hyper-parameters in every stage; the weight decay is decoupled (DEVIATIONS)."""
-    return keras.optimizers.Adam(settings.learning_rate, weight_decay=settings.weight_decay or None)
+def origin(inputs: Inputs) -> dict[str, Any]:
+    """What a run's recipe says of Dataset B and of its pre-training: {"dataset_b", "pretraining"}, given or to be made; {} without SimCLR.
 
-
-def own_settings(inputs: Inputs) -> dict[str, Any]:
-    """What a pre-training records as its settings: all that changes its weights, Dataset B included."""
-    own = {name: value for name, value in inputs.settings.as_dict().items() if name in _OWN}
-    own["weights"] = Path(own["weights"]).name  # of a file, as `Run.open` writes it
-    return plain({**own, "classes": CLASSES, "dataset_b": inputs.facts_b, "synthetic": inputs.dataset.synthetic})
-
-
-def identity(settings: dict[str, Any], data_fingerprint: str) -> str:
-    """Eight letters that tell one pre-training from another, from its settings and Dataset A's fingerprint."""
-    return hashlib.sha256(json.dumps([settings, data_fingerprint], sort_keys=True).encode()).hexdigest()[:8]
-
-
-def origin(inputs: Inputs, pretrained: Path | None) -> dict[str, Any]:
-    """What a run records of the pre-training it begins from: {"dataset_b", "pretrained"}; the finished run's, or the one to be made.
+    The pre-training counts by its own recipe, so that a run that makes its own and one that is given it are the same run.
 
     Raises:
-        UsageError: `pretrained` is another kind of run, or of another network or scaling.
+        UsageError: `--pretrained` is another kind of run, of another network or scaling, has seen images of this data set, or does not say
+            which it has seen.
     """
-    if pretrained is None:
-        return {"dataset_b": inputs.facts_b, "pretrained": identity(own_settings(inputs), inputs.fingerprint)}
-    config = RunFolder.of(pretrained).read_json("config.json")
-    settings = config["settings"]
+    settings = inputs.settings
+    if settings.order == "interleaved":
+        simclr = {name: getattr(settings, name) for name in ("temperature", "projection", "pretrain_batch")}
+        return {"dataset_b": inputs.facts_b, "pretraining": simclr} if settings.simclr else {}
+    if not settings.simclr:
+        return {}
+    if settings.pretrained is None:
+        return {"dataset_b": inputs.facts_b, "pretraining": _without_seed(own_recipe(inputs))}
+    return given(inputs, settings.pretrained)
+
+
+def given(inputs: Inputs, pretrained: Path) -> dict[str, Any]:
+    """`origin` of a run that is given its pre-training."""
+    folder = RunFolder.of(pretrained)
+    config = folder.read_json("config.json")
+    theirs = config["settings"]
     if (config.get("study"), config.get("experiment")) != (STUDY, "pretrain"):
         raise UsageError(f"--pretrained {pretrained}: is no run of `melanoma pretrain`")
     for name in ("backbone", "normalise"):
-        if settings[name] != getattr(inputs.settings, name):
-            raise UsageError(f"--pretrained {pretrained}: its {name} is {settings[name]}, this run's {getattr(inputs.settings, name)}")
-    return {"dataset_b": settings["dataset_b"], "pretrained": identity(settings, config["data_fingerprint"])}
+        ours = getattr(inputs.settings, name)
+        if theirs[name] != ours:
+            raise UsageError(f"--pretrained {pretrained}: its {name} is {theirs[name]}, this run's {ours}")
+    if not folder.has(SEEN):
+        raise UsageError(f"--pretrained {pretrained}: does not say which images it has seen ({SEEN} is missing); pre-train again")
+    images = {image_id(name) for name in inputs.manifest["image"]}
+    both = sorted(images & {image_id(name) for name in folder.read_table(SEEN, dtype=str)["image"]})
+    if both:
+        raise UsageError(
+            f"--pretrained {pretrained}: it has seen {len(both)} of this data set's {len(images)} images ({', '.join(both[:3])}); expected "
+            "a pre-training on other images"
+        )
+    return {"dataset_b": theirs["dataset_b"], "pretraining": _without_seed(theirs)}
 
 
-def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
-    """Train subnetwork 1, or return the run that is finished already."""
+def own_recipe(inputs: Inputs) -> dict[str, Any]:
+    """What a pre-training for these inputs records as its settings: all that changes its weights, Dataset B included."""
+    return plain(inputs.recipe(own(inputs.settings), dataset_b=inputs.facts_b))
+
+
+def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in ("seed", "dataset_b", "classes", "synthetic")}
+
+
+def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
+    """Train subnetwork 1 for these inputs, or return the run that is finished already; report and figures come after."""
     settings = inputs.settings
-    overlap = inputs.dataset_b[1]
     run = Run.open(
         STUDY,
         "pretrain",
-        own_settings(inputs),
+        own_recipe(inputs),
         run_dir=run_dir,
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
@@ -95,35 +107,32 @@ def pretrain(inputs: Inputs, run_dir: Any = None) -> Run:
     if run.finished:
         return run
     device.configure(settings.seed, settings.precision)
-    run.write_csv("manifest.csv", inputs.manifest[["image", "label", "group", "split"]])
+    run.write_csv("manifest.csv", inputs.manifest)
+    run.write_csv(SEEN, inputs.dataset_b[0].manifest[["image"]])
     encoder = models.build_encoder(settings.backbone, settings.image_size, settings.weights)
     normalise = models.normalisation(settings.normalise, settings.backbone)
     probe = models.build_final([encoder], normalise)
     both = models.with_features(probe)
     before = embedding_quality(both, inputs)
-    history = train_simclr(run, inputs, encoder, normalise)
+    train_simclr(run, inputs, encoder, normalise)
     after = embedding_quality(both, inputs)
     save_weights(encoder, run.path / ENCODER)
     quality = {"before": before, "after": after}
     run.write_json("embedding_quality.json", quality)
-
     run.save_model(probe)
-    write_metrics(run, settings.seed, extra=diagnose(run, inputs, both) | {"embedding_quality": quality, "dataset_b": overlap})
-    _report(run, inputs, overlap, quality, history)
-    run.finish()
+    extra = diagnose(run, inputs, both) | {"embedding_quality": quality, "dataset_b": inputs.dataset_b[1]}
+    write_metrics(run, settings.seed, extra=extra)
     return run
 
 
 def diagnose(run: Run, inputs: Inputs, both: keras.Model) -> dict[str, Any]:
-    """Write predictions.csv of the test images that have a diagnosis; returns {"melanoma_auc", "melanoma_auc_interval"}.
+    """Write predictions.csv of the test images that have a diagnosis; returns `scores.diagnosis_metrics`.
 
     both: raw images -> [features, probabilities] (`models.with_features`).
     """
     test = inputs.rows("test", diagnosed=True)
     probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
-    found = intervals.from_predictions(write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES))
-    between = intervals.interval([found], intervals.auc_of, inputs.settings.seed)[0]
-    return {"melanoma_auc": intervals.auc_of(found.rows), "melanoma_auc_interval": between}
+    return diagnosis_metrics(write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES), inputs.settings.seed)
 
 
 def train_simclr(run: Run, inputs: Inputs, encoder: keras.Model, normalise: keras.layers.Layer) -> pd.DataFrame:
@@ -185,24 +194,3 @@ def uniformity(_: Any, pairs: Any) -> Any:
 def _unit(pairs: Any) -> Any:
     pairs = ops.cast(pairs, "float32")
     return pairs / ops.sqrt(ops.sum(ops.square(pairs), axis=-1, keepdims=True) + 1e-12)
-
-
-def _report(run: Run, inputs: Inputs, overlap: dict[str, int], quality: dict, history: pd.DataFrame) -> None:
-    last = history.iloc[-1]
-    notes = [
-        "The accuracy above is a linear probe's: a logistic regression on the frozen encoder's features. The paper prints none.",
-        f"k-NN (20 neighbours, cosine) and linear probe on {quality['after']['n']} test images, before and after SimCLR, with the 95 % "
-        "interval after it: "
-        + "; ".join(
-            f"{name}: {number(quality['before'][name], 3)} -> {number(quality['after'][name], 3)} "
-            f"{interval_text(quality['after'][f'{name}_interval'])}"
-            for name in ("knn_accuracy", "knn_auc", "probe_accuracy", "probe_auc")
-        ),
-        data.overlap_note(overlap),
-        f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
-        data.split_note(inputs.manifest, inputs.settings.split),
-    ]
-    save(figures.embedding_curves(history, synthetic=inputs.dataset.synthetic), run.path / "figures" / "simclr.png")
-    title = "Subnetwork 1: SimCLR, judged by a linear probe"
-    write_report(run, title, notes=notes)
-    write_model_card(run, title)

@@ -9,8 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from common.data.pipeline import Batches
-from melanoma import intervals
 from melanoma.training.inputs import Inputs
+from melanoma.training.scores import accuracy_interval, auc_interval
 
 NEIGHBOURS = 20
 
@@ -31,12 +31,17 @@ def knn_votes(train: np.ndarray, labels: np.ndarray, queries: np.ndarray, neighb
     return labels[nearest].mean(axis=1)
 
 
-def fit_logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Logistic regression on standardised features, folded back: weights `(d,)` and bias of the melanoma logit on raw features."""
+def fit_logistic(features: np.ndarray, labels: np.ndarray, balanced: bool = False) -> tuple[np.ndarray, float]:
+    """Logistic regression (L2, C = 0.01) on standardised features, folded back: weights `(d,)` and bias of the melanoma logit on raw ones.
+
+    balanced: weigh each class by the inverse of its share.
+    """
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(max_iter=500, C=0.01).fit((features - mean) / scale, labels)
+        model = LogisticRegression(max_iter=500, C=0.01, class_weight="balanced" if balanced else None).fit(
+            (features - mean) / scale, labels
+        )
     weights = model.coef_[0] / scale
     return weights, float(model.intercept_[0] - mean @ weights)
 
@@ -54,12 +59,11 @@ def embedding_quality(both: keras.Model, inputs: Inputs) -> dict[str, Any]:
     weights, bias = fit_logistic(known, inputs.melanoma[train])
     set_logistic(both, weights, bias)
     votes, logits = knn_votes(known, inputs.melanoma[train], unknown), unknown @ weights + bias
-    images, quality = inputs.manifest["image"].to_numpy()[test].tolist(), {"n": len(test)}  # type: list[str], dict[str, Any]
+    quality: dict[str, Any] = {"n": len(test)}
     for name, scores, middle in (("knn", votes, 0.5), ("probe", logits, 0.0)):
-        found = intervals.diagnosis(images, truth, scores, middle)
-        for metric, statistic in (("accuracy", intervals.accuracy_of), ("auc", intervals.auc_of)):
-            quality[f"{name}_{metric}"] = statistic(found.rows)
-            quality[f"{name}_{metric}_interval"] = intervals.interval([found], statistic, inputs.settings.seed)[0]
+        right = (scores > middle) == (truth > 0.5)
+        quality[f"{name}_accuracy"], quality[f"{name}_accuracy_interval"] = accuracy_interval(right, inputs.settings.seed)
+        quality[f"{name}_auc"], quality[f"{name}_auc_interval"] = auc_interval(truth > 0.5, scores, inputs.settings.seed)
     return quality
 
 

@@ -1,30 +1,16 @@
 """The arrays that the sheets show: a few test images with their masks and maps, kept in the run folder."""
 
-from typing import Any
-
 import numpy as np
 
 from common.runs import Run, atomic
-from common.runs.reading import RunFolder
+from melanoma.experiments.base import SHOWN_FILE
 from melanoma.training.inputs import Inputs
-
-FILE = "shown.npz"
-SHOWN = 3  # test images an indicator
 
 
 def write_arrays(run: Run, arrays: dict[str, np.ndarray]) -> None:
     """Several arrays in one compressed file, whole or not at all."""
-    with atomic(run.path / FILE) as temporary:
+    with atomic(run.path / SHOWN_FILE) as temporary:
         np.savez_compressed(temporary, **{key.replace("/", "__"): value for key, value in arrays.items()})
-
-
-def read_arrays(run: Any) -> dict[str, np.ndarray]:
-    """Back from `write_arrays`; empty when the file is not there (published runs hold no images)."""
-    path = RunFolder.of(run).path / FILE
-    if not path.is_file():
-        return {}
-    with np.load(path) as stored:
-        return {key.replace("__", "/"): stored[key] for key in stored.files}
 
 
 def shown_rows(inputs: Inputs, indicator: str, count: int) -> np.ndarray:

@@ -18,10 +18,12 @@ from common.data.pipeline import Batches
 from common.explanation.gradcam import image_gradient
 from common.runs import Run, fit
 from melanoma import models
-from melanoma.config import Settings
-from melanoma.training.indicator import at, cross_entropy, full_batches
+from melanoma.experiments.baselines import BaselineSettings
+from melanoma.training.batches import at, full_batches
+from melanoma.training.indicator import cross_entropy
 from melanoma.training.inputs import Inputs
-from melanoma.training.pretraining import adam, settle_batchnorm
+from melanoma.training.optimiser import adam
+from melanoma.training.pretraining import settle_batchnorm
 
 
 def bernoulli_divergence(logits: Any, other: Any) -> Any:
@@ -61,7 +63,12 @@ class VirtualAdversarial(keras.Model):
     """
 
     def __init__(
-        self, classifier: keras.Model, network: keras.Model, normalise: keras.layers.Layer, settings: Settings, bce: keras.losses.Loss
+        self,
+        classifier: keras.Model,
+        network: keras.Model,
+        normalise: keras.layers.Layer,
+        settings: BaselineSettings,
+        bce: keras.losses.Loss,
     ) -> None:
         super().__init__(name="vat")
         self.classifier, self.network, self.normalise, self.settings = classifier, network, normalise, settings
@@ -112,7 +119,7 @@ class Paired(keras.utils.PyDataset):
         self.labelled.on_epoch_end()
 
 
-def train_vat(run: Run, inputs: Inputs, labels: np.ndarray, images_b: np.ndarray) -> keras.Model:
+def train_vat(run: Run, inputs: Inputs, settings: BaselineSettings, labels: np.ndarray, images_b: np.ndarray) -> keras.Model:
     """The trained classifier, raw images -> logits `(batch, outputs)`. labels `(n, outputs)`, aligned with Dataset A."""
     s = inputs.settings
     normalise = models.normalisation(s.normalise, s.backbone)
@@ -121,7 +128,7 @@ def train_vat(run: Run, inputs: Inputs, labels: np.ndarray, images_b: np.ndarray
     pixels = keras.Input(encoder.input_shape[1:])
     pooled = keras.layers.GlobalAveragePooling2D()(encoder(pixels))
     network = keras.Model(pixels, classifier.get_layer("logits")(pooled))
-    model = VirtualAdversarial(classifier, network, normalise, s, cross_entropy(inputs, labels))
+    model = VirtualAdversarial(classifier, network, normalise, settings, cross_entropy(inputs, labels))
     model.compile(adam(s), jit_compile=device.jit_compile())
     labelled = full_batches(inputs.images, labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
     unlabelled = full_batches(images_b, rows=np.arange(len(images_b)), batch_size=s.classifier_batch, seed=s.seed)

@@ -67,8 +67,7 @@ def tiny_backbone(name: str, image_size: int, weights: object = None, pooling: o
 def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
     """`mobilenetv2_035` is the tiny network in this module, and TensorFlow runs its steps without tracing them, which takes longer than
     the few steps themselves. The slow tests run the real network, traced."""
-    from melanoma import models
-    from melanoma.experiments import networks
+    from melanoma import models, networks
 
     networks._measured.cache_clear()  # the tiny network bears real ones' names
     with pytest.MonkeyPatch.context() as patch:

@@ -13,13 +13,13 @@ from common.cli import main
 from common.errors import UsageError
 from melanoma import data
 from melanoma.__main__ import COMMANDS
-from melanoma.config import MelanomaOptions
+from melanoma.experiments.base import MelanomaSettings
 from melanoma.training.inputs import load_inputs
 from tests.melanoma.conftest import SIDE, write_image, write_isic, write_mask
 
 
-def options(folder: Path, cache: Path, **more: object) -> MelanomaOptions:
-    return MelanomaOptions(dataset="isic2018", data_dir=folder, cache_dir=cache, **more)
+def options(folder: Path, cache: Path, **more: object) -> MelanomaSettings:
+    return MelanomaSettings(dataset="isic2018", data_dir=folder, cache_dir=cache, **more)
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_dataset_b_loses_what_dataset_a_has_renamed_ids_included(isic: Path, tmp
 
 
 def test_the_sample_is_as_sparse_as_table_1(sample_cache: Path) -> None:
-    dataset = data.load(MelanomaOptions(cache_dir=sample_cache))
+    dataset = data.load(MelanomaSettings(cache_dir=sample_cache))
     assert dataset.synthetic
     assert data.indicators_of(dataset) == ("globules", "milia_like_cyst", "negative_network", "pigment_network", "streaks")
     split = data.paper_split(dataset.manifest, 0)
@@ -275,7 +275,7 @@ def test_the_sample_is_as_sparse_as_table_1(sample_cache: Path) -> None:
     # Counts of Table 1 over 2594.
     for name, with_it in (("globules", 603), ("milia_like_cyst", 682), ("pigment_network", 1523), ("streaks", 100)):
         assert shares[name] == pytest.approx(with_it / 2594, abs=0.05)
-    _, overlap = data.unlabelled(MelanomaOptions(cache_dir=sample_cache), dataset)
+    _, overlap = data.unlabelled(MelanomaSettings(cache_dir=sample_cache), dataset)
     assert overlap["same_id"] > 0
     assert overlap["renamed"] > 0
 

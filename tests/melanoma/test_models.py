@@ -184,3 +184,21 @@ def test_final_classifier_survives_saving_and_takes_raw_pixels(
 
 def test_batch_normalisation_has_pytorchs_momentum(encoder: keras.Model) -> None:
     assert {layer.momentum for layer in batch_normalisations(encoder)} == {0.9}
+
+
+def test_lime_hides_a_part_without_touching_the_rest() -> None:
+    """Issue 20, fault 5: hidden before the scaling by an image's own statistics, the visible half moved by most of a deviation."""
+    from common.explanation import lime
+
+    images = keras.Input((8, 8, 3))
+    left = keras.layers.Cropping2D(((0, 0), (0, 4)))(models.Standardise()(images))
+    probability = keras.layers.Dense(2, activation="softmax", name="two")(keras.layers.GlobalAveragePooling2D()(left))
+    model = keras.Model(images, probability)
+    model.get_layer("two").set_weights([np.array([[1.0, -1.0]] * 3, "float32"), np.zeros(2, "float32")])
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype("float32")
+    network, visible, hidden = lime._scaled(model, image)
+    half = np.where(np.arange(8)[None, :, None] < 4, visible, hidden)  # the right half, which the model does not read, is hidden
+    found, whole = (ops.convert_to_numpy(each) for each in (network(half[None]), model(image[None])))
+    np.testing.assert_allclose(found, whole, atol=1e-6)
+    before = ops.convert_to_numpy(model(np.where(np.arange(8)[None, :, None] < 4, image, 0)[None]))
+    assert abs(before - whole).max() > 0.05

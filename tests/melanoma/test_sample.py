@@ -38,15 +38,17 @@ def runs(tiny: None, one: list[object], tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_runs_are_whole_and_marked_synthetic(runs: Path) -> None:
-    assert sorted(path.name for path in runs.glob("*-seed0")) == ["bio_u_net-seed0", "f_res-seed0", "pretrain-seed0"]
-    for name in ("bio_u_net-seed0", "f_res-seed0"):
+    assert sorted(path.name for path in runs.glob("*-seed0")) == ["bio_u_net-seed0", "f_res-equal-seed0", "pretrain-seed0"]
+    for name in ("bio_u_net-seed0", "f_res-equal-seed0"):
         metrics = json.loads((runs / name / "metrics.json").read_text())
         assert metrics["synthetic"]
         entry = metrics["localisation"]["gradcam"]["pigment_network"]["t00"]
         assert entry["dice_all_interval"][0] <= entry["dice_all"] <= entry["dice_all_interval"][1]
         assert "ynthetic" in (runs / name / "report.md").read_text()
     stages = pd.read_csv(runs / "bio_u_net-seed0" / "history.csv")["stage"].tolist()
-    assert stages == ["classifier-pigment_network", "segmentation-pigment_network", "head"]
+    assert stages == ["classifier-pigment_network", "segmentation-pigment_network"]
+    control = pd.read_csv(runs / "f_res-equal-seed0" / "history.csv")["stage"].tolist()
+    assert control == ["classifier-pigment_network", "alternation-pigment_network"]  # the same steps without Dice
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,8 @@ def test_the_runs_are_whole_and_marked_synthetic(runs: Path) -> None:
 def test_the_other_tables_find_bio_u_net_done(runs: Path, one: list[object], command: str, words: tuple[str, ...]) -> None:
     """The row that Tables 3 to 6 share is one run, and `train` with the same settings is that run too."""
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*-seed0/finished.json")}
-    alone = ("--pretrained", runs / "pretrain-seed0") if command == "train" else ()
+    equal = ("--head", "l2", "--watch", "dice+bce")
+    alone = (*equal, "--pretrained", runs / "pretrain-seed0") if command == "train" else ()
     assert run(command, *one, *words, *alone, "--run-dir", runs / "bio_u_net-seed0" if command == "train" else runs) == 0
     assert {path: path.stat().st_mtime_ns for path in runs.glob("*-seed0/finished.json")} == before
 
@@ -63,21 +66,44 @@ def test_the_other_tables_find_bio_u_net_done(runs: Path, one: list[object], com
 def test_baselines_and_tables(runs: Path, one: list[object], tmp_path: Path) -> None:
     assert run("baselines", *one, "--rows", "cams", "--lime-samples", 10, "--lime-images", 1, "--run-dir", runs) == 0
     assert run("tables", runs, "--output", tmp_path) == 0
-    (folder,) = tmp_path.iterdir()
-    assert "> **Synthetic data.**" in (folder / "table_2.md").read_text()
-    text = (folder / "table_3.md").read_text().split("**Bio-U-Net against f_Res**")[1]
-    for name in ("pigment network", "melanoma, accuracy"):
-        assert f"- {name} (n = " in text
+    described, equal = sorted(tmp_path.iterdir(), key=lambda path: (path / "table_3").is_dir())
+    report = (described / "table_2" / "report.md").read_text()
+    assert "Synthetic data" in report
+    assert all(f"| {name} |" in report for name in ("whole image", "centred blob", "mean training mask", "LIME"))
+    report = (equal / "table_3_melanoma" / "report.md").read_text()
+    assert "majority class" in report
+    assert "sensitivity at 80" in report
 
 
-def test_what_reads_a_finished_run(runs: Path, sample_cache: Path, tmp_path: Path) -> None:
+def test_what_reads_a_finished_run(runs: Path, sample_cache: Path, tmp_path: Path, capsys) -> None:
     folder = runs / "bio_u_net-seed0"
     assert run("report", folder) == 0
     image = next(path for path in sorted(sample_cache.rglob("ISIC_*.*")) if path.suffix in (".jpg", ".png") and "_attr" not in path.name)
     assert run("predict", folder, image, "--output", tmp_path / "out.csv") == 0
     assert len(pd.read_csv(tmp_path / "out.csv")) == 1
+    assert run("predict", folder, image, "--output", tmp_path / "out.csv", "--output-dir", tmp_path / "drawn") == 0
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert names == [f"{image.stem}_pigment_network.png", f"{image.stem}_sheet.png", "indicators.csv"]
+    row = pd.read_csv(tmp_path / "drawn" / "indicators.csv").iloc[0]
+    assert 0 <= row["probability"] <= 1
+    assert run("predict", runs / "f_res-equal-seed0", image, "--output-dir", tmp_path / "none") == 2
+    assert "has no U-Nets" in capsys.readouterr().err
     assert run("explain", folder, "--methods", "gradcam", "--no-faithfulness", "--output", tmp_path / "why") == 0
-    assert list((tmp_path / "why").rglob("*.png"))
+    assert list((tmp_path / "why").glob("encoders_*.png"))
+
+
+def test_one_encoder_for_everything(tiny: None, common: list[object], tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    assert run("shared", *common, "--run-dir", folder) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["outputs"]["shared"][0] == "melanoma"
+    assert len(metrics["drawn"]["shared"]) == 5
+    assert {"gradcam", "unet_mask", "centred blob"} <= set(metrics["localisation"])
+    image = next(path for path in sorted((folder / "figures").glob("sheet_*.png")))
+    assert run("predict", folder, image, "--output-dir", tmp_path / "drawn", "--output", tmp_path / "out.csv") == 0
+    assert len(list((tmp_path / "drawn").glob("*_streaks.png"))) == 1
+    assert run("tables", folder, "--output", tmp_path / "tables") == 0
+    assert "drawing, melanoma, indicators and masks" in next((tmp_path / "tables").rglob("shared/report.md")).read_text()
 
 
 def test_audit(common: list[object], tmp_path: Path) -> None:

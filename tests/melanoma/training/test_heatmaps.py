@@ -11,7 +11,8 @@ from keras import ops
 from common.errors import UsageError
 from common.explanation.gradcam import grad_cam, split_model
 from melanoma import models
-from melanoma.config import DESCRIBED, INDICATORS
+from melanoma.experiments.base import INDICATORS
+from melanoma.experiments.train import DESCRIBED
 from melanoma.training import heatmaps
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
@@ -75,10 +76,11 @@ def test_twelve_come_as_four_stages(maker: heatmaps.HeatmapMaker, images: np.nda
 
 
 def test_groups_and_outputs_follow_table_5() -> None:
-    s = replace(DESCRIBED, indicators=INDICATORS)
-    assert heatmaps.groups_of(s) == [(name,) for name in INDICATORS]
-    assert heatmaps.groups_of(replace(s, tasks="six")) == [INDICATORS]
-    assert heatmaps.groups_of(replace(s, segmentation=False)) == [()]
+    s = DESCRIBED
+    assert heatmaps.groups_of(s, INDICATORS) == [(name,) for name in INDICATORS]
+    assert heatmaps.groups_of(replace(s, tasks="six"), INDICATORS) == [INDICATORS]
+    assert heatmaps.groups_of(replace(s, segmentation=False), INDICATORS) == [()]
+    assert heatmaps.groups_of(replace(s, segmentation=False, encoders="equal"), INDICATORS) == [(name,) for name in INDICATORS]
     one, two, five, six = (replace(s, tasks=tasks) for tasks in ("one", "two", "five", "six"))
     assert heatmaps.outputs_of(("streaks",), two, INDICATORS) == ("streaks", "melanoma")
     assert heatmaps.outputs_of(("streaks",), one, INDICATORS) == ("streaks",)

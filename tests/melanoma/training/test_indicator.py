@@ -13,8 +13,9 @@ from common.cli import main
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from melanoma.__main__ import COMMANDS
-from melanoma.config import BioUNetOptions
-from melanoma.losses import SoftDiceLoss
+from melanoma.experiments.train import BioUNetSettings
+from melanoma.losses import SoftDiceLoss, dice_losses
+from melanoma.training import batches as batching
 from melanoma.training import indicator
 from melanoma.training.inputs import Inputs, load_inputs
 from melanoma.training.pipeline import open_run
@@ -26,25 +27,25 @@ def test_validation_dice_is_the_training_loss() -> None:
     rng = np.random.default_rng(0)
     masks, drawn = (rng.random((3, 4, 4, 2)) > 0.5).astype("float32"), rng.random((3, 4, 4, 2)).astype("float32")
     masks[0] = 0
-    assert indicator.dice_losses(masks, drawn).mean() == pytest.approx(float(SoftDiceLoss()(masks, drawn)), rel=1e-5)
+    assert dice_losses(masks, drawn).mean() == pytest.approx(float(SoftDiceLoss()(masks, drawn)), rel=1e-5)
 
 
 def test_an_endless_stream_of_batches_counts_its_epochs() -> None:
-    batches = indicator.full_batches(np.arange(10), rows=np.arange(10), batch_size=4, seed=0)
+    batches = batching.full_batches(np.arange(10), rows=np.arange(10), batch_size=4, seed=0)
     assert len(batches) == 2
-    seen = [indicator.at(batches, step).tolist() for step in range(6)]
+    seen = [batching.at(batches, step).tolist() for step in range(6)]
     assert batches.epoch == 2
     assert seen[0] != seen[2] != seen[4]
     assert len(set(seen[0] + seen[1])) == 8
-    assert indicator.at(batches, 3).tolist() == seen[3]
+    assert batching.at(batches, 3).tolist() == seen[3]
     assert isinstance(batches, Batches)
 
 
 @pytest.fixture(scope="module")
 def inputs(isic: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    chosen = BioUNetOptions(
+    chosen = BioUNetSettings(
         dataset="isic2018", data_dir=isic, cache_dir=tmp_path_factory.mktemp("cache"), backbone="mobilenetv2_035", weights="none",
-        image_size=64, epochs=2, learning_rate=0.001, simclr=False, indicators=("globules",), repeats=2,
+        image_size=64, classifier_epochs=2, segmentation_epochs=2, learning_rate=0.001, simclr=False, indicators=("globules",), repeats=2,
     )  # fmt: skip
     return load_inputs(chosen)
 
@@ -68,7 +69,7 @@ def alternation(networks: indicator.Networks, folder: Path) -> indicator.Alterna
     task = indicator.make_task(inputs, ("globules",))
     networks.reset(task)
     networks.take_snapshot()
-    batches = indicator.full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=16, seed=0)
+    batches = batching.full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=16, seed=0)
     held = Batches(inputs.images, task.labels, rows=inputs.rows("validation"), batch_size=16)
     made = indicator.Alternation(open_run(inputs, "train", folder), networks, task, batches, held, None)
     made._make_heatmaps()
@@ -83,7 +84,7 @@ def test_each_iteration_is_one_classifier_step_and_then_the_repeats(networks: in
     losses = made._epoch(0)
     assert len(made.batches) == 2  # 32 training images
     assert steps == [("bce", 16), ("dice", 8), ("dice", 8)] * 2
-    assert losses == {"loss": 1.0, "dice_loss": 0.5}
+    assert losses == {"loss": 0.5, "bce": 1.0, "dice_loss": 0.5}  # `loss` is of the kind that selects the epoch
 
 
 def test_what_is_drawn_does_not_depend_on_how_many_were_drawn_before(networks: indicator.Networks) -> None:
@@ -124,6 +125,42 @@ def test_rising_cross_entropy_does_not_throw_the_segmentation_away(networks: ind
     made.train()
     assert epochs == [0, 1]
     assert values([networks.classifier.get_layer("logits").bias])[0].tolist() == [2.0]
+
+
+def test_both_losses_may_select_the_epoch(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+    """Issue 20, fault 2: a stopping rule that also watches cross-entropy; `loss` and `val_loss` are of one kind (fault 7)."""
+    made = alternation(networks, tmp_path)
+    made.settings = replace(made.settings, watch="dice+bce")
+    monkeypatch.setattr(networks, "draw", lambda maps: made.masks(made.drawn["validation"]))
+    monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 7.0)
+    assert made._validate()["val_loss"] == pytest.approx(7.0, abs=1e-3)
+    monkeypatch.setattr(networks.classifier, "train_on_batch", lambda *_: 1.0)
+    monkeypatch.setattr(networks.segmenter, "train_on_batch", lambda *_: 0.5)
+    assert made._epoch(0)["loss"] == 1.5
+
+
+def test_the_kept_u_net_is_tested_with_the_snapshot_it_was_validated_with(
+    networks: indicator.Networks, tmp_path: Path, monkeypatch
+) -> None:
+    """Issue 20, fault 8: interleaved, the snapshot went on to the next epoch's."""
+    made = alternation(networks, tmp_path)
+    made.settings = replace(made.settings, order="interleaved", segmentation_epochs=3)
+    bias, seen = networks.classifier.get_layer("logits").bias, []
+
+    def epoch(number: int) -> dict[str, float]:
+        bias.assign([float(number + 1)])
+        return {"loss": 0.0}
+
+    def validate() -> dict[str, float]:
+        seen.append(values(networks.snapshot.variables))
+        return {"val_loss": [2.0, 1.0, 3.0][len(seen) - 1]}
+
+    monkeypatch.setattr(made, "_epoch", epoch)
+    monkeypatch.setattr(made, "_validate", validate)
+    made.train()
+    assert values([bias])[0].tolist() == [2.0]  # the second epoch is the best
+    assert same(values(networks.snapshot.variables), seen[1])
+    assert not same(seen[1], seen[2])
 
 
 def test_the_snapshot_stays_while_the_encoder_learns(networks: indicator.Networks, tmp_path: Path) -> None:
@@ -192,7 +229,7 @@ def test_an_interrupted_interleaved_run_ends_like_an_unbroken_one(tiny: None, op
     whole = pd.read_csv(tmp_path / "whole" / "history.csv")
     assert whole["stage"].unique().tolist() == ["segmentation-globules", "head"]
     drawn = whole[whole["stage"] == "segmentation-globules"]
-    assert {"simclr", "loss", "dice_loss", "val_bce", "val_dice_loss"} <= set(drawn.columns[drawn.notna().all()])
+    assert {"simclr", "loss", "bce", "dice_loss", "val_bce", "val_dice_loss"} <= set(drawn.columns[drawn.notna().all()])
 
     merge, calls = indicator.merge_history, []
 

@@ -11,8 +11,9 @@ from keras import ops
 from common.data.pipeline import Batches
 from common.explanation.graph import flatten
 from common.runs import Run
+from common.settings import recipe
 from melanoma import models
-from melanoma.config import DESCRIBED
+from melanoma.experiments.train import DESCRIBED
 from melanoma.training import pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
@@ -46,7 +47,7 @@ def test_the_folded_head_decides_on_raw_features_as_the_trained_one_on_standardi
     monkeypatch.setattr(pipeline, "fit", keep)
     keras.utils.set_random_seed(0)
     settings = replace(DESCRIBED, head_epochs=20, learning_rate=0.05)
-    run = Run.open("melanoma", "head", settings.as_dict(), run_dir=tmp_path / "run")
+    run = Run.open("melanoma", "head", recipe(settings), run_dir=tmp_path / "run")
     kernel, bias = pipeline.train_head(run, settings, features, targets)
     assert (kernel[3] == 0).all()
     scores = features["validation"] @ kernel + bias

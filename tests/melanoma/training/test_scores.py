@@ -16,7 +16,8 @@ def inputs() -> SimpleNamespace:
     masks[2, 4:, 4:] = 1
     manifest = pd.DataFrame({"image": ["a.jpg", "b.jpg", "c.jpg"]})
     present = pd.DataFrame({"globules": [True, False, True], "x": [True, False, True]})
-    return SimpleNamespace(settings=SimpleNamespace(image_size=8), masks=lambda name: masks, manifest=manifest, present=present)
+    settings = SimpleNamespace(image_size=8, binarise=False)
+    return SimpleNamespace(settings=settings, masks=lambda name: masks, manifest=manifest, present=present)
 
 
 def test_a_map_is_uncut_at_zero_and_loses_small_values_above() -> None:
@@ -71,3 +72,50 @@ def test_summary_of_an_indicator_that_no_image_has(inputs: SimpleNamespace) -> N
     found = scores.summary(scores.score_maps(inputs, "m", "x", np.array([1]), np.zeros((1, 8, 8), "float32"), (0.6,)), seed=0)
     assert found["m"]["x"]["t06"]["dice"] is None
     assert found["m"]["x"]["t06"]["n"] == 0
+
+
+def test_binary_masks_are_an_option(inputs: SimpleNamespace) -> None:
+    """Issue 20, fault 9: Table 6 says binary masks."""
+    maps = np.zeros((1, 8, 8), "float32")
+    maps[0, :4, :4], maps[0, 4:, :4] = 0.9, 0.3
+    inputs.settings.binarise = True
+    table = scores.score_maps(inputs, "m", "x", np.array([0]), maps, (0.0, 0.2, 0.6)).set_index("threshold")["dice"]
+    assert table[0.0] == table[0.2] == pytest.approx(2 / 3)  # twice the mask's area
+    assert table[0.6] == 1.0
+    assert scores.cut(np.array([0.0, 0.3, 0.6]), 0.3, binary=True).tolist() == [0.0, 1.0, 1.0]
+
+
+def test_sensitivity_at_a_specificity_by_hand() -> None:
+    positive = np.array([1, 1, 1, 1] + [0] * 10, bool)
+    values = np.array([0.95, 0.75, 0.65, 0.1, *np.linspace(0.0, 0.9, 10)])
+    assert scores.sensitivity_at(positive, values, 0.8) == 0.5  # called above 0.7: two negatives of ten
+    assert scores.sensitivity_at(positive, values, 0.9) == 0.25
+    assert scores.sensitivity_at(positive, values, 1.0) == 0.25
+    assert scores.sensitivity_at(np.ones(3, bool), np.arange(3.0), 0.8) is None
+
+
+def test_the_majority_class_stands_beside_the_diagnosis() -> None:
+    """Issue 20, fault 2: "other" for everybody stood nowhere."""
+    labels = ["melanoma"] * 3 + ["other"] * 7
+    table = pd.DataFrame({"label": labels, "prob_melanoma": np.linspace(1, 0, 10)})
+    found = scores.diagnosis_metrics(table, seed=0)
+    assert (found["majority_class_accuracy"], found["melanoma_auc"]) == (0.7, 1.0)
+    assert found["sensitivity_at_90"] == 1.0
+
+
+def test_indicators_have_auc_and_average_precision() -> None:
+    table = pd.DataFrame({"image": list("abcd") * 2, "indicator": ["x"] * 4 + ["y"] * 4, "label": [1, 0, 1, 0, 0, 0, 0, 0]})
+    table["probability"] = [0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.4, 0.5]
+    found = scores.indicator_metrics(table, seed=0)
+    assert found["x"]["auc"] == 0.75
+    assert found["x"]["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    assert (found["y"]["auc"], found["y"]["positives"]) == (None, 0)
+
+
+def test_trivial_maps_are_scored_like_every_other(inputs: SimpleNamespace) -> None:
+    inputs.rows = lambda part: np.array([0, 1])
+    table = scores.score_trivial(inputs, "globules", np.array([0, 2]))
+    at_zero = table[table["threshold"] == 0].set_index(["method", "image"])["dice"]
+    assert at_zero["whole image", "a.jpg"] == pytest.approx(2 * 16 / (16 + 64))
+    assert at_zero["mean training mask", "a.jpg"] == 1.0  # the one training image that has it is this one
+    assert at_zero["mean training mask", "c.jpg"] == 0.0

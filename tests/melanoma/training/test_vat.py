@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from melanoma.config import DESCRIBED
+from melanoma.experiments.baselines import BaselineSettings
 from melanoma.losses import WeightedBinaryCrossentropy
 from melanoma.models import input_spread
 from melanoma.training.vat import VirtualAdversarial, adversarial_direction, bernoulli_divergence, unit_rms
@@ -47,7 +47,7 @@ def small(weights: tuple[float, ...] | None = None, **changes: object) -> Virtua
     scale = keras.layers.Rescaling(0.01)
     raw = keras.Input((8, 8, 3))
     bce = keras.losses.BinaryCrossentropy(from_logits=True) if weights is None else WeightedBinaryCrossentropy(weights)
-    return VirtualAdversarial(keras.Model(raw, network(scale(raw))), network, scale, replace(DESCRIBED, **changes), bce)
+    return VirtualAdversarial(keras.Model(raw, network(scale(raw))), network, scale, replace(BaselineSettings(), **changes), bce)
 
 
 @pytest.fixture

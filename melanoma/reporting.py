@@ -1,31 +1,46 @@
-"""One complete run: training, figures, report. `melanoma train` and every cell of the grids."""
+"""Complete runs: training, then figures and report of what it left in the run folder. `melanoma train` and every cell of the tables."""
 
 from pathlib import Path
 
-from common.report.report import Printed, write_model_card, write_report
-from common.report.tables import MISSING, interval_text, markdown, number
+from common.report.plots import save
+from common.report.report import write_model_card, write_report
+from common.report.tables import MISSING, Printed, interval_text, markdown, number
 from common.runs import Run
 from common.runs.reading import RunFolder
 from melanoma import data, figures, paper
-from melanoma.config import BioUNetOptions, PretrainOptions
+from melanoma.experiments.pretrain import PretrainSettings
+from melanoma.experiments.shared import SharedSettings
+from melanoma.experiments.table import variant
+from melanoma.experiments.train import BioUNetSettings
 from melanoma.training.inputs import Inputs, load_inputs
 from melanoma.training.pipeline import train
 from melanoma.training.pretraining import pretrain
+from melanoma.training.shared import train_shared
 
 
-def pretrain_command(options: PretrainOptions) -> None:
+def pretrain_command(settings: PretrainSettings) -> None:
     """`melanoma pretrain`."""
-    pretrain(load_inputs(options), options.run_dir)
+    complete_pretraining(load_inputs(settings), settings.run_dir)
 
 
-def train_command(options: BioUNetOptions) -> None:
+def train_command(settings: BioUNetSettings) -> None:
     """`melanoma train`."""
-    complete(load_inputs(options), options.run_dir)
+    complete(load_inputs(settings), settings.run_dir)
+
+
+def shared_command(settings: SharedSettings) -> None:
+    """`melanoma shared`."""
+    inputs = load_inputs(settings)
+    finish(train_shared(inputs, settings.run_dir), inputs)
 
 
 def complete(inputs: Inputs, run_dir: Path | None = None) -> Run:
     """Train and test what the settings say, draw it and report it; a finished run is returned as it is."""
-    run = train(inputs, run_dir)
+    return finish(train(inputs, run_dir), inputs)
+
+
+def finish(run: Run, inputs: Inputs) -> Run:
+    """Draw and report a trained run; a finished one is returned as it is."""
     if not run.finished:
         figures.draw_run(run.path)
         report(run, inputs)
@@ -33,16 +48,44 @@ def complete(inputs: Inputs, run_dir: Path | None = None) -> Run:
     return run
 
 
-def variant(settings: dict) -> str:
-    """Row of Table 3."""
-    return {(False, False): "f_res", (True, False): "f_res_seg", (False, True): "f_res_clr", (True, True): "bio_u_net"}[
-        settings["segmentation"], settings["simclr"]
+def complete_pretraining(inputs: Inputs, run_dir: Path | None = None) -> Run:
+    """Pre-train, draw and report; a finished run is returned as it is."""
+    run = pretrain(inputs, run_dir)
+    if not run.finished:
+        report_pretraining(run, inputs)
+        run.finish()
+    return run
+
+
+def report_pretraining(run: Run, inputs: Inputs) -> None:
+    """report.md, model_card.md and the curves of a pre-training."""
+    folder = RunFolder.of(run)
+    history, quality = folder.read_table("history.csv"), folder.read_json("embedding_quality.json")
+    last = history.iloc[-1]
+    notes = [
+        "The accuracy above is a linear probe's: a logistic regression on the frozen encoder's features. The paper prints none.",
+        f"k-NN (20 neighbours, cosine) and linear probe on {quality['after']['n']} test images, before and after SimCLR, with the 95 % "
+        "interval after it: "
+        + "; ".join(
+            f"{name}: {number(quality['before'][name], 3)} -> {number(quality['after'][name], 3)} "
+            f"{interval_text(quality['after'][f'{name}_interval'])}"
+            for name in ("knn_accuracy", "knn_auc", "probe_accuracy", "probe_auc")
+        ),
+        data.overlap_note(folder.read_json("metrics.json")["dataset_b"]),
+        f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
+        data.split_note(inputs.manifest, inputs.settings.split),
     ]
+    save(figures.embedding_curves(history, synthetic=inputs.dataset.synthetic), run.path / "figures" / "simclr.png")
+    title = "Subnetwork 1: SimCLR, judged by a linear probe"
+    write_report(run, title, notes=notes)
+    write_model_card(run, title)
 
 
 def printed_row(settings: dict) -> tuple[int, str] | None:
     """(table, row) that the paper prints for a run of these settings; None where it prints none."""
-    row, repeats, tasks = variant(settings), settings["repeats"], settings["tasks"]
+    if "indicator_heads" in settings:
+        return None
+    row, repeats, tasks = variant(settings), settings.get("repeats", 1), settings.get("tasks", "one")
     if settings["order"] != "phases":
         return None  # which order the printed numbers come from is not said; they stand beside A.3's
     if not settings["segmentation"] or (repeats, tasks) == (1, "one"):
@@ -55,10 +98,9 @@ def printed_row(settings: dict) -> tuple[int, str] | None:
 def run_title(settings: dict) -> str:
     """What a run is: its row of Table 3, and what it changes of it."""
     parts = [paper.ROW_TITLES[variant(settings)]]
-    if settings["segmentation"]:
-        parts += [f"{settings['repeats']} segmentation updates an iteration"] * (settings["repeats"] != 1)
-        parts += [paper.ROW_TITLES[settings["tasks"]]] * (settings["tasks"] != "one")
-    parts += ["interleaved (Algorithm 1)"] * (settings["order"] != "phases")
+    repeats, tasks = settings.get("repeats", 1), settings.get("tasks", "one")
+    parts += [f"{repeats} segmentation updates an iteration"] * (repeats != 1) + [paper.ROW_TITLES[tasks]] * (tasks != "one")
+    parts += ["interleaved (Algorithm 1)"] * (settings.get("order", "phases") != "phases")
     return f"{', '.join(parts)}, {settings['backbone']} at {settings['image_size']} px"
 
 
@@ -105,6 +147,10 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
     counts = {name: values["t00"]["n"] for name, values in next(iter(localisation.values())).items()}
     notes = [
+        f"AUC {number(metrics['melanoma_auc'])} {interval_text(metrics['melanoma_auc_interval'])}, sensitivity at a specificity of 0.8 "
+        f"{number(metrics['sensitivity_at_80'])}, of 0.9 {number(metrics['sensitivity_at_90'])}. Calling every test image by the majority "
+        f"class would give an accuracy of {number(metrics['majority_class_accuracy'])}.",
+        *_indicator_notes(metrics),
         data.split_note(inputs.manifest, settings["split"]),
         *([data.overlap_note(settings["dataset_b"])] if "dataset_b" in settings else []),
         "Continuous Dice over test images that have the indicator: "
@@ -130,7 +176,26 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     write_model_card(run, title)
 
 
+def _indicator_notes(metrics: dict) -> list[str]:
+    """Sentences on the indicators' own scores, and on masks that stand in for others."""
+    scores, standing = metrics.get("indicator_scores", {}), metrics.get("lesion_masks_for", [])
+    found = [
+        f"{paper.TITLES.get(name, name)}: AUC {number(entry['auc'])} {interval_text(entry['auc_interval'])}, average precision "
+        f"{number(entry['average_precision'])}, {entry['positives']} of {entry['n']} test images."
+        for name, entry in scores.items()
+    ]
+    if standing:
+        names = ", ".join(paper.TITLES.get(name, name) for name in standing)
+        found.append(
+            f"There are no masks of {names}: the lesion's mask stands for them, so these scores say whether a map finds the lesion."
+        )
+    return found
+
+
 def _target_note(outputs: dict[str, list[str]], settings: dict) -> str:
     known = {name for names in outputs.values() for name in names}
-    indicator = settings["target"] == "indicator" or (settings["target"] == "auto" and bool(known & set(settings["indicators"])))
+    target = settings.get("target", "auto")
+    indicator = target == "indicator" or (
+        target == "auto" and bool(known & set(settings["indicators"])) and "indicator_heads" not in settings
+    )
     return "the indicator's logit" if indicator else "the predicted diagnosis (no output for the indicator: every image has it, or f_Res)"

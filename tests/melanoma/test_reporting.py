@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from melanoma.config import DESCRIBED
-from melanoma.experiments.grids import cell_name
-from melanoma.experiments.single import printed_numbers, printed_row, run_title
+from common.settings import recipe
+from melanoma.experiments.train import DESCRIBED
+from melanoma.reporting import printed_numbers, printed_row, run_title
+from melanoma.training.grids import cell_name
 
 
 @pytest.mark.parametrize(
@@ -18,19 +19,19 @@ from melanoma.experiments.single import printed_numbers, printed_row, run_title
         ({"repeats": 3}, (4, "3"), "bio_u_net-repeats3-seed0"),
         ({"repeats": 9}, None, "bio_u_net-repeats9-seed0"),
         ({"tasks": "two", "seed": 2}, (5, "two"), "bio_u_net-two-seed2"),
-        ({"tasks": "six", "repeats": 2}, None, "bio_u_net-repeats2-six-seed0"),
+        ({"tasks": "six", "repeats": 2}, None, "bio_u_net-six-repeats2-seed0"),
         ({"tasks": "two", "simclr": False}, None, "f_res_seg-two-seed0"),
         ({"order": "interleaved"}, None, "bio_u_net-interleaved-seed0"),
     ],
 )
 def test_row_and_folder_follow_from_the_settings(changes: dict, row: tuple | None, folder: str) -> None:
     settings = replace(DESCRIBED, **changes)
-    assert printed_row(settings.as_dict()) == row
+    assert printed_row(recipe(settings)) == row
     assert cell_name(settings) == folder
 
 
 def test_a_run_of_table_5_is_called_that_and_stands_beside_its_numbers() -> None:
-    settings = replace(DESCRIBED, tasks="two", indicators=("globules",)).as_dict()
+    settings = recipe(replace(DESCRIBED, tasks="two", indicators=("globules",)))
     assert run_title(settings) == "Bio-U-Net, two tasks, resnet50 at 512 px"
     printed = printed_numbers(settings, {"gradcam": {"globules": {"t00": {"dice": 0.1}}}})
     assert printed["localisation.gradcam.globules.t00.dice"].value == 0.1416

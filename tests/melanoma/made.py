@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from melanoma.config import DESCRIBED
+from common.settings import recipe
+from melanoma.experiments.train import DESCRIBED
 
 BASE = replace(DESCRIBED, dataset="isic2018", backbone="mobilenetv2_035", image_size=64, indicators=("globules", "lesion"))
 
@@ -22,18 +23,18 @@ def write_run(
     **changes: object,
 ) -> Path:
     """A run whose every image with the indicator has the continuous Dice `dice`; methods by `experiment`."""
-    settings = {**json.loads(json.dumps(replace(BASE, **changes).as_dict())), "synthetic": False}
+    chosen = replace(BASE, **changes)
+    settings = {**recipe(chosen), "seed": chosen.seed, "synthetic": False}
     if b is not None:
         settings["dataset_b"] = {"fingerprint": b}
     path.mkdir(parents=True)
     config = {"study": "melanoma", "experiment": experiment, "settings": settings, "data_fingerprint": fingerprint}
     (path / "config.json").write_text(json.dumps(config))
     (path / "local.json").write_text("{}")
-    methods = (
-        ("gradcam", "gradcam++", "layercam", "lime") if experiment == "cams" else (experiment,) if experiment != "train" else ("gradcam",)
-    )
+    cams = ("gradcam", "gradcam++", "layercam", "lime", "whole image", "centred blob")
+    methods = {"cams": cams, "train": ("gradcam",)}.get(experiment, (experiment,))
     rows = [
-        {"method": method, "indicator": name, "image": f"{i}.jpg", "threshold": t / 10, "dice": dice, "empty": i == 0}
+        {"method": method, "indicator": name, "image": f"{i}.jpg", "threshold": t / 10, "dice": dice + 0.01 * i, "empty": i == 0}
         for method in methods for name in BASE.indicators for i in range(4) for t in range(10)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(path / "localisation.csv", index=False)
@@ -46,7 +47,8 @@ def write_run(
     if classifies:
         table.to_csv(path / "predictions.csv", index=False)
     scores = {"accuracy": 0.5, "melanoma_auc": 0.75} if classifies else {}
-    metrics = {"synthetic": False, **scores, "indicators": {"globules": {"with": 3, "without": 1}}}
+    localisation = {m: {name: {"t00": {"n": 3, "dice": dice}} for name in BASE.indicators} for m in methods}
+    metrics = {"localisation": localisation, "synthetic": False, **scores, "indicators": {"globules": {"with": 3, "without": 1}}}
     (path / "metrics.json").write_text(json.dumps(metrics))
     arrays: dict[str, np.ndarray] = {}
     for name in BASE.indicators:

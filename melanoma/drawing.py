@@ -1,0 +1,189 @@
+"""What a finished run makes of an image: diagnosis, indicators and their masks (`predict`), and every encoder's maps (`explain`)."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from common.errors import UsageError
+from common.explanation.options import ExplainOptions
+from common.explanation.sheet import explain_command as explain_diagnosis
+from common.report.plots import save
+from common.report.predict import decoded, image_files, load_model
+from common.report.predict import predict_command as predict_diagnosis
+from common.runs import atomic
+from common.runs.reading import RunFolder
+from melanoma import figures, models, paper
+from melanoma.experiments.base import CLASSES
+from melanoma.experiments.predict import DrawOptions
+from melanoma.training.heatmaps import enlarge, target_weights, twelve_maker
+from melanoma.training.pipeline import NETWORKS
+
+log = logging.getLogger(__name__)
+CHUNK = 64
+CUT = 0.5  # of a mask
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Of a batch: each indicator's probability `(n,)` or None, its mask `(n, size, size)` in 0..1, and its Grad-CAM where there is one."""
+
+    probabilities: dict[str, np.ndarray | None]
+    masks: dict[str, np.ndarray]
+    maps: dict[str, np.ndarray]
+
+
+class Drawer:
+    """The indicator heads and U-Nets that a finished run has kept.
+
+    Raises:
+        UsageError: the run has none: it is f_Res, a pre-training, or of before they were kept.
+    """
+
+    def __init__(self, run: Path) -> None:
+        folder = RunFolder.existing(run)
+        self.config, metrics = folder.read_json("config.json"), folder.read_json("metrics.json")
+        if not (folder.path / NETWORKS).is_dir():
+            raise UsageError(f"{run}: has no U-Nets ({NETWORKS}/ is missing); expected a run with segmentation, such as `melanoma shared`")
+        self.settings: dict[str, Any] = self.config["settings"]
+        self.outputs, self.drawn = metrics["outputs"], metrics["drawn"]
+        self.networks = {
+            task: {kind: load_model(folder, f"{NETWORKS}/{task}-{kind}.keras") for kind in ("classifier", "snapshot", "unet")}
+            if task != "shared"
+            else {"shared": load_model(folder, f"{NETWORKS}/shared.keras")}
+            for task in self.outputs
+        }
+        self.makers = {
+            (task, kind): twelve_maker(parts[kind], self.settings["backbone"])
+            for task, parts in self.networks.items()
+            for kind in ("classifier", "snapshot")
+            if kind in parts
+        }
+
+    def __call__(self, images: np.ndarray) -> Drawn:
+        """images `(n, size, size, 3)` 0..255."""
+        found = Drawn({}, {}, {})
+        for task, parts in self.networks.items():
+            if task == "shared":
+                self._shared(parts["shared"], images, found)
+            else:
+                self._encoder(task, images, found)
+        return found
+
+    def _shared(self, network: Any, images: np.ndarray, found: Drawn) -> None:
+        said = network.predict(images.astype("float32"), batch_size=32, verbose=0)
+        for index, name in enumerate(self.outputs["shared"][1:]):
+            found.probabilities[name] = _sigmoid(said["indicators"][:, index])
+        for index, name in enumerate(self.drawn["shared"]):
+            found.probabilities.setdefault(name, None)
+            found.masks[name] = said["masks"][..., index].astype("float32")
+
+    def _encoder(self, task: str, images: np.ndarray, found: Drawn) -> None:
+        parts, outputs, size = self.networks[task], self.outputs[task], images.shape[1]
+        logits = parts["classifier"].predict(images.astype("float32"), batch_size=32, verbose=0)
+        weights, follow = target_weights(outputs, self.drawn[task], self.settings.get("target", "auto"))
+        twelve = self.makers[task, "snapshot"](images, weights, follow)
+        stages = [np.stack(twelve[3 * stage : 3 * stage + 3], axis=-1).astype("float32") for stage in range(len(models.STRIDES))]
+        masks = parts["unet"].predict(stages, batch_size=8, verbose=0)
+        for index, name in enumerate(self.drawn[task]):
+            own = [name] if name in outputs else []
+            score = target_weights(outputs, own, self.settings.get("target", "auto") if own else "auto")
+            found.probabilities[name] = _sigmoid(logits[:, outputs.index(name)]) if own else None
+            found.masks[name] = masks[..., index].astype("float32")
+            found.maps[name] = enlarge(self.makers[task, "classifier"](images, *score)[-1], size)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits.astype("float64")))
+
+
+def predict_command(options: DrawOptions) -> None:
+    """`melanoma predict`: the diagnosis as in every study; with --output-dir indicators, masks and a sheet per image."""
+    drawer = None if options.output_dir is None else Drawer(options.run)  # a run without U-Nets is said before anything is written
+    predict_diagnosis(options)
+    if drawer is not None and options.output_dir is not None:
+        draw(drawer, options.run, image_files(options.images), options.output_dir, options.skip_unreadable)
+
+
+def draw(drawer: Drawer, run: Path, files: Sequence[Path], target: Path, skip_unreadable: bool = False) -> None:
+    """Write masks, sheets and indicators.csv (image, indicator, probability, share of the picture inside the mask) into `target`."""
+    names, model, rows = _stems(files), load_model(run), []
+    for start in range(0, len(files), CHUNK):
+        size, method = drawer.config["image_size"], drawer.config.get("resize_filter") or "bilinear"
+        images, read = decoded(files[start : start + CHUNK], size, method, skip_unreadable)
+        if not images:
+            continue
+        stack = np.stack(images)
+        probabilities = model.predict(stack.astype("float32"), batch_size=32, verbose=0).astype("float64")
+        found = drawer(stack)
+        for index, path in enumerate(map(Path, read)):
+            _write(target, names[path], stack[index], path.name, probabilities[index], found, index)
+            for indicator, known in found.probabilities.items():
+                probability = None if known is None else round(float(known[index]), 7)
+                share = round(float((found.masks[indicator][index] >= CUT).mean()), 5) if indicator in found.masks else None
+                rows.append({"image": path.as_posix(), "indicator": indicator, "probability": probability, "share": share})
+    RunFolder(target).write_table("indicators.csv", pd.DataFrame(rows))
+    log.info("masks and sheets of %d images: %s", len(names), target)
+
+
+def _stems(files: Sequence[Path]) -> dict[Path, str]:
+    """A name for each image's files; a stem that several images share is numbered."""
+    names: dict[Path, str] = {}
+    for path in files:
+        stem, number = path.stem, 2
+        while stem in names.values():
+            stem, number = f"{path.stem}_{number}", number + 1
+        names[path] = stem
+    return names
+
+
+def _write(target: Path, stem: str, image: np.ndarray, name: str, probabilities: np.ndarray, found: Drawn, index: int) -> None:
+    """`<stem>_<indicator>.png`, the mask at the network's size (0 or 255), and `<stem>_sheet.png`."""
+    target.mkdir(parents=True, exist_ok=True)
+    for indicator, masks in found.masks.items():
+        with atomic(target / f"{stem}_{indicator}.png") as temporary:
+            Image.fromarray(((masks[index] >= CUT) * 255).astype("uint8")).save(temporary, format="PNG")
+    save(sheet_of(image, name, probabilities, found, index), target / f"{stem}_sheet.png")
+
+
+def sheet_of(
+    image: np.ndarray, name: str, probabilities: np.ndarray, found: Drawn, index: int, label: str = "", synthetic: bool = False
+) -> Any:
+    """One image's sheet: the image, then each indicator's mask and map with its probability; diagnosis and colour bar."""
+    columns = {}
+    for indicator, masks in found.masks.items():
+        known, maps = found.probabilities[indicator], found.maps.get(indicator)
+        columns[indicator] = (None if known is None else float(known[index]), masks[index], None if maps is None else maps[index])
+    called = int(probabilities.argmax())
+    diagnosis = f"{CLASSES[called]} ({probabilities[called]:.2f})" + (f", in truth {label}" if label else "")
+    # Indicators that are predicted but not drawn: the lesion's mask stands for theirs.
+    others = [
+        f"{paper.TITLES[key]} {value[index]:.2f}" for key, value in found.probabilities.items() if key not in columns and value is not None
+    ]
+    diagnosis += "".join(f"\n{', '.join(others[start : start + 3])}" for start in range(0, len(others), 3))
+    return figures.indicator_sheet(image, name, diagnosis, columns, synthetic=synthetic)
+
+
+def explain_command(options: ExplainOptions) -> None:
+    """`melanoma explain`: the diagnosis as in every study; where a run has U-Nets also a sheet per image of what each encoder draws."""
+    explain_diagnosis(options)
+    if not (options.run / NETWORKS).is_dir():
+        return
+    folder = RunFolder.existing(options.run)
+    output = options.output or folder.path / "explanations"
+    explained = RunFolder(output).read_table("explained.csv", dtype={"image": str, "label": str, "predicted": str}, keep_default_na=False)
+    drawer = Drawer(options.run)
+    with np.load(output / "maps.npz") as kept:
+        images = kept["images"]
+    found = drawer(images)
+    probabilities = load_model(folder).predict(images.astype("float32"), verbose=0)
+    for index, row in explained.iterrows():
+        name = Path(row["image"])
+        figure = sheet_of(images[index], name.name, probabilities[index], found, index, row["label"], bool(drawer.config.get("synthetic")))
+        save(figure, output / f"encoders_{name.stem}.png")
+    log.info("%d sheets of the encoders: %s", len(explained), output)

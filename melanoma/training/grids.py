@@ -1,0 +1,65 @@
+"""The runs behind Tables 2 to 6: each command makes the ones that are missing, then writes its tables from what is there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from common.runs import Run
+from melanoma.experiments.baselines import BaselineSettings
+from melanoma.experiments.table import TableSettings, root, variant
+from melanoma.experiments.train import DESCRIBED, BioUNetSettings
+from melanoma.reporting import complete, complete_pretraining, report
+from melanoma.tables import write_all
+from melanoma.training import baselines
+from melanoma.training.inputs import load_inputs
+
+
+def grid_command(settings: TableSettings) -> None:
+    """`melanoma ablation`, `repeats`, `multitask` and `thresholds` (Tables 3 to 6): the table's runs, then all tables they can fill."""
+    for seed in settings.seeds:
+        for row in settings.rows:
+            run_cell(settings, seed, row)
+    write_all(root(settings))
+
+
+def cell_name(cell: BioUNetSettings) -> str:
+    """Folder of a cell below --run-dir, from its settings: the same run under whichever table asks for it, so trained once."""
+    parts = [variant({"segmentation": cell.segmentation, "simclr": cell.simclr})]
+    skipped = cell.unused()
+    for name in ("encoders", "tasks", "order", "target"):
+        value = getattr(cell, name)
+        parts += [value] * (name not in skipped and value != getattr(DESCRIBED, name))
+    parts += [f"repeats{cell.repeats}"] * ("repeats" not in skipped and cell.repeats != DESCRIBED.repeats)
+    return "-".join([*parts, f"seed{cell.seed}"])
+
+
+def run_cell(settings: TableSettings, seed: int, row: str) -> Run:
+    """One run. With --run-dir every cell has a folder there, and the cells of a seed share one pre-training."""
+    cell, where = settings.cell(seed, row), settings.run_dir
+    inputs = load_inputs(cell)
+    if where is None:
+        return complete(inputs)
+    if cell.simclr and cell.order == "phases" and cell.pretrained is None:
+        shared = complete_pretraining(inputs, where / f"pretrain-seed{seed}")
+        inputs = replace(inputs, settings=replace(cell, pretrained=shared.path))
+    return complete(inputs, where / cell_name(cell))
+
+
+def baselines_command(settings: BaselineSettings) -> None:
+    """`melanoma baselines`: Table 2's other rows, and the plain U-Net."""
+    for seed in settings.seeds:
+        inputs = load_inputs(settings.cell(seed, settings.rows[0]))  # the plain classifier's settings, whichever row
+
+        def place(name: str, seed: int = seed) -> Path | None:
+            return settings.run_dir / f"{name}-seed{seed}" if settings.run_dir is not None else None
+
+        if "cams" in settings.rows:
+            plain = complete(inputs, settings.run_dir / cell_name(inputs.settings) if settings.run_dir is not None else None)
+            baselines.cams(inputs, plain.path, settings, place("cams"))
+        if "vat" in settings.rows:
+            run = baselines.vat(inputs, settings, place("vat"))
+            if not run.finished:
+                report(run, inputs, "VAT baseline")
+                run.finish()
+        if "unet" in settings.rows:
+            baselines.plain_unet(inputs, settings, place("unet"))
+    write_all(root(settings))

@@ -1,0 +1,216 @@
+"""The design of reading `corrected`: one encoder, heads for melanoma and the indicators, and a U-Net on its maps, trained together."""
+
+import logging
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from common import device
+from common.backbones import load_weights
+from common.data.pipeline import Batches
+from common.explanation.cams import cam
+from common.runs import Run, fit
+from common.runs.outcome import write_metrics, write_predictions
+from melanoma import models
+from melanoma.experiments.base import CLASSES, LESION, SHOWN
+from melanoma.losses import UncertaintyWeights, WeightedBinaryCrossentropy, soft_dice
+from melanoma.training.inputs import Inputs
+from melanoma.training.optimiser import adam
+from melanoma.training.pipeline import NETWORKS, open_run, save_keras
+from melanoma.training.pretraining import ENCODER, given
+from melanoma.training.probes import set_logistic
+from melanoma.training.scores import diagnosis_metrics, indicator_metrics, score_maps, score_trivial, summary, write_indicators
+from melanoma.training.shown import shown_rows, write_arrays
+
+log = logging.getLogger(__name__)
+
+
+class Shared(keras.Model):
+    """`network` (`models.build_shared`) with its loss: each output's, weighed by `weights`.
+
+    Targets are a dict of arrays as the outputs are, and a batch may bring the weights of the positives (`positive_weights`).
+    """
+
+    def __init__(self, network: keras.Model, weights: UncertaintyWeights, losses: dict[str, Any]) -> None:
+        super().__init__(name="shared_training")
+        self.network, self.loss_weights, self.own_losses = network, weights, losses
+        self.means = {name: keras.metrics.Mean(name=name) for name in losses}
+
+    def build(self, input_shape: Any) -> None:
+        self.built = True  # its parts are
+
+    def call(self, images: Any, training: bool | None = None) -> Any:
+        return self.network(images, training=training)
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
+        found = {name: ops.mean(loss(y[name], y_pred[name])) for name, loss in self.own_losses.items()}
+        for name, value in found.items():
+            self.means[name].update_state(value)
+        return self.loss_weights(found)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        return self.get_metrics_result()
+
+
+def drawn_names(inputs: Inputs) -> tuple[str, ...]:
+    """The masks to draw: an indicator's own, or the whole lesion's where indicators have none of their own."""
+    own = tuple(name for name in inputs.indicators if not inputs.stands_in(name))
+    return own or (LESION,)
+
+
+def train_shared(inputs: Inputs, run_dir: Any = None) -> Run:
+    """Train, test and keep one model of the design; a finished run is returned as it is. Report and figures come after."""
+    settings = inputs.settings
+    origin = given(inputs, settings.pretrained) if settings.pretrained is not None else {}
+    run = open_run(inputs, "shared", run_dir, **origin)
+    if run.finished:
+        return run
+    try:
+        fill(run, inputs)
+    except BaseException:
+        run.release()  # in a notebook the process goes on
+        raise
+    return run
+
+
+def fill(run: Run, inputs: Inputs) -> None:
+    """Everything that `train_shared` leaves in an opened run folder."""
+    s = inputs.settings
+    device.configure(s.seed, s.precision)
+    run.write_csv("manifest.csv", inputs.manifest)
+    indicators = tuple(inputs.varying(inputs.indicators)) if s.indicator_heads else ()
+    masks = drawn_names(inputs) if s.segmentation else ()
+    network, encoder = build(inputs, len(indicators), len(masks))
+    model = trainer(inputs, network, indicators)
+    targets = {"melanoma": inputs.melanoma[:, None]}
+    if indicators:
+        targets["indicators"] = inputs.labels(indicators)
+    if masks:
+        targets["masks"] = np.stack([inputs.masks(name) for name in masks], axis=-1)
+    batches = Batches(
+        inputs.images, targets, rows=inputs.rows("train"), batch_size=s.shared_batch, seed=s.seed, shuffle=True, augment=turned,
+        drop_remainder=True,
+    )  # fmt: skip
+    validation = Batches(inputs.images, targets, rows=inputs.rows("validation", diagnosed=True), batch_size=s.shared_batch)
+    model.build((None, *inputs.images.shape[1:]))
+
+    def rate(epoch: int) -> float:
+        return s.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / s.epochs))
+
+    fit(model, batches, run=run, stage="shared", epochs=s.epochs, validation=validation, schedule=rate, select="last")
+    test(run, inputs, network, encoder, indicators, masks)
+
+
+def build(inputs: Inputs, indicators: int, masks: int) -> tuple[keras.Model, keras.Model]:
+    """The untrained network and its encoder, which begins from `--pretrained` or `--weights`."""
+    s = inputs.settings
+    encoder = models.build_encoder(s.backbone, s.image_size, None if s.pretrained is not None else s.weights)
+    if s.pretrained is not None:
+        load_weights(encoder, s.pretrained / ENCODER, s.backbone)
+    normalise = models.normalisation(s.normalise, s.backbone)
+    return models.build_shared(encoder, normalise, s.backbone, indicators, masks, s.decoder_width), encoder
+
+
+def trainer(inputs: Inputs, network: keras.Model, indicators: tuple[str, ...]) -> Shared:
+    """The network with its losses and optimiser."""
+    s = inputs.settings
+    losses: dict[str, Any] = {"melanoma": cross_entropy(inputs, ("melanoma",))}
+    if indicators:
+        losses["indicators"] = cross_entropy(inputs, indicators)
+    if "masks" in network.output:
+        losses["masks"] = soft_dice
+    alone = len(losses) == 1
+    weights = UncertaintyWeights({name: 0.5 if name == "masks" else 1.0 for name in losses}, fixed=alone or s.weighting == "sum")
+    model = Shared(network, weights, losses)
+    model.compile(adam(s), jit_compile=device.jit_compile())
+    return model
+
+
+def cross_entropy(inputs: Inputs, outputs: tuple[str, ...]) -> keras.losses.Loss:
+    """Cross-entropy on logits, with the positives weighed by negatives / positives of the training images under `class_weights`."""
+    share = np.clip(inputs.labels(outputs)[inputs.rows("train")].mean(axis=0), 1e-3, 1 - 1e-3)
+    return WeightedBinaryCrossentropy(tuple((1 - share) / share) if inputs.settings.class_weights else (1.0,) * len(outputs))
+
+
+def turned(images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One of the eight symmetries of the square for each image `(h, w, c)` and its masks: a lesion has no upside."""
+    images, targets = images.copy(), dict(targets)
+    if "masks" in targets:
+        targets["masks"] = targets["masks"].copy()
+    for index, (quarter, mirrored) in enumerate(zip(rng.integers(0, 4, len(images)), rng.random(len(images)) < 0.5, strict=True)):
+        for stack in (images, *([targets["masks"]] if "masks" in targets else [])):
+            each = np.rot90(stack[index], quarter)
+            stack[index] = each[:, ::-1] if mirrored else each
+    return images, targets
+
+
+def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, indicators: tuple[str, ...], masks: tuple[str, ...]) -> None:
+    """Predictions, indicators, localisation and the models of a trained network."""
+    s = inputs.settings
+    rows, places = inputs.rows("test", diagnosed=True), inputs.localised()
+    found = network.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0)
+    melanoma = 1 / (1 + np.exp(-found["melanoma"][:, 0].astype("float64")))
+    predictions = write_predictions(run, inputs.manifest.iloc[rows], np.stack([melanoma, 1 - melanoma], axis=1), CLASSES)
+    tables = [
+        pd.DataFrame({
+            "image": inputs.manifest["image"].to_numpy()[rows], "indicator": name, "label": inputs.labels((name,))[rows, 0].astype(int),
+            "probability": 1 / (1 + np.exp(-found["indicators"][:, index].astype("float64"))),
+        })
+        for index, name in enumerate(indicators)
+    ]  # fmt: skip
+    judged = write_indicators(run, tables) if tables else pd.DataFrame({"indicator": []})
+    final = classifier_of(network, encoder, inputs)
+    run.save_model(final)
+    if masks:
+        save_keras(network, run.path / NETWORKS / "shared.keras")
+    localisation, shown = localise(inputs, network, final, places, masks)
+    run.write_csv("localisation.csv", localisation)
+    write_arrays(run, shown)
+    extra = diagnosis_metrics(predictions, s.seed) | {
+        "localisation": summary(localisation, s.seed),
+        "outputs": {"shared": ["melanoma", *indicators]},
+        "drawn": {"shared": list(masks)},
+        "indicators": inputs.counts,
+        "indicator_scores": indicator_metrics(judged, s.seed),
+        "lesion_masks_for": [name for name in inputs.indicators if inputs.stands_in(name)],
+    }
+    write_metrics(run, s.seed, extra=extra)
+
+
+def classifier_of(network: keras.Model, encoder: keras.Model, inputs: Inputs) -> keras.Model:
+    """The diagnosis alone as a classifier like every other run's: raw images -> softmax of the two classes."""
+    s = inputs.settings
+    final = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
+    kernel, bias = (ops.convert_to_numpy(v) for v in network.get_layer("melanoma").weights)
+    set_logistic(final, kernel[:, 0], float(bias[0]))
+    return final
+
+
+def localise(
+    inputs: Inputs, network: keras.Model, final: keras.Model, rows: np.ndarray, masks: tuple[str, ...]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Scores of the test images' drawings, of Grad-CAM of the predicted diagnosis, and of trivial maps, against each kind of mask."""
+    names, tables, shown = drawn_names(inputs), [], {}
+    called = final.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0).argmax(axis=1)
+    cams = np.concatenate([
+        cam("gradcam", final, inputs.images[rows[start : start + 64]], called[start : start + 64]) for start in range(0, len(rows), 64)
+    ])  # fmt: skip
+    drawn = None
+    if masks:
+        drawn = network.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0)["masks"].astype("float32")
+    for index, name in enumerate(names):
+        tables += [score_maps(inputs, "gradcam", name, rows, cams), score_trivial(inputs, name, rows)]
+        chosen = shown_rows(inputs, name, SHOWN)
+        at = np.searchsorted(rows, chosen)
+        shown |= {
+            f"{name}/rows": chosen, f"{name}/images": inputs.images[chosen], f"{name}/masks": inputs.masks(name)[chosen],
+            f"{name}/gradcam": cams[at],
+        }  # fmt: skip
+        if drawn is not None:
+            tables.append(score_maps(inputs, "unet_mask", name, rows, drawn[..., index]))
+            shown[f"{name}/unet_mask"] = drawn[at, ..., index]
+    return pd.concat(tables, ignore_index=True), shown

@@ -1,0 +1,52 @@
+"""The design of reading `corrected`: its losses against numbers by hand, and turns that keep masks on their images."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from melanoma import models
+from melanoma.losses import UncertaintyWeights
+from melanoma.training.shared import turned
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+
+
+def test_uncertainty_weights_by_hand() -> None:
+    layer = UncertaintyWeights({"melanoma": 1.0, "masks": 0.5})
+    losses = {"melanoma": ops.convert_to_tensor(0.7), "masks": ops.convert_to_tensor(0.4)}
+    assert float(ops.convert_to_numpy(layer(losses))) == pytest.approx(0.7 + 0.5 * 0.4)
+    layer.log_variances["melanoma"].assign(math.log(4.0))  # σ² = 4: L / 4 + log σ
+    layer.log_variances["masks"].assign(math.log(0.25))
+    expected = 0.7 / 4 + math.log(2) + 0.5 * 0.4 / 0.25 + math.log(0.5)
+    assert float(ops.convert_to_numpy(layer(losses))) == pytest.approx(expected, rel=1e-5)
+    fixed = UncertaintyWeights({"melanoma": 1.0, "masks": 0.5}, fixed=True)
+    assert float(ops.convert_to_numpy(fixed(losses))) == pytest.approx(1.1)
+    assert not fixed.trainable_variables
+
+
+def test_masks_turn_with_their_images() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, 6, 6, 3)).astype("uint8")
+    masks = images[..., :1].copy()
+    before = images.copy()
+    found, targets = turned(images, {"masks": masks, "melanoma": np.ones((16, 1))}, np.random.default_rng(1))
+    assert np.array_equal(found[..., :1], targets["masks"])
+    assert np.array_equal(images, before)  # the memory map is not written to
+    assert len({found[i].tobytes() == images[i].tobytes() for i in range(16)}) == 2
+    for i in range(16):
+        assert np.array_equal(np.sort(found[i].ravel()), np.sort(images[i].ravel()))
+
+
+def test_only_what_is_asked_for_is_built(tiny: None) -> None:
+    normalise = models.normalisation("weights", "mobilenetv2_035")
+    whole = models.build_shared(models.build_encoder("mobilenetv2_035", 64), normalise, "mobilenetv2_035", 5, 2, 0.25)
+    assert {name: tuple(each.shape[1:]) for name, each in whole.output.items()} == {
+        "melanoma": (1,), "indicators": (5,), "masks": (64, 64, 2),
+    }  # fmt: skip
+    alone = models.build_shared(models.build_encoder("mobilenetv2_035", 64), normalise, "mobilenetv2_035", 0, 0)
+    assert list(alone.output) == ["melanoma"]
+    assert alone.count_params() < whole.count_params()
+    assert isinstance(whole, keras.Model)
