@@ -2,7 +2,7 @@
 
 import pytest
 
-from melanoma.experiments import networks
+from melanoma import networks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 SETTINGS = {"backbone": "mobilenetv2_035", "image_size": 64, "normalise": "image", "projection": 16, "seed": 3}
