@@ -115,6 +115,7 @@ def _mix(base: Any, images: Any, factor: Any) -> Any:
     return base + factor * (images - base)
 
 
+@keras.saving.register_keras_serializable(package="melanoma")
 class ImageStatistics(keras.layers.Layer):
     """Calls `inner` with its batch normalisation in inference mode, also in training; its weights are trained all the same.
 
@@ -127,6 +128,13 @@ class ImageStatistics(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         return self.inner(x, training=False)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ImageStatistics":
+        return cls(**{**config, "inner": keras.saving.deserialize_keras_object(config["inner"])})
 
 
 def input_spread(backbone: str) -> float:

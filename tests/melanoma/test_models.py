@@ -202,3 +202,14 @@ def test_lime_hides_a_part_without_touching_the_rest() -> None:
     np.testing.assert_allclose(found, whole, atol=1e-6)
     before = ops.convert_to_numpy(model(np.where(np.arange(8)[None, :, None] < 4, image, 0)[None]))
     assert abs(before - whole).max() > 0.05
+
+
+def test_a_saved_u_net_draws_the_same(tiny: None, tmp_path: Path) -> None:
+    """`predict` draws with it."""
+    unet = models.build_segmenter(models.build_encoder("mobilenetv2_035", 64), "mobilenetv2_035", 2)
+    rng = np.random.default_rng(0)
+    unet.set_weights([rng.normal(0.2, 0.1, each.shape) ** 2 for each in unet.get_weights()])  # variances are positive
+    maps = [rng.random((2, 64 // stride, 64 // stride, 3)).astype("float32") for stride in models.STRIDES]
+    unet.save(tmp_path / "unet.keras")
+    again = keras.saving.load_model(tmp_path / "unet.keras", compile=False, safe_mode=True)
+    np.testing.assert_allclose(again.predict(maps, verbose=0), unet.predict(maps, verbose=0), atol=1e-5)
