@@ -1,12 +1,10 @@
-"""A grid of experiments: run what is missing, each cell in a process of its own, and collect what is there.
+"""A grid of experiments: run what is missing, each cell in a process of its own.
 
 A crash or the memory of one cell cannot harm the next. The same call again goes on where the last one stopped: finished cells are skipped,
 a half-finished one resumes; a cell that is finished with other settings, or for other data, is a failure that says so.
 """
 
-import json
 import logging
-import math
 import os
 import pickle
 import signal
@@ -19,15 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from common import stopping
 from common.durations import duration
 from common.errors import UsageError
 from common.runs.files import read_json
 from common.runs.finished import differences
 from common.runs.folder import is_finished
-from common.runs.reading import find_metric
 from common.settings import Settings, recipe
 
 log = logging.getLogger(__name__)
@@ -41,16 +36,15 @@ class GridCell:
     Attributes:
         study: package name.
         experiment: command name.
-        settings: the command's settings; `run_dir` in them is replaced by the cell's. (A tuple of words for the command line until every
-            study has settings objects.)
+        settings: the command's settings; `run_dir` in them is replaced by the cell's.
         run_dir: the cell's run folder.
-        labels: such as {"backbone": "vgg16", "loss": "npairs", "seed": 0}; columns of `collect`, and the cell's name.
+        labels: such as {"backbone": "vgg16", "loss": "npairs", "seed": 0}; the cell's name.
         fingerprint: of today's data, where the grid knows it; a cell finished for other data is then a failure.
     """
 
     study: str
     experiment: str
-    settings: Any
+    settings: Settings
     run_dir: Path
     labels: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
@@ -60,23 +54,14 @@ class GridCell:
         return " ".join([self.study, self.experiment, *(f"{key}={value}" for key, value in self.labels.items())])
 
     @property
-    def arguments(self) -> tuple[str, ...]:
-        """The words, of a cell that has no settings object yet."""
-        return self.settings if isinstance(self.settings, tuple) else ()
-
-    @property
     def finished(self) -> bool:
         return is_finished(self.run_dir)
 
     def command(self) -> list[str]:
-        if isinstance(self.settings, tuple):
-            return [sys.executable, "-m", self.study, self.experiment, *map(str, self.settings), "--run-dir", str(self.run_dir)]
         return [sys.executable, "-m", "common.runs.cell"]
 
     def stdin(self) -> bytes:
         """What the cell's process reads."""
-        if isinstance(self.settings, tuple):
-            return b""
         return pickle.dumps((self.study, self.experiment, replace(self.settings, run_dir=self.run_dir)))
 
     def conflict(self) -> str:
@@ -84,18 +69,12 @@ class GridCell:
         config = read_json(self.run_dir / "config.json") if (self.run_dir / "config.json").is_file() else {}
         if self.fingerprint and config.get("data_fingerprint") != self.fingerprint:
             return f"{self.run_dir}: finished for other data; choose another folder, or remove this one"
-        if not isinstance(self.settings, Settings):
-            return ""
         # What the command adds to the recipe when it has seen the data is not known here.
         wanted = {**recipe(self.settings), "seed": getattr(self.settings, "seed", None)}
         there = {key: value for key, value in config.get("settings", {}).items() if key in wanted}
         differ = differences([there, wanted])
         said = "; ".join(f"{key} was {old}, now {new}" for key, (old, new) in list(differ.items())[:3])
         return f"{self.run_dir}: finished with other settings ({said}); choose another folder" if differ else ""
-
-    def control(self, **labels: Any) -> "GridCell":
-        """The control run inside this cell's folder, as a cell to collect (it is run by its method, never on its own)."""
-        return replace(self, run_dir=self.run_dir / "control", labels={**self.labels, **labels})
 
 
 @dataclass(frozen=True)
@@ -185,25 +164,6 @@ def run_cell(cell: GridCell) -> tuple[int, str]:
         sys.stderr.write(said)
     lines = said.strip().splitlines()
     return ended.returncode or 1, lines[-1] if lines else "it ended without finishing its run"
-
-
-def collect(cells: Sequence[GridCell], metrics: Sequence[str] = ("accuracy", "macro_f1")) -> pd.DataFrame:
-    """One row a cell: its labels, `run` (its folder), `n`, `synthetic`, and per metric `<metric>`, `<metric>_low`, `<metric>_high`.
-
-    Metrics are named as in `report.find_metric` ("per_class.Parabasal.f1" works). A cell without metrics.json has missing values and
-    `n` 0, so a table shows the hole instead of hiding it.
-    """
-    rows = []
-    for cell in cells:
-        path = cell.run_dir / "metrics.json"
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        row = {**cell.labels, "run": cell.run_dir.as_posix(), "n": content.get("n", 0), "synthetic": bool(content.get("synthetic", False))}
-        for metric in metrics:
-            _, value, interval = find_metric(content, metric)
-            low, high = interval or (math.nan, math.nan)
-            row |= {metric: math.nan if value is None else value, f"{metric}_low": low, f"{metric}_high": high}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _clock(began: float, done: int, total: int) -> str:

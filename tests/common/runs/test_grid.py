@@ -1,6 +1,5 @@
 import importlib
 import logging
-import math
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UsageError
-from common.runs.grid import GridCell, GridOutcome, collect, run_grid
+from common.runs.grid import GridCell, GridOutcome, run_grid
 from common.runs.reading import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,13 +27,26 @@ if "silent" not in sys.argv: (folder / "finished.json").write_text("{}")
 """
 
 
+class Toy(GridCell):
+    """A cell of the study above; its settings are words."""
+
+    def command(self):
+        return [sys.executable, "-m", "toy", *self.settings, "--run-dir", str(self.run_dir)]
+
+    def stdin(self):
+        return b""
+
+    def conflict(self):
+        return ""
+
+
 @pytest.fixture
 def cell(tmp_path, monkeypatch):
     """`cell("a", "wrong")`: a cell of the study above."""
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "__main__.py").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
-    return lambda name, *arguments: GridCell("toy", "train", ("--loss", *arguments), tmp_path / "runs" / name, {"loss": name, "seed": 0})
+    return lambda name, *arguments: Toy("toy", "train", ("--loss", *arguments), tmp_path / "runs" / name, {"loss": name, "seed": 0})
 
 
 def times(cell):
@@ -84,18 +96,6 @@ def test_a_cell_that_ends_without_finishing_is_a_failure(cell):
 def test_two_cells_may_not_share_a_folder(cell):
     with pytest.raises(ValueError, match="share"):
         run_grid([cell("a", "x"), cell("a", "y")])
-
-
-def test_collect_shows_holes_and_controls(tmp_path, make_run):
-    method = GridCell("cervical", "contrastive", (), make_run(tmp_path / "a", 3.0), {"backbone": "vgg16", "seed": 0})
-    make_run(tmp_path / "a" / "control", 0.5)
-    missing = GridCell("cervical", "contrastive", (), tmp_path / "b", {"backbone": "vgg19", "seed": 0})
-    frame = collect([method, method.control(method="control"), missing], ("accuracy", "per_class.Parabasal.f1"))
-    assert frame["backbone"].tolist() == ["vgg16", "vgg16", "vgg19"]
-    assert frame["n"].tolist() == [120, 120, 0]
-    assert frame["accuracy"][0] > frame["accuracy"][1] and math.isnan(frame["accuracy"][2])
-    assert (frame["accuracy_low"] <= frame["accuracy"])[:2].all() and (frame["accuracy"] <= frame["accuracy_high"])[:2].all()
-    assert 0 < frame["per_class.Parabasal.f1"][0] <= 1
 
 
 TYPED = """
