@@ -69,8 +69,10 @@ class GridCell:
         config = read_json(self.run_dir / "config.json") if (self.run_dir / "config.json").is_file() else {}
         if self.fingerprint and config.get("data_fingerprint") != self.fingerprint:
             return f"{self.run_dir}: finished for other data; choose another folder, or remove this one"
-        # What the command adds to the recipe when it has seen the data is not known here.
+        # What the command adds to the recipe when it has seen the data is not known here, and by which name the data go (the fingerprint
+        # is what tells them apart).
         wanted = {**recipe(self.settings), "seed": getattr(self.settings, "seed", None)}
+        wanted.pop("dataset", None)
         there = {key: value for key, value in config.get("settings", {}).items() if key in wanted}
         differ = differences([there, wanted])
         said = "; ".join(f"{key} was {old}, now {new}" for key, (old, new) in list(differ.items())[:3])

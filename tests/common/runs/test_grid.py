@@ -106,6 +106,7 @@ from common.settings import Command, Settings
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(Settings):
     NOT_RECIPE = frozenset({"seed", "run_dir"})
+    dataset: str = "sample"
     loss: str = "x"
     rate: float = 0.1
     seed: int = 0
@@ -116,7 +117,7 @@ def train(settings):
     from common.runs import Run
     from common.settings import recipe
     if settings.loss == "wrong": raise UsageError("--loss wrong: unknown")
-    run = Run.open("typed", "train", {**recipe(settings), "seed": settings.seed}, run_dir=settings.run_dir, fingerprint="abc")
+    run = Run.open("typed", "train", {**recipe(settings, dataset="sample-cells"), "seed": settings.seed}, run_dir=settings.run_dir, fingerprint="abc")
     run.finish()
 
 COMMAND = Command(TrainSettings, "typed.train:train", "Train.")
