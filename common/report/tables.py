@@ -48,7 +48,8 @@ class TableRow:
             "classes": 7, "backbone": "resnet50", "image_size": 224, "split": "paper", "limit": None}; where one is another the cell names
             it and no difference is taken.
         scores: scores per image (`image`, `score`, perhaps `group`) that are averaged and compared instead of a metric of the predictions,
-            of each run; or one table, of a row that has no run; or either of them for each compared metric.
+            of each run; or one table, of a row that has no run; or either of them for each compared metric that the
+            row has.
         part: key of metrics.json that holds the metrics of this row ("before"); "": the top level.
         fixed: no training noise (a centred blob): the scores of the first run stand beside every seed.
     """
@@ -154,6 +155,8 @@ def compare_rows(
     tables: dict[Key, pd.DataFrame] = {}
     for row in rows:
         scores = row.scores_for(name)
+        if scores is None and row.scores is not None:
+            continue  # scored in other metrics only
         if isinstance(scores, pd.DataFrame):
             tables[row.block, row.name, None] = scores
             continue

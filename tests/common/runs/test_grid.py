@@ -117,7 +117,8 @@ def train(settings):
     from common.runs import Run
     from common.settings import recipe
     if settings.loss == "wrong": raise UsageError("--loss wrong: unknown")
-    run = Run.open("typed", "train", {**recipe(settings, dataset="sample-cells"), "seed": settings.seed}, run_dir=settings.run_dir, fingerprint="abc")
+    own = {**recipe(settings, dataset="sample-cells"), "seed": settings.seed}
+    run = Run.open("typed", "train", own, run_dir=settings.run_dir, fingerprint="abc")
     run.finish()
 
 COMMAND = Command(TrainSettings, "typed.train:train", "Train.")
