@@ -50,7 +50,6 @@ class TableRow:
         scores: scores per image (`image`, `score`, perhaps `group`) that are averaged and compared instead of a metric of the predictions,
             of each run; or one table, of a row that has no run; or either of them for each compared metric that the
             row has.
-        part: key of metrics.json that holds the metrics of this row ("before"); "": the top level.
         fixed: no training noise (a centred blob): the scores of the first run stand beside every seed.
     """
 
@@ -61,7 +60,6 @@ class TableRow:
     document: Mapping[str, Any] = field(default_factory=dict)
     scores: Scores | pd.DataFrame | Mapping[str, Scores | pd.DataFrame] | None = None
     fixed: bool = False
-    part: str = ""
 
     @property
     def empty(self) -> bool:
@@ -70,11 +68,6 @@ class TableRow:
     def scores_for(self, metric: str) -> Scores | pd.DataFrame | None:
         """How this row's images score in a compared metric; None: by its predictions."""
         return self.scores.get(metric) if isinstance(self.scores, Mapping) else self.scores
-
-    def metrics(self, run: FoundRun) -> Mapping[str, Any]:
-        """What metrics.json says of this row."""
-        content = run.metrics()
-        return {**content[self.part], "synthetic": content.get("synthetic")} if self.part else content
 
 
 def write_table(
@@ -232,7 +225,7 @@ def _lines(rows: Sequence[TableRow], metrics: Sequence[str], results: Mapping[st
 
 
 def _row_lines(row: TableRow, metrics: Sequence[str], results: Mapping[str, Comparisons]) -> list[dict[str, Any]]:
-    contents = [row.metrics(run) for run in row.runs]
+    contents = [run.metrics() for run in row.runs]
     synthetic = any(content.get("synthetic") for content in contents)
     names: list[str] = list(dict.fromkeys([*metrics, *row.printed]))
     if row.scores is not None and not isinstance(row.scores, Mapping) and results:
