@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from cervical.experiments.base import BETHESDA, CLASSES, CellSource, CellTraining
-from common.data.augmentation import augmented_images
 from common.data.dataset import Dataset, class_names
 from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_images
@@ -180,6 +179,8 @@ def prepare(dataset: Dataset, settings: CellTraining) -> Cells:
     rows = {name: np.flatnonzero((manifest["split"] == name).to_numpy()) for name in ("train", "validation", "test")}
     train = Part(images, labels, rows["train"])
     if settings.copies:
+        from common.data.augmentation import augmented_images
+
         training = replace(dataset, manifest=manifest.iloc[rows["train"]].reset_index(drop=True))
         copied = augmented_images(
             training, settings.copies, settings.copies_kind, settings.seed, settings.image_size, settings.resize_filter, cache_dir, True

@@ -6,15 +6,17 @@ Layer numbers, taps and parameter counts are those of the authors' code (facts 1
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import layers
 
-from cervical.experiments.contrastive import ContrastiveSettings
-from cervical.experiments.finetune import FREEZE, FinetuneSettings
 from common.backbones import BACKBONES, batchnorm_is_folded, build_backbone, keep_batchnorm_frozen, preprocess_layer
 from common.errors import UsageError
+
+if TYPE_CHECKING:
+    from cervical.experiments.contrastive import ContrastiveSettings
+    from cervical.experiments.finetune import FinetuneSettings
 
 # Where the code takes the features: VGG and ResNet50 from within the network (the layers behind are dropped), the others at its end.
 TAPS = {"vgg16": "block4_conv3", "vgg19": "block5_conv2", "resnet50": "conv4_block1_0_conv"}
@@ -108,6 +110,8 @@ def depth_steps(backbone: str, image_size: int, body: str) -> list[int]:
 
 def default_depths(backbone: str, image_size: int, body: str) -> tuple[int, ...]:
     """None, about a quarter, half, three quarters and all of the body's layers, and the paper's number."""
+    from cervical.experiments.finetune import FREEZE
+
     steps = depth_steps(backbone, image_size, body)
     paper = FREEZE.get(backbone, 0)
     found = {at_most(steps, steps[-1] * quarter // 4) for quarter in range(5)} - {at_most(steps, paper)}

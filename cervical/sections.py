@@ -11,7 +11,7 @@ from cervical.experiments.finetune import FREEZE
 from cervical.figures import accuracy_bars
 from cervical.paper import TABLE_NUMBERS, loss_curve, previous_works, printed_classes, tables
 from common.backbones import BACKBONES
-from common.data.manifest import Dataset
+from common.data.dataset import Dataset
 from common.report import plots
 from common.report.tables import MISSING, TableRow, markdown, number
 

@@ -34,7 +34,8 @@ from cervical.sections import (
 )
 from cervical.training.stages import default_run_dir
 from common.backbones import BACKBONES
-from common.data.manifest import Dataset, fingerprint
+from common.data.dataset import Dataset
+from common.data.fingerprint import fingerprint
 from common.errors import UsageError
 from common.report.tables import Printed, TableRow, write_table
 from common.runs.finished import FoundRun, by_recipe, names_by_difference

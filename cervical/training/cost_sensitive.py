@@ -18,7 +18,7 @@ from cervical.training.costs import read_costs
 from cervical.training.finetune import fit_classifier, run_finetune
 from cervical.training.outcome import conclude
 from cervical.training.stages import Job, baselines, begin, default_run_dir, nothing_half_written
-from common.data.manifest import class_names
+from common.data.dataset import class_names
 from common.metrics.classification import class_indices, expected_cost
 from common.report.decision import cost_matrix
 from common.runs import Run, is_finished

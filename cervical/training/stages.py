@@ -19,10 +19,10 @@ from cervical.data import Cells, Part, load_for_training, prepare
 from cervical.experiments.base import CellTraining, Stage, kinds_of
 from common import device
 from common.backbones import BACKBONES, RecomputeBatchnorm, batch_normalisations, recompute_batchnorm
-from common.data.manifest import Dataset, class_names, fingerprint
+from common.data.dataset import Dataset, class_names
+from common.data.fingerprint import fingerprint
 from common.data.pipeline import Augment, Batches
 from common.errors import UsageError
-from common.report.decision import read_costs, read_kinds
 from common.runs import Run, fit
 from common.runs.folder import run_path
 from common.settings import recipe
@@ -82,6 +82,8 @@ def default_run_dir(experiment: str, settings: CellTraining, dataset: Dataset) -
 
 def decision_files(settings: CellTraining, classes: Sequence[str]) -> tuple[np.ndarray | None, Mapping[str, Sequence[str]] | None]:
     """Costs of mistakes and kinds of classes: from the files given, kinds of SIPaKMeD's classes by themselves."""
+    from common.report.decision import read_costs, read_kinds  # with the reports: not needed for a training without these files
+
     costs = read_costs(settings.decision_costs, classes, "--decision-costs") if settings.decision_costs is not None else None
     if settings.kinds is not None:
         return costs, read_kinds(settings.kinds, classes)

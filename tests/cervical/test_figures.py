@@ -59,7 +59,7 @@ def test_loss_curves_stand_beside_the_authors_where_they_have_one():
 def test_cell_sheet_has_a_row_a_class(tmp_path, slides):
     from PIL import Image
 
-    from common.data.manifest import folders_dataset
+    from common.data.folders import folders_dataset
 
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
