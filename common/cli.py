@@ -13,6 +13,7 @@ import errno
 import importlib
 import importlib.util
 import io
+import json
 import logging
 import os
 import re
@@ -306,9 +307,34 @@ def prepare_environment() -> None:
         # XLA's CUDA graphs made a step of the networks with batch normalisation tens of times slower (JAX 0.11 on one H200, measured:
         # ResNet50 over 2 s, without them 30 ms, beside three other processes).
         os.environ.setdefault("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8, and names that are no UTF-8, cost a character, never the run
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("absl", "jax", "tensorflow", "matplotlib", "h5py", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    _override_keras_json()
+
+
+def _override_keras_json() -> None:
+    """Say that keras.json (left by another project) asks for what no network here can use, and set Keras to what they need."""
+    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    try:
+        wanted = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    needed = {"image_data_format": "channels_last", "floatx": "float32"}
+    other = {name: wanted.get(name) for name in needed if isinstance(wanted, dict) and wanted.get(name, needed[name]) != needed[name]}
+    if not other:
+        return
+    try:
+        with without_startup_lines():
+            import keras
+    except AssertionError:
+        raise UsageError(f"{path}: {other} is nothing that Keras knows; expected {needed}, or no such file") from None
+    keras.config.set_image_data_format(needed["image_data_format"])
+    keras.config.set_floatx(needed["floatx"])
+    logging.getLogger(__name__).info("%s: %s is overridden; the networks here need %s", path, other, needed)
 
 
 def _command(entry: Command | str) -> Command:

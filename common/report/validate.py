@@ -109,7 +109,7 @@ def _labelled(options: ValidateOptions) -> pd.DataFrame:
     path = options.labels_csv
     assert path is not None
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels-csv {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
     for name in ("image", "label"):
@@ -133,7 +133,7 @@ def read_class_map(path: Path | None, classes: Sequence[str], external: pd.DataF
     if path is None:
         return {}, {}
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
     if not {"set", "class", "joined"} <= set(table.columns):
