@@ -13,7 +13,6 @@ import errno
 import importlib
 import importlib.util
 import io
-import json
 import logging
 import os
 import re
@@ -42,7 +41,7 @@ from common.settings import (
     check_run,
     require,
 )
-from common.startup import without_startup_lines
+from common.startup import override_keras_json, without_startup_lines
 
 _BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt"}
 
@@ -313,28 +312,7 @@ def prepare_environment() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("absl", "jax", "tensorflow", "matplotlib", "h5py", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    _override_keras_json()
-
-
-def _override_keras_json() -> None:
-    """Say that keras.json (left by another project) asks for what no network here can use, and set Keras to what they need."""
-    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
-    try:
-        wanted = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    needed = {"image_data_format": "channels_last", "floatx": "float32"}
-    other = {name: wanted.get(name) for name in needed if isinstance(wanted, dict) and wanted.get(name, needed[name]) != needed[name]}
-    if not other:
-        return
-    try:
-        with without_startup_lines():
-            import keras
-    except AssertionError:
-        raise UsageError(f"{path}: {other} is nothing that Keras knows; expected {needed}, or no such file") from None
-    keras.config.set_image_data_format(needed["image_data_format"])
-    keras.config.set_floatx(needed["floatx"])
-    logging.getLogger(__name__).info("%s: %s is overridden; the networks here need %s", path, other, needed)
+    override_keras_json()
 
 
 def _command(entry: Command | str) -> Command:
