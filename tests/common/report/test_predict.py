@@ -96,7 +96,7 @@ def test_a_folder_without_a_model_or_classes_is_named(pictures, tmp_path):
     with pytest.raises(UsageError, match="model.keras is missing"):
         predict_command(options(tmp_path, pictures))
     (tmp_path / "model.keras").write_bytes(b"no model")
-    with pytest.raises(UsageError, match="model.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
         predict_command(options(tmp_path, pictures))
 
 
@@ -113,7 +113,7 @@ def test_code_inside_a_model_file_does_not_run(pictures, tmp_path):
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(hidden))
     keras.Model(inputs, outputs).save(tmp_path / "model.keras")
     (tmp_path / "config.json").write_text('{"study": "cervical", "classes": ["a", "b"], "image_size": 8}')
-    with pytest.raises(UsageError, match="model.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
         predict_command(options(tmp_path, pictures / "a.png"))
 
 
