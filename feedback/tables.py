@@ -117,76 +117,12 @@ def change_table(rows: Sequence[TableRow]) -> str:
 def faithfulness_table(rows: Sequence[TableRow]) -> str:
     """Deletion and insertion before and after the feedback against a random map; "" where no run measured them (--faithfulness)."""
     lines = []
-<<<<<<< HEAD
     for row in rows:
         for run in row.runs:
             found = run.metrics().get("faithfulness")
             for name in ("deletion_minus_random", "insertion_minus_random") if found else ():
                 sides = [f"{number(found[when][name])} {interval_text(found[when][f'{name}_interval'])}" for when in ("before", "after")]
                 lines.append([row.name, run.seed, faithfulness.ROWS[name], *sides, found["after"]["images"]])
-=======
-    for title, runs in rows_of_runs.items():
-        changes = [read_json(run / "metrics.json")["change"] for run in runs]
-        for name, said in MEASURES.items():
-            values = [one[name]["value"] for one in changes if name in one]
-            if not values:
-                continue
-            interval = changes[0][name]["interval"] if len(values) == 1 else pooled_change(runs, name)
-            seeds = ", ".join(number(value, 3, sign=True) for value in values)
-            lines.append([title, said, number(sum(values) / len(values), sign=True), interval_text(interval), seeds])
-    return markdown(("method", "", "change", "95 % interval", "seeds"), lines, left=2)
-
-
-def pooled_interval(runs: Sequence[Path], when: str, name: str) -> tuple[float, float] | None:
-    """Interval of accuracy or Jaccard index over the lesions of all seeds' test images; of the first seed for the other measures."""
-    column = {"accuracy": "right", "jaccard": "jaccard"}.get(name)
-    if column is None:
-        return tuple(read_json(runs[0] / "metrics.json")[when].get(f"{name}_interval") or ()) or None  # type: ignore[return-value]
-    table = images(runs).dropna(subset=[f"{column}_{when}"])
-    if table.empty:
-        return None
-    values = table.groupby(["image", "group"], as_index=False)[f"{column}_{when}"].mean()
-    return bootstrap_interval(values[f"{column}_{when}"].to_numpy(float), groups=values["group"].to_numpy())
-
-
-def pooled_change(runs: Sequence[Path], name: str) -> tuple[float, float] | None:
-    """Interval of the change of accuracy or Jaccard index, the seeds' mean for each image; None for measures that are no mean."""
-    column = {"accuracy": "right", "jaccard": "jaccard"}.get(name)
-    if column is None:
-        return None
-    table = images(runs)
-    table["change"] = table[f"{column}_after"] - table[f"{column}_before"]
-    values = table.dropna(subset=["change"]).groupby(["image", "group"], as_index=False)["change"].mean()
-    return bootstrap_interval(values["change"].to_numpy(float), groups=values["group"].to_numpy())
-
-
-def images(runs: Sequence[Path]) -> pd.DataFrame:
-    """jaccard.csv of all runs, with `right_before` and `right_after` as 0 or 1."""
-    tables = []
-    for run in runs:
-        table = pd.read_csv(run / "jaccard.csv", dtype={"image": str, "label": str, "group": str}, encoding_errors="surrogateescape", encoding_errors="surrogateescape")
-        right = {f"right_{when}": (table[f"predicted_{when}"].astype(str) == table["label"]).astype(float) for when in ("before", "after")}
-        tables.append(table.assign(**right))
-    return pd.concat(tables, ignore_index=True)
-
-
-def faithfulness_table(rows_of_runs: Mapping[str, Sequence[Path]]) -> str:
-    """Deletion and insertion before and after the feedback, beside a random map; "" where no run measured them (--faithfulness)."""
-    lines = []
-    for title, runs in rows_of_runs.items():
-        tables = [
-            pd.read_csv(run / faithfulness.FILE, dtype={"image": str}, encoding_errors="surrogateescape", encoding_errors="surrogateescape")
-            for run in runs
-            if (run / faithfulness.FILE).is_file()
-        ]
-        if not tables:
-            continue
-        # An image that several seeds measured is one draw.
-        found = faithfulness.summary(pd.concat(tables).groupby("image", as_index=False).mean(numeric_only=True))
-        for name in ("deletion_minus_random", "insertion_minus_random"):
-            sides = [f"{number(found[when][name])} {interval_text(found[when][f'{name}_interval'])}" for when in ("before", "after")]
-            lines.append([title, faithfulness.ROWS[name], *sides, found["after"]["images"]])
->>>>>>> 9d1fb9f (Names that are not UTF-8 keep their bytes in CSVs and are escaped in reports; a file system without locks is said and worked on; fuzz test over folders, names, links and codings)
     if not lines:
         return ""
     header = ("method", "seed", "", "before", "after", "images")
