@@ -17,6 +17,7 @@ from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.errors import UsageError
 from common.runs import Run, fit
+from common.runs.baselines import write_baselines
 from common.runs.outcome import write_metrics, write_predictions
 from common.settings import recipe
 from feedback import data, paper, reporting
@@ -62,6 +63,7 @@ def run_baseline(settings: BaselineSettings) -> Path:
         weights=settings.weights, head=settings.head, units=settings.head_units, dropout=settings.dropout,
     )  # fmt: skip
     freeze_through(model, settings.frozen_until)
+    write_baselines(run, model, images, labels, manifest, classes, settings.seed)
     history = _train_base(run, model, images, labels, manifest, weights, settings)
     run.save_model(model)
     rows = rows_of(manifest, "test")

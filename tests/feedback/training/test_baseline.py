@@ -69,6 +69,7 @@ def test_baseline(whole):
     run = whole
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["synthetic"] and set(metrics["one_vs_rest"]) == set(CLASSES) and "average" in metrics["sensitivity"]
+    assert set(metrics["baselines"]) == {"majority class", "logistic probe"} and 0 < metrics["baselines"]["majority class"]["accuracy"] < 1
     text = (run / "report.md").read_text()
     assert "lesion that is also in the training set" in text
     assert "A part of the images only" in text and "Table 4.1" not in text
