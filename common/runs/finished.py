@@ -147,11 +147,9 @@ class FoundRun:
 @lru_cache(maxsize=4)
 def _read_part(path: Path, changed: int) -> pd.DataFrame:
     """A published CSV; names stay text, also when they look like numbers or like "NA"."""
-    columns = pd.read_csv(path, nrows=0, encoding_errors="surrogateescape").columns
+    columns = pd.read_csv(path, nrows=0).columns
     numbers = {column: [""] for column in columns if column not in TEXT}
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(TEXT & set(columns), str), keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape"
-    )
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT & set(columns), str), keep_default_na=False, na_values=numbers)
 
 
 def finished_runs(
