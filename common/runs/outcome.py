@@ -75,17 +75,6 @@ def read_predictions(run: Any) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return table, classes
 
 
-def common_groups(tables: Sequence[pd.DataFrame]) -> "pd.Series[str] | None":
-    """Groups by image of predictions tables of the same images, from the first that has any; None when no table has.
-
-    UsageError when two tables name different groups: there is no telling which are to be resampled.
-    """
-    found = [table.set_index("image")[GROUP] for table in tables if GROUP in table]
-    if any(not other.reindex(found[0].index).equals(found[0]) for other in found[1:]):
-        raise UsageError("their test images are grouped differently")
-    return found[0] if found else None
-
-
 def add_groups(run: Any) -> bool:
     """Bring an older predictions.csv up to date with the groups of manifest.csv; True when the file was changed.
 
