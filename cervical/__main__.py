@@ -3,9 +3,9 @@
 import sys
 
 import common.stopping  # noqa: F401 (first: from here on Ctrl-C shows no traceback of an import)
-from common.cli import Command, PredictOptions, ReportOptions, main
+from common.cli import main
 
-COMMANDS: dict[str, Command | str] = {
+COMMANDS = {
     "contrastive": "cervical.experiments.contrastive",
     "finetune": "cervical.experiments.finetune",
     "cost-sensitive": "cervical.experiments.cost_sensitive",
@@ -15,10 +15,8 @@ COMMANDS: dict[str, Command | str] = {
     "size-analysis": "cervical.experiments.size_analysis",
     "audit": "cervical.experiments.audit",
     "explain": "cervical.experiments.explain",
-    "predict": Command(PredictOptions, "common.report.predict:predict_command", "Classify images with a finished run, as CSV."),
-    "report": Command(
-        ReportOptions, "common.report.report:report_command", "Make a run's report and figures again from its predictions.csv."
-    ),
+    "predict": "common.commands.predict",
+    "report": "common.commands.report",
     "calibrate": "common.commands.calibrate",
     "export": "common.commands.export",
     "validate": "common.commands.validate",

@@ -18,9 +18,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import tyro
 from tyro.conf import Positional
@@ -34,172 +34,14 @@ from common.settings import (
     MAIN_BACKBONES,
     Command,
     Settings,
-    check_decision,
-    check_group_pattern,
     check_path,
     check_range,
     check_run,
     require,
 )
-from common.startup import without_startup_lines
+from common.startup import override_keras_json, without_startup_lines
 
 _BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """Which images, as they lie on disk."""
-
-    dataset: str = "sample"
-    """Data set; `sample` is drawn on the spot and synthetic."""
-    data_dir: Path | None = None
-    """Folder that holds the data set as distributed (not needed for `sample`)."""
-    mask_dir: Path | None = None
-    """Folder with one mask an image (same file stem), for `folders` data."""
-    group_pattern: str | None = None
-    """Regular expression with one group, matched on the image path, that names the slide, lesion or patient (for `folders` data)."""
-    cache_dir: Path = DEFAULT_CACHE
-    """Folder for decoded images and drawn samples; safe to delete."""
-
-    def __post_init__(self) -> None:
-        check_path("data-dir", self.data_dir, "folder")
-        check_path("mask-dir", self.mask_dir, "folder")
-        check_group_pattern(self.group_pattern)
-        require(
-            self.dataset == "sample" or self.data_dir is not None,
-            f"--dataset {self.dataset}: expected --data-dir with the folder that holds it",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions(SourceOptions):
-    """Which images, in which split."""
-
-    labels_csv: Path | None = None
-    """CSV with the labels, where the data set's own labels are kept apart from the images."""
-    split: Literal["paper", "grouped"] | None = None
-    """`paper`: the document's split. `grouped`: no slide, lesion or patient on two sides. Default: what the reading says."""
-    limit: int | None = None
-    """Use only N images in all, class-balanced (smoke runs)."""
-    skip_unreadable: bool = False
-    """Go on without images that cannot be decoded (otherwise they are listed and the command stops)."""
-    image_size: int | None = None
-    """Side of the square network input, pixels. Default: the document's."""
-    seed: int = 0
-    """Seed of the split (where the paper names none), the initial weights, the order of images and the augmentation."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_path("labels-csv", self.labels_csv, "file")
-        check_range("limit", self.limit, 1)
-        check_range("image-size", self.image_size, 16, 1024)
-        check_range("seed", self.seed, 0, 2**31 - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(DataOptions):
-    """What training commands of every study take. None means: what the reading says."""
-
-    reading: Literal["described", "coded", "corrected"] = "described"
-    """`described`: the document's text. `coded`: what the authors' code does. `corrected`: careful practice."""
-    backbone: str | None = None
-    """Network: vgg16, vgg19, resnet50, mobilenetv2, mobilenetv2_035, densenet121, densenet169, efficientnetv2s, or any other class of
-    `keras.applications` in lower case, such as resnet101 or convnexttiny."""
-    weights: str | None = None
-    """`imagenet` (downloads), `none` (from scratch) or the path of a .weights.h5 file. Default on `sample`: none."""
-    epochs: int | None = None
-    """Epochs; sets every stage that has no option of its own."""
-    batch_size: int | None = None
-    """Images a step."""
-    run_dir: Path | None = None
-    """Run folder; default runs/<study>/<experiment>/<name made from the settings>."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Arithmetic of the network; weights stay float32."""
-    tensorboard: bool = False
-    """Also write TensorBoard event files into the run folder (needs the tensorboard package)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.backbone is None or self.backbone in BACKBONE_NAMES,
-            f"--backbone {self.backbone}: unknown; expected one of {', '.join(BACKBONE_NAMES)}",
-        )
-        if self.weights not in (None, "none", "imagenet"):
-            check_path("weights", Path(str(self.weights)), "file")
-        check_range("epochs", self.epochs, 1)
-        check_range("batch-size", self.batch_size, 1)
-        require(
-            self.run_dir is None or not self.run_dir.exists() or self.run_dir.is_dir(),
-            f"--run-dir {self.run_dir}: is a file; expected a folder",
-        )
-        for package in ("tensorboard", "tensorflow") if self.tensorboard else ():
-            require(importlib.util.find_spec(package) is not None, f"--tensorboard: the package {package} is not installed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """Make a run's report, model card and figures again from its predictions.csv; the model is not needed."""
-
-    run: Positional[Path]
-    """Run folder, or the folder of a published table."""
-    by: tuple[str, ...] = ()
-    """Also report the test metrics by these columns of the metadata, such as sex age localization; `ita` is the skin tone estimated from
-    the images. With --metadata and no column: the data set's usual ones."""
-    metadata: Path | None = None
-    """CSV with a column that names the image and the columns of --by; None: the data set's own."""
-    data_dir: Path | None = None
-    """Folder of the run's images, for --by; None: where they lay when it was trained."""
-    decision: Literal["argmax", "minimum-cost"] = "argmax"
-    """The class with the largest probability, or the one with the least expected cost under --decision-costs."""
-    decision_costs: Path | None = None
-    """Costs of mistakes for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
-    kinds: Path | None = None
-    """CSV or JSON, class -> kind (such as normal and abnormal), whose sensitivity and specificity are reported; None: the run's own."""
-
-    def __post_init__(self) -> None:
-        if not (self.run / "runs.json").is_file():
-            check_run(self.run)
-        check_path("metadata", self.metadata, "file")
-        check_path("data-dir", self.data_dir, "folder")
-        require(self.data_dir is None or bool(self.by or self.metadata), "--data-dir: has no effect here: expected --by or --metadata")
-        check_decision(self.decision, self.decision_costs)
-        check_path("kinds", self.kinds, "file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """Classify images with a finished run: one CSV row an image with a probability for each class."""
-
-    run: Positional[Path]
-    """Run folder that holds model.keras."""
-    images: Positional[tuple[Path, ...]]
-    """Images, or folders of images."""
-    output: Path | None = None
-    """CSV file to write; default: standard output."""
-    skip_unreadable: bool = False
-    """Go on without images that cannot be decoded."""
-    batch_size: int = 32
-    """Images a step."""
-    decision: Literal["argmax", "minimum-cost"] = "argmax"
-    """The class with the largest probability, or the one with the least expected cost under --decision-costs."""
-    decision_costs: Path | None = None
-    """Costs of mistakes for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
-
-    with_runs: Annotated[tuple[Path, ...], tyro.conf.arg(name="with")] = ()
-    """More finished runs of the same classes: probabilities are their mean, and `disagreement` the share that calls another class."""
-    views: int = 1
-    """Views of each image, 1 to 8: mirrored and turned by quarters; probabilities are their mean."""
-
-    def __post_init__(self) -> None:
-        check_run(self.run, "model.keras")
-        for path in self.with_runs:
-            check_run(path, "model.keras")
-        check_range("views", self.views, 1, 8)
-        check_decision(self.decision, self.decision_costs)
-        require(bool(self.images), "predict: expected at least one image or folder after the run folder")
-        for path in self.images:
-            require(path.exists(), f"{path}: no such image or folder")
-        check_range("batch-size", self.batch_size, 1)
 
 
 # What the system says of a file or folder that cannot be used for what it is meant for; anything else is a bug of ours.
@@ -306,9 +148,13 @@ def prepare_environment() -> None:
         # XLA's CUDA graphs made a step of the networks with batch normalisation tens of times slower (JAX 0.11 on one H200, measured:
         # ResNet50 over 2 s, without them 30 ms, beside three other processes).
         os.environ.setdefault("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8, and names that are no UTF-8, cost a character, never the run
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("absl", "jax", "tensorflow", "matplotlib", "h5py", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    override_keras_json()
 
 
 def _command(entry: Command | str) -> Command:
@@ -340,8 +186,7 @@ def parse(command: Command, arguments: Sequence[str], program: str = "") -> Any:
     """
     for before, word in zip(["", *arguments], arguments, strict=False):
         require(word != "", f"{before or program}: expected a value, got an empty one")
-    words = _with_values(command.settings, arguments)
-    typed, words = words, _expanded(words, command.everywhere or {}, command.presets or {})
+    typed, words = list(arguments), _expanded(arguments, command.everywhere or {}, command.presets or {})
     default = {} if command.default is None else {"default": _default(command, words)}
     boxes, page = io.StringIO(), io.StringIO()
     try:
@@ -446,17 +291,6 @@ def _check_given(options: Settings, given: Mapping[str, str]) -> None:
                 raise UsageError(f"{option}: has no effect here: {reason}")
 
 
-def _with_values(options: type, arguments: Sequence[str]) -> list[str]:
-    """`--x` and `--no-x` of options typed `bool | None` (None: the reading decides), for which tyro expects a value, with that value."""
-    names = [field.name.replace("_", "-") for field in fields(options) if str(field.type) == "bool | None"]
-    words = {f"--{name}": (f"--{name}", "True") for name in names} | {f"--no-{name}": (f"--{name}", "False") for name in names}
-    found: list[str] = []
-    for word, after in zip(arguments, [*arguments[1:], ""], strict=False):
-        flag = words.get(word.replace("_", "-")) if after not in ("True", "False", "None") else None
-        found += flag or (word,)
-    return found
-
-
 def _one_line(boxes: str) -> str:
     """What tyro says inside its box, without the frame, the advice to read the help, and the line breaks."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", boxes)
@@ -478,12 +312,7 @@ __all__ = [
     "DEFAULT_CACHE",
     "MAIN_BACKBONES",
     "Command",
-    "DataOptions",
     "Positional",
-    "PredictOptions",
-    "ReportOptions",
-    "SourceOptions",
-    "TrainOptions",
     "check_path",
     "check_range",
     "check_run",

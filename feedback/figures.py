@@ -25,7 +25,7 @@ def simulation_figures(run: Path) -> None:
     if history["stage"].nunique() > 1:  # slices: their epochs follow one another
         history["epoch"] = np.arange(1, len(history) + 1)
         save(slice_curves({settings["objective"]: pd.read_csv(run / "slices.csv")}, synthetic=synthetic), folder / "slices.png")
-    table = pd.read_csv(run / "jaccard.csv")
+    table = pd.read_csv(run / "jaccard.csv", encoding_errors="surrogateescape")
     save(learning_curves({settings["objective"]: history}, synthetic=synthetic), folder / "curves.png")
     if table["jaccard_after"].notna().any():
         save(jaccard_histogram(table, synthetic=synthetic), folder / "jaccard.png")

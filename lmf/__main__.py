@@ -3,7 +3,7 @@
 import sys
 
 import common.stopping  # noqa: F401 (first: from here on Ctrl-C shows no traceback of an import)
-from common.cli import Command, PredictOptions, ReportOptions, main
+from common.cli import main
 
 COMMANDS = {
     "train": "lmf.experiments.train",
@@ -14,8 +14,8 @@ COMMANDS = {
     "gradients": "lmf.experiments.gradients",
     "audit": "lmf.experiments.audit",
     "explain": "lmf.experiments.explain",
-    "predict": Command(PredictOptions, "common.report.predict:predict_command", "Classify images with a finished run, as CSV."),
-    "report": Command(ReportOptions, "common.report.report:report_command", "Make a run's report and figures again."),
+    "predict": "common.commands.predict",
+    "report": "common.commands.report",
     "calibrate": "common.commands.calibrate",
     "export": "common.commands.export",
     "validate": "common.commands.validate",

@@ -136,7 +136,7 @@ def chosen_images(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nd
 def read_boxes(path: Path) -> dict[str, np.ndarray]:
     """Image path, as in manifest.csv -> boxes `(n, 4)`: x, y, width, height in pixels of the original image, from its top left corner."""
     try:
-        table = pd.read_csv(path, dtype={"image": str})
+        table = pd.read_csv(path, dtype={"image": str}, encoding_errors="surrogateescape")
     except (OSError, ValueError) as error:
         raise UsageError(f"--boxes {path}: not a readable CSV ({error})") from None
     missing = [name for name in BOX_COLUMNS if name not in table.columns]

@@ -64,6 +64,15 @@ def load_network(path: Path, image_size: int) -> keras.Model:
         body = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile, h5py and Keras raise many kinds; they mean the same to a user
         raise UsageError(f"--network {path}: cannot be loaded ({' '.join(str(error).split())[:160]})") from None
+    for kind, tensors in (("input", getattr(body, "inputs", None)), ("output", getattr(body, "outputs", None))):
+        if tensors is not None and len(tensors) != 1:
+            raise UsageError(
+                f"--network {path}: has {len(tensors)} {kind}s; expected one RGB image in, and one feature map (batch, h, w, channels) or "
+                "vector out"
+            )
+    takes = tuple(body.inputs[0].shape) if getattr(body, "inputs", None) else (None,) * 4
+    if len(takes) != 4 or takes[-1] not in (3, None):
+        raise UsageError(f"--network {path}: takes {takes}; expected RGB images (batch, h, w, 3) and a feature map or vector of them")
     try:
         shape = tuple(body.compute_output_shape((None, image_size, image_size, 3)))
     except Exception as error:

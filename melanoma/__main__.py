@@ -3,7 +3,7 @@
 import sys
 
 import common.stopping  # noqa: F401 (first: from here on Ctrl-C shows no traceback of an import)
-from common.cli import Command, ReportOptions, main
+from common.cli import Command, main
 from common.explanation.options import ExplainOptions
 
 COMMANDS: dict[str, Command | str] = {
@@ -23,9 +23,11 @@ COMMANDS: dict[str, Command | str] = {
         "Draw why a finished run's model decides as it does, and measure the maps. Seconds to minutes, most of them LIME.",
     ),
     "predict": "melanoma.experiments.predict",
-    "report": Command(ReportOptions, "common.report.report:report_command", "Make a run's report and figures again."),
+    "report": "common.commands.report",
     "export": "common.commands.export",
     "calibrate": "common.commands.calibrate",
+    "validate": "common.commands.validate",
+    "label-errors": "common.commands.label_errors",
 }
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from cervical.experiments.base import CellTraining, Stage, for_dataset
-from common.settings import Command, check_range
+from common.settings import MOST_BATCH, Command, check_range
 
 Loss = Literal["npairs", "multiclass-npair", "ntxent", "triplet", "supcon", "ntxent-coded", "triplet-coded"]
 TRIPLETS = ("triplet", "triplet-coded")
@@ -48,6 +48,7 @@ class ContrastiveSettings(CellTraining):
         super().check()
         check_range("temperature", self.temperature, 0, above=True)
         check_range("margin", self.margin, 0, above=True)
+        check_range("batch-size", self.batch_size, 2, MOST_BATCH)  # a loss of pairs learns nothing from one image
 
     def unused(self) -> dict[str, str]:
         none = {"margin": f"the loss {self.loss} has no margin"}

@@ -75,7 +75,7 @@ def run_contrastive(settings: ContrastiveSettings) -> Path:
 def train_encoder(job: Job, projected: keras.Model) -> list[str]:
     """Stage 1: contrastive loss on views. Returns notes for the report."""
     settings, stage = job.settings, job.settings.encoder
-    train = batches(job.cells.train, settings, shuffle=True, augment=random_views)
+    train = batches(job.cells.train, settings, shuffle=True, augment=random_views, smallest=2)
     compile_model(projected, stage, contrastive_loss(settings.loss, settings.temperature, settings.margin))
     validation = mixed(job.cells.validation, settings) if stage.looks_at_validation and len(job.cells.validation.rows) else None
     history = train_stage(job, projected, "encoder", stage, train, validation)

@@ -13,7 +13,7 @@ from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, decision_files, predict
-from common.cli import ReportOptions
+from common.commands.report import ReportOptions
 from common.data.splits import leakage
 from common.report.decision import decision_of
 from common.report.provenance import differs

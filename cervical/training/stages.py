@@ -141,10 +141,17 @@ def write_manifest(run: Run, cells: Cells) -> None:
     run.write_csv("manifest.csv", cells.manifest[["image", "label", "group", *masks, "split"]])
 
 
-def batches(part: Part, settings: CellTraining, *, shuffle: bool = False, augment: Augment | None = None) -> Batches:
+def batches(part: Part, settings: CellTraining, *, shuffle: bool = False, augment: Augment | None = None, smallest: int = 1) -> Batches:
     """Batches of images and integer labels; the order and the augmentation are functions of (seed, epoch, batch)."""
     return Batches(
-        part.images, part.labels, rows=part.rows, batch_size=settings.batch_size, seed=settings.seed, shuffle=shuffle, augment=augment
+        part.images,
+        part.labels,
+        rows=part.rows,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        shuffle=shuffle,
+        augment=augment,
+        smallest=smallest,
     )
 
 

@@ -48,7 +48,7 @@ def write_audit(result: dict, folder: Path | str) -> None:
     """Write audit.json and audit.md (for a person) into `folder`, each whole or not at all."""
     for name, text in (("audit.json", json.dumps(result, indent=1) + "\n"), ("audit.md", markdown(result))):
         with atomic(Path(folder) / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:

@@ -26,7 +26,7 @@ _local = threading.local()
 
 def generator(seed: int, name: str, copy: int) -> np.random.Generator:
     """The random generator of one copy: the name enters by SHA-256, so which other images there are does not matter."""
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint32)
+    words = np.frombuffer(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:16], dtype=np.uint32)
     return np.random.default_rng([seed, copy, *words.tolist()])
 
 

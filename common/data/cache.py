@@ -16,9 +16,9 @@ from typing import IO
 import numpy as np
 
 from common.errors import UsageError
+from common.runs.files import NO_LOCKS
 
 log = logging.getLogger(__name__)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 SPARE_BYTES = 64 * 2**20  # left free for logs, run folders and other processes
 
 
@@ -44,7 +44,7 @@ def lock(handle: IO, flags: int = fcntl.LOCK_EX) -> bool:
         fcntl.flock(handle, flags)
         return True
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         log.warning("%s: this file system has no locks; do not start the same command twice at a time", Path(handle.name).parent)
         return False

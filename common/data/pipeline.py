@@ -37,6 +37,7 @@ class Batches(keras.utils.PyDataset):
     - `augment`: `augment(images, targets, rng) -> (images, targets)` on a whole batch, `rng` from (seed, epoch, batch)
     - `sample_weights`: an array aligned with `images`
     - `drop_remainder`: leave out a last batch that is not full
+    - `smallest`: leave out a last batch of fewer images (a loss of pairs learns nothing from one)
 
     Yields `images`, `(images, targets)` or `(images, targets, weights)`. Use `fit(batches, shuffle=False)` (Keras would
     shuffle the batches' order itself, unseeded) and no `steps_per_epoch` (Keras would then draw batches before the
@@ -60,6 +61,7 @@ class Batches(keras.utils.PyDataset):
         epoch: int = 0,
         drop_remainder: bool = False,
         rows: np.ndarray | None = None,
+        smallest: int = 1,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -72,7 +74,7 @@ class Batches(keras.utils.PyDataset):
         self.images, self.targets, self.sample_weights = images, targets, sample_weights
         self.rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
-        self.augment, self.drop_remainder = augment, drop_remainder
+        self.augment, self.smallest = augment, batch_size if drop_remainder else smallest
         self._order: tuple[int, np.ndarray] | None = None
         self.epoch = epoch
         if not len(self):
@@ -89,7 +91,7 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
-        return full + (rest > 0 and not self.drop_remainder)
+        return full + (rest > 0 and rest >= self.smallest)
 
     def order(self, epoch: int | None = None) -> np.ndarray:
         """The row numbers in the order of `epoch` (default: the current one)."""

@@ -36,7 +36,7 @@ def split_by_counts(manifest: pd.DataFrame, counts: Callable[[int], tuple[int, i
             raise ValueError(f"counts({len(rows)}) = {wanted} does not sum to {len(rows)}")
         if wanted[0] < 1:
             raise UsageError(f"the class {label or '(unlabelled)'} has only {len(rows)} image(s), too few to split")
-        rows = np.random.default_rng([seed, crc32(str(label).encode())]).permutation(rows)
+        rows = np.random.default_rng([seed, crc32(str(label).encode("utf-8", "surrogateescape"))]).permutation(rows)
         split[rows] = np.repeat(SPLITS, wanted)
     return manifest.assign(split=split.astype(str))
 
@@ -155,7 +155,7 @@ def _take(rows: pd.DataFrame, quota: int) -> list[str]:
     """
     cap = max(1, quota // 4)
     by_group = {group: sorted(images) for group, images in rows.groupby("group")["image"]}
-    groups = sorted(by_group, key=lambda group: (crc32(str(group).encode()), str(group)))
+    groups = sorted(by_group, key=lambda group: (crc32(str(group).encode("utf-8", "surrogateescape")), str(group)))
     first = [image for group in groups for image in by_group[group][:cap]]
     rest = [image for group in groups for image in by_group[group][cap:]]
     return (first + rest)[:quota]

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import pandas as pd
 
-from common.data.images import is_image, read_image, resize
+from common.data.images import read_image, resize
+from common.data.readable import passed_over
+from common.data.walk import walk
 from common.errors import UsageError
 from common.metrics.classification import minimum_cost_decision
 from common.metrics.conformal import ConformalSets
@@ -45,10 +48,12 @@ def predict_command(options: Any) -> None:
         costs = cost_matrix(read_costs(options.decision_costs, classes, "--decision-costs"))
     table = members_table(options, folder, files, costs)
     if options.output is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="surrogateescape")  # names that are not UTF-8 as they are
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
         return
     with atomic(options.output) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        table.to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
     log.info("%d predictions: %s", len(table), options.output)
 
 
@@ -149,7 +154,9 @@ def load_model(run: Any, name: str = "model.keras") -> Any:
         import_module(module)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, EOFError, BadZipFile) as error:
+        if not is_zipfile(path):
+            raise UsageError(f"{path} is damaged or cut off (no whole archive); copy it again, or train the run again") from None
         raise UsageError(f"{path} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
 
 
@@ -158,10 +165,13 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(item for item in path.rglob("*") if item.is_file() and is_image(item))
-            if not found:
-                raise UsageError(f"{path} holds no images")
-            files += found
+            found = walk(path, "predict")
+            passed = passed_over(found.reasons(), "passed over: ")
+            if not found.images:
+                raise UsageError(f"{path} holds no images" + (f"; {passed}" if passed else ""))
+            if passed:
+                print(f"{path}: {passed}", file=sys.stderr)  # stdout may be the CSV itself
+            files += [path / name for name in found.images]
         elif path.is_file():
             files.append(path)
         else:

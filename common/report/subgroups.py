@@ -74,7 +74,7 @@ def _read_columns(
             raise UsageError(f"--metadata: expected a CSV file ({dataset} brings no metadata along)")
         path = data_dir_of(folder, data_dir) / own
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except FileNotFoundError:
         raise UsageError(f"--metadata {path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from common.commands.validate import ValidateOptions
+from common.data.folders import folders_dataset
 from common.data.images import read_image, resize
-from common.data.manifest import folders_dataset
 from common.data.near_copies import hashes_of, near_pairs
+from common.data.walk import walk
 from common.errors import UsageError
 from common.explanation.gradcam import split_model
 from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error
@@ -109,18 +111,21 @@ def _labelled(options: ValidateOptions) -> pd.DataFrame:
     path = options.labels_csv
     assert path is not None
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels-csv {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
     for name in ("image", "label"):
         if name not in rows:
             raise UsageError(f"--labels-csv {path}: lacks the column {name}; expected image, label and perhaps group")
-    files = {item.relative_to(options.data_dir).as_posix(): item for item in options.data_dir.rglob("*") if item.is_file()}
-    by_stem = {Path(name).stem: name for name in files}
+    files = set(walk(options.data_dir).images)
+    stems = Counter(Path(name).stem for name in files)
+    by_stem = {Path(name).stem: name for name in files if stems[Path(name).stem] == 1}  # a name that two images share is nobody's
     found = rows["image"].map(lambda name: name if name in files else by_stem.get(Path(name).stem, ""))
     if (found == "").any():
         missing = rows["image"][found == ""]
-        raise UsageError(f"--labels-csv {path}: {len(missing)} images are not below {options.data_dir}: {', '.join(missing[:5])}")
+        raise UsageError(
+            f"--labels-csv {path}: {len(missing)} images are not below {options.data_dir} (or twice): {', '.join(missing[:5])}"
+        )
     if found.duplicated().any():
         raise UsageError(f"--labels-csv {path}: {found[found.duplicated()].iloc[0]} stands there twice")
     if (rows["label"] == "").any():
@@ -133,7 +138,7 @@ def read_class_map(path: Path | None, classes: Sequence[str], external: pd.DataF
     if path is None:
         return {}, {}
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
     if not {"set", "class", "joined"} <= set(table.columns):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -15,6 +17,8 @@ from typing import IO, Any
 
 from common.errors import UsageError
 
+log = logging.getLogger(__name__)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # A config.json has some kilobytes; the metrics of a grid's table some hundred.
 MAX_JSON_BYTES = 32 * 2**20
 
@@ -61,12 +65,23 @@ def lock(folder: Path) -> IO[bytes] | None:
                 f"{path}: is a {'link' if path.is_symlink() else 'folder'}; expected a file of this program, or none"
             ) from None
         raise UsageError(f"{path}: cannot be opened ({error.strerror}); expected a folder that can be written") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _flock(handle, path):
         handle.close()
         return None
     return handle
+
+
+def _flock(handle: IO, path: Path) -> bool:
+    """Whether nobody else holds the file. A file system without locks (NFS nolock, some Lustre and FUSE mounts) is said, not obeyed."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            return False
+        log.warning("%s: this file system has no locks; do not start the same command twice at a time", path.parent)
+    return True
 
 
 def refuse_links(folder: Path) -> None:
@@ -101,7 +116,9 @@ def sha256(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON. Paths become their last part (no report names a folder of somebody's machine); NaN becomes null."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # A byte of a name that is no UTF-8 as an escape, which JSON reads back.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> Any:

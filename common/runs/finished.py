@@ -147,9 +147,11 @@ class FoundRun:
 @lru_cache(maxsize=4)
 def _read_part(path: Path, changed: int) -> pd.DataFrame:
     """A published CSV; names stay text, also when they look like numbers or like "NA"."""
-    columns = pd.read_csv(path, nrows=0).columns
+    columns = pd.read_csv(path, nrows=0, encoding_errors="surrogateescape").columns
     numbers = {column: [""] for column in columns if column not in TEXT}
-    return pd.read_csv(path, dtype=dict.fromkeys(TEXT & set(columns), str), keep_default_na=False, na_values=numbers)
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(TEXT & set(columns), str), keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape"
+    )
 
 
 def finished_runs(

@@ -126,13 +126,13 @@ class Run:
     def write_text(self, name: str, text: str) -> Path:
         """Write a UTF-8 text file."""
         with atomic(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         return self.path / name
 
     def write_csv(self, name: str, table: Any) -> Path:
         """Write a pandas DataFrame as CSV, without its index; floats with 9 significant digits (float32 survives the round trip)."""
         with atomic(self.path / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.9g")
+            table.to_csv(temporary, index=False, float_format="%.9g", errors="surrogateescape")
         return self.path / name
 
     def save_model(self, model: Any, name: str = "model.keras") -> Path:
@@ -290,6 +290,11 @@ def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     config = read_json(path / "config.json")
     if {key: config.get(key) for key in identity} == identity:
         return config
+    if {**config, **{key: identity[key] for key in identity if key != "data_fingerprint"}} == config:
+        raise UsageError(
+            f"--run-dir {path}: the data changed since this run began (images, labels, groups or masks; fingerprint "
+            f"{config.get('data_fingerprint')}, now {identity['data_fingerprint']}); put them back, or choose another --run-dir"
+        )
     raise UsageError(f"--run-dir {path}: holds a run of other settings ({_difference(config, identity)}); choose another --run-dir")
 
 

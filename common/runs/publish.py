@@ -85,4 +85,6 @@ def _write(path: Path, tables: Sequence[pd.DataFrame], first: Sequence[str], dig
     whole = pd.concat(tables, ignore_index=True)
     whole = whole.reindex(columns=[*first, *(name for name in whole if name not in first)]).dropna(axis=1, how="all")
     with atomic(path) as temporary:
-        temporary.write_bytes(gzip.compress(whole.to_csv(index=False, float_format=digits, lineterminator="\n").encode(), mtime=0))
+        temporary.write_bytes(
+            gzip.compress(whole.to_csv(index=False, float_format=digits, lineterminator="\n").encode("utf-8", "surrogateescape"), mtime=0)
+        )

@@ -44,7 +44,7 @@ class RunFolder:
         if not path.is_file():
             raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
         try:
-            table = pd.read_csv(path, **options)
+            table = pd.read_csv(path, encoding_errors="surrogateescape", **options)
         except (ValueError, OverflowError, OSError, RecursionError) as error:  # pandas's own errors are ValueErrors
             raise UsageError(f"{path} is not a readable CSV: {str(error)[:200]}") from None
         if name == "manifest.csv":
@@ -56,11 +56,13 @@ class RunFolder:
         return self.path / name
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
-        return self.write_text(name, table.to_csv(index=False, lineterminator="\n"))
+        with atomic(self.path / name) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
+        return self.path / name
 
     def write_text(self, name: str, text: str) -> Path:
         with atomic(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         return self.path / name
 
 

@@ -3,7 +3,7 @@
 Cost: seconds, and one pass over the images.
 """
 
-from common.cli import PredictOptions
+from common.commands.predict import PredictOptions
 from common.settings import Command
 
 COMMAND = Command(PredictOptions, "common.report.predict:predict_command", __doc__ or "")

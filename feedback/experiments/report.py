@@ -3,7 +3,7 @@
 Cost: seconds; needs neither the model nor the images.
 """
 
-from common.cli import ReportOptions
+from common.commands.report import ReportOptions
 from common.settings import Command
 
 COMMAND = Command(ReportOptions, "feedback.reporting:report_command", __doc__ or "")

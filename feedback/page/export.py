@@ -86,7 +86,8 @@ def export_names(images: Sequence[str]) -> dict[str, str]:
     """
     taken = Counter(isic_name(image).lower() for image in images)
     return {
-        image: isic_name(image) + (f"_{hashlib.sha256(image.encode()).hexdigest()[:8]}" if taken[isic_name(image).lower()] > 1 else "")
+        image: isic_name(image)
+        + (f"_{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}" if taken[isic_name(image).lower()] > 1 else "")
         for image in images
     }
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.data.images import is_image, read_image
+from common.data.dermoscopy import is_beside
+from common.data.images import read_image
+from common.data.pixels import read_header
+from common.data.walk import walk
 from common.errors import UsageError
 from common.runs import atomic
 
 MAX_PIXELS = 50_000_000
 UPLOAD = "upload/"
-# Superpixel and mask files of the ISIC archives lie beside the images.
-_NO_IMAGES = re.compile(r"_(superpixels|segmentation|attribute_\w+)$")
 
 
 class ImageFolder:
@@ -27,7 +28,7 @@ class ImageFolder:
 
     def __init__(self, root: Path, uploads: Path, max_mb: float = 20.0) -> None:
         self.root, self.uploads, self.max_bytes = Path(root).resolve(), Path(uploads), int(max_mb * 1e6)
-        found = (path for path in sorted(self.root.rglob("*")) if is_image(path) and not _NO_IMAGES.search(path.stem))
+        found = (self.root / name for name in walk(self.root, "--images").images if not is_beside(name))
         # A link may lead out of the folder; what it points to decides.
         self._paths = {p.relative_to(self.root).as_posix(): p for p in found if p.is_file() and p.resolve().is_relative_to(self.root)}
         if not self._paths:
@@ -79,11 +80,14 @@ class ImageFolder:
         try:
             if path.stat().st_size > self.max_bytes:
                 raise UsageError(f"{name}: the file has {path.stat().st_size / 1e6:.1f} MB; at most {self.max_bytes / 1e6:g} are opened")
-            with Image.open(path) as header:
-                if header.width * header.height > MAX_PIXELS:
-                    raise UsageError(f"{name}: {header.width} x {header.height} pixels; at most {MAX_PIXELS // 10**6} million are opened")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except OSError:
             raise UsageError(f"{name}: cannot be read as an image") from None
+        try:
+            header = read_header(path)
+        except UsageError:
+            raise UsageError(f"{name}: cannot be read as an image") from None
+        if header.width * header.height > MAX_PIXELS:
+            raise UsageError(f"{name}: {header.width} x {header.height} pixels; at most {MAX_PIXELS // 10**6} million are opened")
 
 
 def pixels_digest(image: np.ndarray) -> str:

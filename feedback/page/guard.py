@@ -127,7 +127,7 @@ def run_images(
     table = run / "manifest.csv"
     if not table.is_file() or root is None:
         return None
-    manifest = pd.read_csv(table, keep_default_na=False, dtype={"label": str, "group": str})
+    manifest = pd.read_csv(table, keep_default_na=False, dtype={"label": str, "group": str}, encoding_errors="surrogateescape")
     rows = manifest[(manifest["split"] == split) & manifest["label"].isin(config["classes"])].drop_duplicates("image")
     if rows.empty or (data_dir is None and not (root / rows["image"].iloc[0]).is_file()):
         return None

@@ -16,7 +16,6 @@ harm and the model went back by itself; no entry is ever deleted.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 from common.data.images import read_image, read_mask
 from common.errors import UsageError
 from common.runs import atomic, read_json
-from common.runs.files import plain, write_json
+from common.runs.files import lock, plain, write_json
 from feedback.page.files import pixels_digest, write_png
 
 ACTIVE = ("received", "learned", "confirmed")
@@ -157,11 +156,7 @@ def now() -> str:
 
 
 def _acquire(path: Path) -> Any:
-    handle = (path / ".lock").open("w")
-    try:
-        # The system drops the lock when the process dies, however it dies.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        raise UsageError(f"{path}: another process works with this log; stop it or choose another --log") from None
+    handle = lock(path)
+    if handle is None:
+        raise UsageError(f"{path}: another process works with this log; stop it or choose another --log")
     return handle

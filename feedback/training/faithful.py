@@ -22,7 +22,7 @@ def measure_once(run: Run, name: str, explainer: Explainer, stage: Stage, count:
     """
     path = run.path / "checkpoints" / f"faithfulness_{name}.csv"
     if path.is_file():
-        return pd.read_csv(path, dtype={"image": str})
+        return pd.read_csv(path, dtype={"image": str}, encoding_errors="surrogateescape")
     rows = stage.part("test")
     rows = rows[stage.masks[rows].any(axis=(1, 2))]
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
@@ -39,5 +39,5 @@ def measure_once(run: Run, name: str, explainer: Explainer, stage: Stage, count:
     found = map_[["image", "deletion", "insertion"]].assign(random_deletion=random["deletion"], random_insertion=random["insertion"])
     found["pointing"] = map_.get("pointing", np.nan)
     with atomic(path) as temporary:
-        found.to_csv(temporary, index=False)
+        found.to_csv(temporary, index=False, errors="surrogateescape")
     return found

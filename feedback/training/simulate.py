@@ -136,7 +136,7 @@ def seen_by_base(stage: Stage) -> dict[str, int] | None:
     path = stage.base / "manifest.csv"
     if not path.is_file():
         return None
-    return data.seen_by_base(stage.manifest, pd.read_csv(path, keep_default_na=False, dtype=str))
+    return data.seen_by_base(stage.manifest, pd.read_csv(path, keep_default_na=False, dtype=str, encoding_errors="surrogateescape"))
 
 
 def selected_epoch(history: pd.DataFrame) -> dict[str, float]:

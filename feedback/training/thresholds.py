@@ -41,7 +41,9 @@ def reopen(run: Path, data_dir: Path | None, cache_dir: Path) -> Finished:
     if config["experiment"] not in ("simulate", "slices"):
         raise UsageError(f"{run}: not a run of simulate or slices")
     settings = stored(config["settings"])
-    manifest = pd.read_csv(run / "manifest.csv", keep_default_na=False, dtype={"label": str, "group": str})
+    manifest = pd.read_csv(
+        run / "manifest.csv", keep_default_na=False, dtype={"label": str, "group": str}, encoding_errors="surrogateescape"
+    )
     manifest = manifest[manifest["copy"] == 0].reset_index(drop=True)
     folder = data_dir or Run(run, config).data_dir
     if folder is None or not (folder / manifest["image"].iloc[0]).is_file():
@@ -79,7 +81,7 @@ def run_thresholds(options: ThresholdsSettings) -> Path:
         + "\n![curve](figures/thresholds.png)\n\n![strip](figures/threshold_strip.png)\n"
     )
     with atomic(options.run / "thresholds.csv") as temporary:
-        table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, errors="surrogateescape")
     with atomic(options.run / "thresholds.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     _draw(options.run, explainer, found, table, blob)

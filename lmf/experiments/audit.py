@@ -38,4 +38,4 @@ def default(reading: str, dataset: str) -> AuditSettings:
     return replace(AuditSettings(), dataset=dataset)
 
 
-COMMAND = Command(AuditSettings, "lmf.audit:audit_command", __doc__ or "", default)
+COMMAND = Command(AuditSettings, "lmf.audit:audit_command", __doc__ or "", default, everywhere={"output": ("run-dir",)})

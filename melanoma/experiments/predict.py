@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import PredictOptions
+from common.commands.predict import PredictOptions
 from common.settings import Command, require
 
 

@@ -108,7 +108,7 @@ def test_an_overview_does_not_end_a_sentence_at_an_abbreviation(capsys: pytest.C
         (["--reading", "loud"], "--reading loud: expected one of described, coded, corrected"),
         (["--decoder.epochs", "3"], "--decoder.epochs"),
         (["--loss", "triplet", "--temperature", "0.05"], "--temperature: has no effect here: the triplet loss has none"),
-        (["--costs", "none", "--epochs", "3"], "--classifier.epochs: has no effect here"),
+        (["--costs", "none", "--classifier.epochs", "3"], "--classifier.epochs: has no effect here"),
         (["--epochs", "1" + 23 * "0"], "--encoder.epochs"),
         (["--epochs", "1" + 4999 * "0"], "--encoder.epochs"),
         (["--limit", "1" + 20 * "0"], "--limit"),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from common.startup import without_startup_lines
+from common.startup import override_keras_json, without_startup_lines
 
 NOISE = (
     b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
@@ -37,3 +37,22 @@ def test_importing_tensorflow_says_nothing():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=True)
     assert ended.stderr == ""
+
+
+def test_keras_json_of_another_project_is_overridden_and_named(tmp_path, monkeypatch, caplog):
+    keras = pytest.importorskip("keras")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    caplog.set_level("INFO")
+    for nothing in (None, "{", "[]", '{"image_data_format": "channels_last", "epsilon": 1}'):
+        if nothing is not None:
+            (tmp_path / "keras.json").write_text(nothing)
+        override_keras_json()
+    assert not caplog.text
+    (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first", "floatx": "float16"}')
+    keras.config.set_image_data_format("channels_first")
+    try:
+        override_keras_json()
+        assert keras.config.image_data_format() == "channels_last" and keras.config.floatx() == "float32"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert "keras.json" in caplog.text and "channels_first" in caplog.text and "is overridden" in caplog.text

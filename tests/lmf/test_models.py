@@ -90,3 +90,16 @@ def test_logit_adjustment_after_training_is_in_the_model(head):
     before = model.predict(images, verbose=0)
     shift_logits(model, -0.7 * log_priors(counts))
     assert model.predict(images, verbose=0) == pytest.approx(adjusted_probabilities(before, counts, 0.7), rel=1e-4)
+
+
+def test_networks_with_two_outputs_or_of_grey_images_are_named(tmp_path):
+    """keras-team/keras#19480: the shape of a list, and a channel count that only the first step noticed."""
+    inputs = keras.Input((None, None, 3))
+    features = keras.layers.Conv2D(4, 3)(inputs)
+    keras.Model(inputs, [features, keras.layers.GlobalAveragePooling2D()(features)]).save(tmp_path / "two.keras")
+    grey, other = keras.Input((32, 32, 1)), keras.Input((32, 32, 3))
+    keras.Model(grey, keras.layers.Conv2D(4, 3)(grey)).save(tmp_path / "grey.keras")
+    keras.Model([other, grey], keras.layers.Concatenate()([other, grey])).save(tmp_path / "pair.keras")
+    for name, words in (("two", "has 2 outputs"), ("grey", "takes .*1\\).*expected RGB images"), ("pair", "has 2 inputs")):
+        with pytest.raises(UsageError, match=f"--network .*{name}.keras: {words}.*feature map"):
+            build_classifier("mobilenetv2", 3, 32, network=tmp_path / f"{name}.keras")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cervical.experiments.contrastive import CODED, CORRECTED, DESCRIBED, REDUCED
+from common.errors import UsageError
 from common.settings import recipe
 from tests.cervical.conftest import settings_of
 
@@ -67,3 +68,9 @@ def test_nothing_heavy_is_imported_for_help():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert ended.returncode == 0, ended.stderr
     assert "0.9729" in ended.stdout and "--encoder.epochs" in ended.stdout
+
+
+def test_a_loss_of_pairs_needs_a_batch_of_two():
+    """HobbitLong/SupContrast#122: with one image a batch the loss is 0 and nothing is learnt."""
+    with pytest.raises(UsageError, match="--batch-size 1: expected between 2 and"):
+        replace(DESCRIBED, batch_size=1)

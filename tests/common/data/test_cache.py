@@ -87,3 +87,21 @@ def test_for_each_calls_every_number_once_and_passes_errors_on() -> None:
     with pytest.raises(KeyError):
         for_each(broken, 3, "breaking")
     assert cache.SPARE_BYTES > 0
+
+
+def test_an_array_that_was_cut_off_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made: list[int] = []
+
+    def fill(row: int, out: np.ndarray) -> None:
+        made.append(row)
+        out[:] = 7
+
+    path = tmp_path / "x.npy"
+    cached_array(path, (4, 100), fill)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:60], whole[:300]):
+        path.write_bytes(damaged)
+        made.clear()
+        assert (cached_array(path, (4, 100), fill) == 7).all() and len(made) == 4
+        assert "x.npy was cut off and is made again" in caplog.text
+        caplog.clear()

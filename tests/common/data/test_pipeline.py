@@ -183,3 +183,9 @@ def test_fit_on_jax() -> None:
 if __name__ == "__main__":
     _check_fit()
     print("checked on", keras.backend.backend())
+
+
+def test_a_last_batch_of_one_is_left_out_where_pairs_are_needed() -> None:
+    images = np.zeros((9, 2, 2, 3), "uint8")
+    assert len(Batches(images, batch_size=4)) == 3 and len(Batches(images, batch_size=4, smallest=2)) == 2
+    assert len(Batches(images[:6], batch_size=4, smallest=2)) == 2

@@ -1,4 +1,5 @@
 import json
+import shutil
 from types import SimpleNamespace
 
 import keras
@@ -95,7 +96,7 @@ def test_a_folder_without_a_model_or_classes_is_named(pictures, tmp_path):
     with pytest.raises(UsageError, match="model.keras is missing"):
         predict_command(options(tmp_path, pictures))
     (tmp_path / "model.keras").write_bytes(b"no model")
-    with pytest.raises(UsageError, match="model.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
         predict_command(options(tmp_path, pictures))
 
 
@@ -112,7 +113,7 @@ def test_code_inside_a_model_file_does_not_run(pictures, tmp_path):
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(hidden))
     keras.Model(inputs, outputs).save(tmp_path / "model.keras")
     (tmp_path / "config.json").write_text('{"study": "cervical", "classes": ["a", "b"], "image_size": 8}')
-    with pytest.raises(UsageError, match="model.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
         predict_command(options(tmp_path, pictures / "a.png"))
 
 
@@ -128,3 +129,22 @@ def test_a_run_of_an_unknown_study_imports_nothing(run, pictures, tmp_path, monk
         with pytest.raises(UsageError, match="study is .*expected"):
             predict_command(options(hostile, pictures / "a.png"))
     assert not said.exists()
+
+
+def test_a_model_that_was_cut_off_is_called_that(run, pictures, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    whole = (copy / "model.keras").read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2]):
+        (copy / "model.keras").write_bytes(damaged)
+        with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
+            predict_command(options(copy, pictures))
+
+
+def test_folders_are_walked_as_everywhere_and_what_is_passed_over_is_said(tmp_path, capsys):
+    for name in ("a.PNG", "b.jfif", "c.dcm", "@eaDir/a.PNG"):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "pictures")
+    assert [path.name for path in image_files([tmp_path / "link"])] == ["a.PNG", "b.jfif"]
+    assert "passed over: 1 .dcm files, 1 images in helper folders" in capsys.readouterr().err

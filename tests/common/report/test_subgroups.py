@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from common.cli import ReportOptions
+from common.commands.report import ReportOptions
 from common.errors import UsageError
 from common.report.report import report_command
 from common.report.subgroups import write_subgroups

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from common.cli import ReportOptions
+from common.commands.report import ReportOptions
 from common.errors import UsageError
 from common.report.markup import Printed
 from common.report.report import report_command

@@ -1,12 +1,16 @@
 """Files that are whole or absent, and values in the types JSON has."""
 
 import errno
+import fcntl
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.data.cache import cached_array
+from common.runs import files
 from common.runs.files import atomic, plain, read_json, write_json
 
 
@@ -34,3 +38,20 @@ def test_json_round_trip_of_what_studies_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "b.json", {"endless": math.inf})
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_file_system_without_locks_is_said_and_worked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """wolph/portalocker#92, bigscience-workshop/petals#515: NFS without a lock daemon."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    handle = files.lock(tmp_path)
+    assert handle is not None and "this file system has no locks" in caplog.text
+    handle.close()
+    caplog.clear()
+    array = cached_array(tmp_path / "cache" / "x.npy", (3, 2), lambda row, out: out.fill(row))
+    assert array[2].tolist() == [2, 2] and "this file system has no locks" in caplog.text

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from common.cli import check_run
 from common.errors import UsageError
 from common.runs import Run, atomic, is_finished, read_json
 from common.runs.folder import run_path
+from common.runs.reading import RunFolder
 
 SETTINGS = {"seed": 1, "dataset": "sample", "lr": 1e-3, "classes": ("a", "b")}
 
@@ -227,3 +229,28 @@ def test_a_damaged_config_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "r" / "config.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=r"config\.json"):
         Run.open("cervical", "train", SETTINGS, run_dir=tmp_path / "r")
+
+
+def test_changed_data_under_a_run_are_said_finished_or_not(tmp_path: Path) -> None:
+    """ultralytics/yolov3#1554: "finished already" over other images."""
+    for finish in (False, True):
+        run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / str(finish), fingerprint="aaaa")
+        run.release()
+        if finish:
+            run.write_json("finished.json", {})
+        with pytest.raises(
+            UsageError, match="the data changed since this run began .*fingerprint aaaa, now bbbb.*choose another --run-dir"
+        ):
+            Run.open("study", "train", SETTINGS, run_dir=tmp_path / str(finish), fingerprint="bbbb")
+
+
+def test_names_that_are_not_utf8_keep_their_bytes_in_tables(tmp_path: Path) -> None:
+    run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
+    name = os.fsdecode(b"a/k\xe9.png")
+    run.write_csv("predictions.csv", pd.DataFrame({"image": [name]}))
+    assert b"k\xe9.png" in (run.path / "predictions.csv").read_bytes()
+    assert RunFolder.of(run.path).read_table("predictions.csv")["image"][0] == name
+    run.write_json("x.json", {"image": name})
+    assert json.loads((run.path / "x.json").read_text(encoding="utf-8")) == {"image": name}
+    run.write_text("report.md", name)
+    assert (run.path / "report.md").read_text(encoding="utf-8") == "a/k\\udce9.png"
