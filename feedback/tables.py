@@ -48,8 +48,8 @@ def write_tables(folder: Path, runs: Sequence[FoundRun]) -> list[Path]:
             folder / NAMES[table], title, rows, metrics=METRICS, compared="balanced_accuracy", baseline=baseline,
             text="\n".join(part for part in text if part), notes=notes, figures=drawn,
         ))  # fmt: skip
-        printed = [{name: value for name, value in row.printed.items() if name == "jaccard"} for row in rows]
-        regions = [TableRow(row.name, "", row.runs, cells, row.document, jaccard_scores) for row, cells in zip(rows, printed, strict=True)]
+        regions = [TableRow(row.name, row.block, row.runs, row.printed, row.document, jaccard_scores) for row in rows]
+        regions = [row for row in regions if row.runs]
         written.append(write_table(
             folder / f"{NAMES[table]}-regions", f"{title}, regions", regions, metrics=("jaccard",), compared="jaccard", baseline=baseline,
             text="## Maps that look at no image\n\n" + trivial_table(learned[0]), notes=notes,
