@@ -117,7 +117,7 @@ def _look_at_files(dataset: Dataset) -> dict[str, dict]:
         except OSError:
             fact["error"] = "missing"
         except UsageError as error:
-            fact["error"] = str(error).removeprefix(f"cannot read image {path}: ")
+            fact["error"] = str(error).removeprefix("cannot read image ").removeprefix(f"{path}: ")
 
     for_each(work, len(names), f"{dataset.name}: reading images", progress=True)
     return dict(zip(names, facts, strict=True))

@@ -57,9 +57,10 @@ def _check_classes(root: Path, found: Walk) -> None:
     below = {name: {path.split("/")[1] for path in found.images if path.startswith(f"{name}/") and path.count("/") > 1} for name in split}
     if len(split) > 1 and set.intersection(*below.values()):
         classes = ", ".join(map(as_text, sorted(set.intersection(*below.values()))[:4]))
+        largest = max(split, key=lambda name: sum(path.startswith(f"{name}/") for path in found.images))
         raise UsageError(
             f"--data-dir {root}: {' and '.join(split)} look like a split, not like classes: each holds {classes}; expected one folder "
-            f"per class (this suite splits itself), such as --data-dir {root / split[0]}, or all parts merged by class"
+            f"per class (this suite splits itself), such as --data-dir {root / largest}, or all parts merged by class"
         )
     if len(found.folders) < 2:
         only = f"only {as_text(found.folders[0])}" if found.folders else "none"
