@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.data.folders import as_text
 from common.data.images import read_image, read_mask, resize
 from common.data.outlines import is_outline, read_outline_mask
 from common.errors import UsageError
@@ -243,7 +244,9 @@ def _rows(chosen: Chosen, explained: pd.DataFrame, maps, explanations, methods: 
                 columns[name] = lime.pros_and_cons_view(explanations[index])
             else:
                 columns[name] = maps[name][index]
-        rows.append(SheetRow(chosen.images[index], Path(row["image"]).name, row["label"], row["predicted"], row["probability"], columns))
+        rows.append(
+            SheetRow(chosen.images[index], as_text(Path(row["image"]).name), row["label"], row["predicted"], row["probability"], columns)
+        )
     return rows
 
 
