@@ -13,11 +13,19 @@ from melanoma import figures, paper
 from melanoma.experiments.base import LESION
 
 
-def _plain_table(target: Path, number: int, title: str, rows: Sequence[Row], note: str = "") -> Path:
-    """A table of counts: report.md and table.csv."""
+def _plain_table(target: Path, number: int, title: str, rows: Sequence[Row], metric: str, note: str = "") -> Path:
+    """A table of counts: report.md, and table.csv with the columns of every other published table."""
     folder = RunFolder(target / f"table_{number}")
-    frame = pd.DataFrame([{"name": row.name, "ours": row.measured, "printed": row.printed.value if row.printed else None} for row in rows])
-    folder.write_table("table.csv", frame)
+    lines = [
+        {
+            "kind": "row", "block": "", "method": row.name, "metric": metric, "ours": row.measured, "seeds": 1,
+            "printed": row.printed.value if row.printed else None, "difference": row.difference,
+            "differs": (row.printed.differs or None) if row.printed else None, "source": row.printed.source if row.printed else None,
+            "synthetic": row.synthetic,
+        }
+        for row in rows
+    ]  # fmt: skip
+    folder.write_table("table.csv", pd.DataFrame(lines))
     return folder.write_text("report.md", f"# {title}\n\n{comparison_table(rows)}\n{note}")
 
 
@@ -34,7 +42,7 @@ def table_1(target: Path, runs: Sequence[FoundRun]) -> Path | None:
             title = f"{paper.TITLES.get(name, name)}, {kind}"
             rows.append(Row(title, counts[kind], printed=printed, synthetic=bool(counted.metrics()["synthetic"])))
     note = f"The printed 881 images without a pigment network are a misprint: 2594 - 1523 = {paper.PIGMENT_WITHOUT}.\n"
-    return _plain_table(target, 1, "Table 1: images with and without each indicator", rows, note)
+    return _plain_table(target, 1, "Table 1: images with and without each indicator", rows, "images", note)
 
 
 def table_7(target: Path, runs: Sequence[FoundRun]) -> Path | None:
@@ -60,4 +68,4 @@ def table_7(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     )
     figure = figures.diagram(sizes(settings), f"Bio-U-Net on {settings['backbone']} at {settings['image_size']} px")
     save(figure, target / "table_7" / "figure_6.png")
-    return _plain_table(target, 7, "Table 7: floating-point operations", rows, note)
+    return _plain_table(target, 7, "Table 7: floating-point operations", rows, "billion operations", note)

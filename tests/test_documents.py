@@ -16,7 +16,19 @@ DOCUMENTS = ["README.md", "docs/data.md", "docs/own_images.md", *(f"{study}/READ
 MAKE = re.compile(rf"make ({'|'.join(STUDIES)})-([a-z-]+)(?: ARGS=\"(.*)\")?$")
 PYTHON = re.compile(rf"(?:\.venv/bin/)?python -m ({'|'.join(STUDIES)}) ([a-z-]+) ?(.*)$")
 # Their values are files or folders that the reader has.
-PATHS = {"--data-dir", "--mask-dir", "--unlabelled-dir", "--labels-csv", "--base", "--run", "--images", "--network", "--boxes", "--beside"}
+PATHS = {
+    "--indicator-labels",
+    "--data-dir",
+    "--mask-dir",
+    "--unlabelled-dir",
+    "--labels-csv",
+    "--base",
+    "--run",
+    "--images",
+    "--network",
+    "--boxes",
+    "--beside",
+}
 
 
 def commands(text: str) -> list[tuple[str, str, list[str]]]:
