@@ -9,6 +9,7 @@ from keras import ops
 
 from common.backbones import batch_normalisations, batchnorm_is_folded, build_backbone, keep_batchnorm_frozen, preprocess_layer
 from common.errors import UsageError
+from common.runs.models import read_model
 
 
 def build_classifier(
@@ -61,9 +62,9 @@ def with_logits(model: keras.Model) -> keras.Model:
 def load_network(path: Path, image_size: int) -> keras.Model:
     """A saved Keras model as a backbone; UsageError unless it turns one RGB image into a feature map or a vector."""
     try:
-        body = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # zipfile, h5py and Keras raise many kinds; they mean the same to a user
-        raise UsageError(f"--network {path}: cannot be loaded ({' '.join(str(error).split())[:160]})") from None
+        body = read_model(path)
+    except UsageError as error:
+        raise UsageError(f"--network {error}") from None
     for kind, tensors in (("input", getattr(body, "inputs", None)), ("output", getattr(body, "outputs", None))):
         if tensors is not None and len(tensors) != 1:
             raise UsageError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from cervical.data import load_for_training
@@ -22,6 +21,7 @@ from common.data.dataset import class_names
 from common.metrics.classification import class_indices, expected_cost
 from common.report.decision import cost_matrix
 from common.runs import Run, is_finished
+from common.runs.models import read_model
 from common.runs.outcome import read_predictions
 
 
@@ -44,7 +44,7 @@ def run_cost_sensitive(settings: CostSensitiveSettings) -> Path:
     baselines(job, model)
     if base is not None:
         # As the authors: the fine-tuned model goes on training, with a new Adam at the full learning rate.
-        model.set_weights(keras.models.load_model(base / "model.keras", compile=False).get_weights())
+        model.set_weights(read_model(base / "model.keras").get_weights())
     loss = ExpectedCostLoss(costs.tolist()) if costs.ndim == 2 else WeightedLogLoss(costs.tolist())
     notes = fit_classifier(job, model, loss)
     notes.append(f"Costs ({Path(settings.costs).name}): {_told(costs, job)}")

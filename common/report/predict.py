@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from common.errors import UsageError
 from common.metrics.classification import minimum_cost_decision
 from common.metrics.conformal import ConformalSets
 from common.report.decision import cost_matrix, read_costs
-from common.runs.files import atomic
+from common.runs.files import atomic, cell
 from common.runs.outcome import DECIMALS, PREFIX
 from common.runs.reading import RunFolder
 from common.runs.schema import STUDIES
@@ -47,6 +46,7 @@ def predict_command(options: Any) -> None:
         classes = folder.read_json("config.json").get("classes") or ()
         costs = cost_matrix(read_costs(options.decision_costs, classes, "--decision-costs"))
     table = members_table(options, folder, files, costs)
+    table = table.assign(image=table["image"].map(cell), predicted=table["predicted"].map(cell))
     if options.output is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="surrogateescape")  # names that are not UTF-8 as they are
@@ -126,8 +126,8 @@ def predict_images(
     if not names:
         raise UsageError("none of the images could be read")
     probabilities = np.round(np.concatenate(rows), DECIMALS)
-    if probabilities.shape[1] != len(classes):
-        raise UsageError(f"{folder.path}: the model has {probabilities.shape[1]} outputs, config.json names {len(classes)} classes")
+    if not np.isfinite(probabilities).all():
+        raise UsageError(f"{folder.path / 'model.keras'}: gives probabilities that are no numbers; the model is damaged")
     decided = probabilities.argmax(axis=1) if costs is None else minimum_cost_decision(probabilities, costs)
     table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[decided]})
     for index, name in enumerate(classes):
@@ -136,28 +136,35 @@ def predict_images(
 
 
 def load_model(run: Any, name: str = "model.keras") -> Any:
-    """A model of a run, in safe mode (no code from the file runs), without its training state.
+    """A model of a run, without its training state; nothing in the file is run (`common.runs.models`).
 
-    The study's own layers must be known to Keras first, so its `models` room is imported.
-    UsageError when the file is missing or cannot be read, or the run is of no study of this project.
+    The study's own layers must be known to Keras first, so its `models` room is imported. UsageError when the file is missing, cannot be
+    read, does not fit config.json, or the run is of no study of this project.
     """
-    with without_startup_lines():
-        import keras
-
     folder = RunFolder.of(run)
-    path, study = folder.path / name, str(folder.read_json("config.json").get("study"))
-    if not path.is_file():
-        raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
+    config, path = folder.read_json("config.json"), folder.path / name
+    study = str(config.get("study"))
     if study not in STUDIES:
         raise UsageError(f"{folder.path / 'config.json'}: study is {study[:60]!r}; expected one of {', '.join(STUDIES)}")
-    for module in ("common.backbones", f"{study}.models"):
-        import_module(module)
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError, EOFError, BadZipFile) as error:
-        if not is_zipfile(path):
-            raise UsageError(f"{path} is damaged or cut off (no whole archive); copy it again, or train the run again") from None
-        raise UsageError(f"{path} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
+    with without_startup_lines():
+        for module in ("common.backbones", f"{study}.models"):
+            import_module(module)
+        from common.runs.models import read_model
+
+    model, size, classes = read_model(path), config.get("image_size"), config.get("classes")
+    if name != "model.keras":  # a study's own, of another form than a classifier
+        return model
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise UsageError(f"{path}: has {len(model.inputs)} inputs and {len(model.outputs)} outputs; expected one of each")
+    taken, given = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
+    if len(taken) != 4 or taken[3] != 3 or (size and not {taken[1], taken[2]} <= {None, size}):
+        raise UsageError(f"{path}: takes inputs of shape {taken[1:]}; expected ({size}, {size}, 3), as config.json says")
+    if classes and given[1:] != (len(classes),):
+        outputs = given[-1] if len(given) == 2 else given[1:]
+        raise UsageError(f"{folder.path}: the model has {outputs} outputs, config.json names {len(classes)} classes")
+    return model
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:

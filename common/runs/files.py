@@ -148,6 +148,11 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
+def cell(value: Any) -> Any:
+    """`value` for a CSV that somebody opens in a spreadsheet: text that would be taken for a formula gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def plain(value: Any) -> Any:
     """`value` in the types JSON has: tuples to lists, NumPy scalars and arrays to numbers and lists, paths to names, NaN to None."""
     if isinstance(value, dict):

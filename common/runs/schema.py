@@ -124,6 +124,11 @@ FIELDS: dict[str, dict[str, Kind]] = {
         "title": text(2000).or_none(), "intended": text(20_000), "data": items(text(20_000), 1000), "limits": items(text(20_000), 1000),
     },
     "finished.json": {"files": mapping(OBJECT)},
+    "session.json": {
+        "classes": CLASSES, "image_size": integer(1, 8192), "resize_filter": FILTERS, "learning": OBJECT, "replayed": integer(0, 10**6),
+        "seed": integer(0, 2**63), "base_digest": text(), "simulation": OBJECT, "synthetic": FLAG, "run": text(1000), "created": text(),
+    },
+    "head.json": {"records": integer(0, 10**9), "sha256": text(64)},
     "local.json": {"data_dir": text(10_000)},
 }  # fmt: skip
 # These are handed on as arguments, so nothing may stand in them besides.

@@ -18,6 +18,7 @@ from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
 from common.runs import atomic
+from common.runs.files import cell
 from feedback.figures import before_after
 from feedback.page.files import write_png
 from feedback.page.log import CorrectionLog
@@ -47,6 +48,7 @@ def export(session: CorrectionSession) -> Path:
         UsageError: no correction yet.
     """
     with session.exclusively():
+        session.log.verify()
         if not session.log.active():
             raise UsageError("there is no correction to export yet")
         return _export(session)
@@ -111,7 +113,7 @@ def _write_data(folder: Path, entries: list[dict[str, Any]], names: dict[str, st
         rows.append([name, *("1.0" if one == entry["class"] else "0.0" for one in session.classes)])
     _write_csv(folder / LABELS, ["image", *session.classes], rows)
     header = ["number", "time", "status", "image", "case", "class_shown", "class", "region", "model_before", "model_after"]
-    _write_csv(folder / "corrections.csv", header, [[entry.get(key) for key in header] for entry in session.log.entries()])
+    _write_csv(folder / "corrections.csv", header, [[cell(entry.get(key)) for key in header] for entry in session.log.entries()])
     return replaced
 
 

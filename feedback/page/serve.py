@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import socket
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from common import device
+from common import device, stopping
 from common.errors import UsageError
 from common.runs import read_json
+from common.runs.files import lock
 from common.settings import recipe
 from feedback.experiments.serve import ServeSettings
 from feedback.experiments.simulate import DESCRIBED, SimulateSettings, stored
@@ -30,22 +35,54 @@ log = logging.getLogger(__name__)
 
 # Events that wait: of all tabs together, and of one, so that a tab that sends without end does not keep the others out.
 QUEUE, QUEUE_OF_A_TAB = 32, 6
+PREFIX = "feedback-page-"
 
 
 def run_serve(options: ServeSettings) -> None:
     """Open the session and serve its page until Ctrl-C."""
     session = open_session(options)
     try:
-        with tempfile.TemporaryDirectory(prefix="feedback-page-") as temporary:
-            server, listener, address = build_server(session, options, Path(temporary))
+        with pictures_folder() as temporary:
+            server, listener, address = build_server(session, options, temporary)
             log.info("correction log: %s", session.log.path)
             log.info("open %s in a browser on this machine; Ctrl-C ends", address)
             try:
                 server.run(sockets=[listener])
             except KeyboardInterrupt:  # uvicorn passes it on after it has closed everything
+                stopping.obeyed()
                 log.info("stopped; the corrections are in %s", session.log.path)
     finally:
         session.close()
+
+
+@contextmanager
+def pictures_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for the pictures that the page shows, gone afterwards; those that killed pages have left go now.
+
+    A page holds the lock of its folder, so one whose lock is free has no page.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    for old in parent.glob(f"{PREFIX}*"):
+        try:
+            facts = old.lstat()
+            if old.is_symlink() or facts.st_uid != os.getuid() or (not (old / ".lock").exists() and time.time() - facts.st_mtime < 60):
+                continue  # not ours, or just being made
+            held = lock(old)
+        except (OSError, UsageError):
+            continue
+        if held is not None:
+            shutil.rmtree(old, ignore_errors=True)
+            held.close()
+            log.info("removed the pictures of a page that was killed: %s", old)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent) as folder:
+        held = lock(Path(folder))
+        pictures = Path(folder) / "pictures"
+        pictures.mkdir()
+        try:
+            yield pictures
+        finally:
+            if held is not None:
+                held.close()
 
 
 def open_session(options: ServeSettings) -> CorrectionSession:
@@ -75,8 +112,10 @@ def open_session(options: ServeSettings) -> CorrectionSession:
     }  # fmt: skip
     opened = CorrectionLog.create(log_dir, facts, run / "model.keras")
     try:
-        if replayed is not None and not opened.replay_file.is_file():
-            replayed.save(opened.replay_file)
+        if replayed is not None:
+            if not opened.replay_file.is_file():
+                replayed.save(opened.replay_file)
+            opened.note("base/replay.npz")
         watched = run_images(run, config, "validation", options.guard_images, options.data_dir) if options.guard_images else None
         log.info("preparing the model (some seconds)")
         limits = GuardLimits(options.guard_drop, options.guard_share, options.rollback == "automatic")

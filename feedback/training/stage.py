@@ -13,6 +13,7 @@ from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
 from common.runs import Run, read_json
+from common.runs.models import read_model
 from feedback import data
 from feedback.experiments.simulate import SimulateSettings
 
@@ -84,11 +85,8 @@ def model_digest(run: Path) -> str:
 
 
 def load_classifier(run: Path) -> keras.Model:
-    """The classifier of a run folder, loaded in safe mode. UsageError when the file is broken."""
-    try:
-        return keras.models.load_model(run / "model.keras", compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{run / 'model.keras'}: cannot be loaded ({str(error).splitlines()[0][:160]})") from None
+    """The classifier of a run folder; nothing in the file is run. UsageError when it is broken or hostile."""
+    return read_model(run / "model.keras")
 
 
 def numbers(labels: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:

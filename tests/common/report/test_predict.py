@@ -113,7 +113,7 @@ def test_code_inside_a_model_file_does_not_run(pictures, tmp_path):
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(hidden))
     keras.Model(inputs, outputs).save(tmp_path / "model.keras")
     (tmp_path / "config.json").write_text('{"study": "cervical", "classes": ["a", "b"], "image_size": 8}')
-    with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
+    with pytest.raises(UsageError, match="model.keras: cannot be loaded"):
         predict_command(options(tmp_path, pictures / "a.png"))
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from common.data.cache import cached_array
+from common.errors import UsageError
 from common.runs import files
-from common.runs.files import atomic, plain, read_json, write_json
+from common.runs.files import atomic, cell, lock, plain, read_json, write_json
 
 
 def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path: Path) -> None:
@@ -55,3 +56,30 @@ def test_a_file_system_without_locks_is_said_and_worked_on(
     caplog.clear()
     array = cached_array(tmp_path / "cache" / "x.npy", (3, 2), lambda row, out: out.fill(row))
     assert array[2].tolist() == [2, 2] and "this file system has no locks" in caplog.text
+
+
+def test_cells_are_no_formulas() -> None:
+    assert [cell(value) for value in ("=1+1", "+a", "-a", "@a", "a=1", 0.5, "")] == ["'=1+1", "'+a", "'-a", "'@a", "a=1", 0.5, ""]
+
+
+def test_a_lock_is_one_processs_and_follows_no_link(tmp_path: Path) -> None:
+    held = lock(tmp_path)
+    assert held is not None and lock(tmp_path) is None
+    held.close()
+    (tmp_path / ".lock").write_text("kept")
+    again = lock(tmp_path)
+    assert again is not None and (tmp_path / ".lock").read_text() == "kept"
+    again.close()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".lock").symlink_to(tmp_path / ".lock")
+    with pytest.raises(UsageError, match="is a link"):
+        lock(tmp_path / "other")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 10**5, b'{"a": NaN}', b"1" * 6000])
+def test_damaged_json_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UsageError, match="a.json is not valid JSON"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(UsageError, match="is missing"):
+        read_json(tmp_path)

@@ -58,7 +58,7 @@ def test_command_writes_the_tuned_model(start, tmp_path, caplog):
 def test_a_log_whose_region_was_changed_is_found_out(start, tmp_path):
     corrected(start(), count=1).close()
     Image.fromarray(np.full((36, 48), 255, "uint8")).save(tmp_path / "log" / "masks" / "0001.png")
-    with pytest.raises(UsageError, match="not the recorded ones .largest difference"):
+    with pytest.raises(UsageError, match="0001.png: is not what it was when correction 1 was made"):
         run_replay(ReplaySettings(log=tmp_path / "log"))
 
 
@@ -66,7 +66,7 @@ def test_a_log_whose_image_was_changed_is_found_out(start, tmp_path):
     corrected(start(), count=1).close()
     entry = json.loads((tmp_path / "log" / "entries" / "0001.json").read_text())
     Image.fromarray(np.zeros((16, 16, 3), "uint8")).save(tmp_path / "log" / entry["seen"])
-    with pytest.raises(UsageError, match="pixels have changed since correction 1"):
+    with pytest.raises(UsageError, match="is not what it was when correction 1 was made"):
         run_replay(ReplaySettings(log=tmp_path / "log"))
 
 

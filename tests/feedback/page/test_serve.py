@@ -3,11 +3,12 @@ import json
 import pytest
 
 from common.errors import UsageError
+from common.runs.files import lock
 from feedback.experiments.serve import ServeSettings
 from feedback.experiments.simulate import DESCRIBED
 from feedback.page.log import CorrectionLog
 from feedback.page.model import Learning
-from feedback.page.serve import learning_of, map_settings
+from feedback.page.serve import PREFIX, learning_of, map_settings, pictures_folder
 
 
 def test_the_map_is_the_runs_and_the_learning_the_options(base_run):
@@ -23,14 +24,15 @@ def test_a_log_of_another_model_is_refused_and_left_alone(start, tmp_path):
     session = start()
     session.correct("ISIC_0000000.png", "both_right")
     session.close()
-    path = tmp_path / "log" / "session.json"
-    facts = json.loads(path.read_text())
-    path.write_text(json.dumps({**facts, "base_digest": "0" * 16}))
-    with pytest.raises(UsageError, match=r"belongs to another model or other settings \(base_digest\)"):
-        start()
+    with pytest.raises(UsageError, match=r"belongs to another model or other settings \(learning\)"):
+        start(steps=3)
     log = CorrectionLog.open(tmp_path / "log")
     assert len(log.entries()) == 1
     log.release()
+    path = tmp_path / "log" / "session.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_digest": "0" * 16}))
+    with pytest.raises(UsageError, match=r"session\.json: is not what it was when the log began"):
+        start()
 
 
 def test_without_the_runs_images_there_is_no_guard(start, base_run):
@@ -43,3 +45,20 @@ def test_without_the_runs_images_there_is_no_guard(start, base_run):
         local.write_text(text)
     assert session.guard_reading() is None
     assert session.correct("ISIC_0000000.png", "both_right").entry["guard"] is None
+
+
+def test_pictures_of_a_killed_page_go_at_the_next_start(tmp_path):
+    killed, alive, foreign = (tmp_path / f"{PREFIX}{name}" for name in ("killed", "alive", "foreign"))
+    for folder in (killed, alive):
+        folder.mkdir()
+        (folder / ".lock").touch()
+        (folder / "patient.png").touch()
+    foreign.symlink_to(tmp_path)
+    held = lock(alive)
+    with pictures_folder(tmp_path) as mine:
+        assert mine.is_dir() and not killed.exists() and (alive / "patient.png").exists() and foreign.is_symlink()
+        (mine / "patient.png").touch()
+        with pictures_folder(tmp_path) as other:
+            assert mine.is_dir() and other.is_dir()
+    assert not mine.exists() and not mine.parent.exists()
+    held.close()
