@@ -37,8 +37,8 @@ from feedback.page.files import pixels_digest, write_png
 ACTIVE = ("received", "learned", "confirmed")
 ENTRY = {
     "number": integer(1, 10**6), "image": text(4096), "status": one_of(*ACTIVE, "refused", "undone", "rolled_back"),
-    "seed": integer(0, 2**63), "class": CLASS, "class_shown": CLASS, "region": text(), "time": text(), "seen": inside("images"), "mask": inside("masks"),
-    "model_before": text().or_none(), "model_after": text().or_none(),
+    "seed": integer(0, 2**63), "class": CLASS, "class_shown": CLASS, "region": text(), "time": text(), "seen": inside("images"),
+    "mask": inside("masks"), "model_before": text().or_none(), "model_after": text().or_none(),
 }  # fmt: skip
 
 
