@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-browser smoke lint bench notebooks readme sample clean
+.PHONY: help setup test test-slow test-browser smoke stress lint bench notebooks readme sample clean
 
 STUDIES := cervical lmf melanoma feedback
 .PHONY: feedback-page house
@@ -60,6 +60,10 @@ test-browser: $(VENV)/ready-dev $(VENV)/ready-page  ## drives the feedback page 
 
 smoke: $(VENV)/ready  ## every experiment that exists, tiny, on the drawn sample
 	$(PY) -m benchmarks.smoke $(ARGS)
+
+COUNT ?= 20
+stress: $(VENV)/ready  ## kills, Ctrl-C and corrupted run folders, COUNT of each (20: under two hours)
+	$(PY) -m benchmarks.stress --count $(COUNT) $(ARGS)
 
 lint: $(VENV)/ready-dev  ## ruff and the type checker
 	$(VENV)/bin/ruff check .
