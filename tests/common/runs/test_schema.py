@@ -22,7 +22,7 @@ HERE = Path("run")
         ("metrics.json", "accuracy_interval", [0.1]), ("metrics.json", "n", -1), ("metrics.json", "per_class", {"a": 1}),
         ("metrics.json", "given", {"bootstrap_seed": "x"}), ("metrics.json", "given", {"cost_matrix": [[1, 2]]}),
         ("report.json", "printed", {"a": {"value": "x", "source": "s"}}), ("report.json", "printed", {"a": {"value": 1}}),
-        ("report.json", "notes", "text"), ("model_card.json", "path", "x"), ("session.json", "steps", 10**9),
+        ("report.json", "notes", "text"), ("model_card.json", "path", "x"), ("session.json", "replayed", -1),
         ("finished.json", "files", []), ("local.json", "data_dir", 7),
     ],
 )  # fmt: skip
