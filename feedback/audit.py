@@ -1,13 +1,13 @@
 """`feedback audit`: the common audit, the overlap with ISIC 2019, class distributions, and a sheet of samples with masks."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from common.data.audit import audit_command
+from common.data.audit import audit_command, possible_splits
 from common.data.images import read_image, read_mask
 from common.data.manifest import Dataset, class_names
-from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
 from common.runs import atomic
@@ -20,12 +20,8 @@ def run_audit(options: AuditSettings) -> Path:
     dataset = data.read(options, options.role)
     folder = options.run_dir or Path("runs") / "feedback" / "audit" / f"{dataset.name}-{options.role}"
     keep = options.reading == "described" and options.role == "simulation"
-    splits = {}
-    for kind in ("paper", "grouped"):
-        try:
-            splits[kind] = data.split_rows(dataset.manifest, kind, options.split_seed, keep)
-        except UsageError:
-            continue  # too few lesions of a class for that split: the audit still tells the rest
+    ways = {kind: partial(data.split_rows, dataset.manifest, kind, options.split_seed, keep) for kind in ("paper", "grouped")}
+    splits = possible_splits(ways)
     audit_command(dataset, splits, folder)
     for kind, manifest in splits.items():
         save(figures.class_distribution(manifest, dataset.synthetic), folder / "figures" / f"class_distribution_{kind}.png")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -29,6 +29,21 @@ _SUFFIXES = {
 }  # fmt: skip
 _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # Pillow's names for a JPEG with a second picture, and a BMP without file header
 _PLAIN_MODES = ("RGB", "L")
+
+
+def possible_splits(ways: Mapping[str, Callable[[], pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """Name -> manifest with column `split`, for `audit_command`.
+
+    A split that the data do not allow (a class of two images, too few groups) is left out and said: what is wrong with the data is what an
+    audit tells.
+    """
+    splits = {}
+    for name, split in ways.items():
+        try:
+            splits[name] = split()
+        except UsageError as error:
+            log.warning("no %s split: %s", name, error)
+    return splits
 
 
 def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Path) -> dict:

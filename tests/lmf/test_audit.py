@@ -18,11 +18,11 @@ def test_audit_writes_counts_and_leakage(sample_cache, tmp_path):
     assert "Split grouped: 0 of" in text and (folder / "fig2.png").is_file()
 
 
-def test_a_split_that_cannot_be_made_is_left_out(tmp_path, capsys):
+def test_a_split_that_cannot_be_made_is_left_out(tmp_path, caplog):
     for label, n in (("a", 12), ("b", 3)):
         (tmp_path / "data" / label).mkdir(parents=True)
         for i in range(n):
             Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
     audit_command(AuditSettings(dataset="folders", data_dir=tmp_path / "data", cache_dir=tmp_path, run_dir=tmp_path / "out"))
-    assert "no paper split: the class b has 3 images" in capsys.readouterr().out
+    assert "no paper split: the class b has 3 images" in caplog.text
     assert set(json.loads((tmp_path / "out" / "audit.json").read_text())["splits"]) == {"grouped"}

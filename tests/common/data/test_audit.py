@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from common.data.audit import audit, audit_command, write_audit
+from common.data.audit import audit, audit_command, possible_splits, write_audit
 from common.data.dataset import Dataset
 from common.data.folders import folders_dataset
 from common.data.splits import grouped_split, stratified_split
+from common.errors import UsageError
 
 RNG = np.random.default_rng(0)
 
@@ -199,3 +200,11 @@ def test_what_is_used_and_what_is_not_stands_in_the_first_ten_lines(tmp_path: Pa
         "1 images are stored turned",
     ):  # fmt: skip
         assert words in head, words
+
+
+def test_a_split_that_the_data_do_not_allow_is_left_out_and_said(caplog):
+    def refused():
+        raise UsageError("class x has 2 images")
+
+    found = possible_splits({"paper": lambda: pd.DataFrame({"split": ["train"]}), "grouped": refused})
+    assert list(found) == ["paper"] and "no grouped split: class x has 2 images" in caplog.text
