@@ -57,7 +57,10 @@ def _count(names: Collection[str], verb: str) -> str:
 def _unreadable(errors: dict[str, str]) -> str:
     if not errors:
         return "Every image can be decoded whole."
-    kinds = [f"{number} {reason} ({next(n for n in errors if errors[n] == reason)})" for reason, number in Counter(errors.values()).items()]
+    kinds = []
+    for reason, number in Counter(errors.values()).items():
+        names = [name for name in errors if errors[name] == reason]
+        kinds.append(f"{number} {reason} ({', '.join(names[:3])}{', …' if number > 3 else ''})")
     return f"{len(errors)} images cannot be read: {'; '.join(kinds[:5])}{'; …' if len(kinds) > 5 else ''}."
 
 

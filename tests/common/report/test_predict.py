@@ -142,9 +142,9 @@ def test_a_model_that_was_cut_off_is_called_that(run, pictures, tmp_path):
 
 
 def test_folders_are_walked_as_everywhere_and_what_is_passed_over_is_said(tmp_path, capsys):
-    for name in ("a.PNG", "b.jfif", "c.dcm", "@eaDir/a.PNG"):
+    for name in ("a.PNG", "b.jfif", "c.svs", "@eaDir/a.PNG"):
         (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pictures" / name).touch()
     (tmp_path / "link").symlink_to(tmp_path / "pictures")
     assert [path.name for path in image_files([tmp_path / "link"])] == ["a.PNG", "b.jfif"]
-    assert "passed over: 1 .dcm files, 1 images in helper folders" in capsys.readouterr().err
+    assert "passed over: 1 .svs files, 1 images in helper folders" in capsys.readouterr().err
