@@ -27,7 +27,7 @@ class ServeSettings(Settings):
     """Port on this machine's own address 127.0.0.1; the page cannot be reached from elsewhere. 0: any free one."""
     order: Literal["uncertain", "disagreement", "name"] = "uncertain"
     """Next image: the one the model is least sure of; the one whose map lies where similar corrected lesions have no region; or by name."""
-    learning_rate: float = 0.02
+    learning_rate: float = 0.005
     """Learning rate of a correction (plain SGD, as in the thesis)."""
     steps: int = 10
     """Online steps on each correction (thesis: 1, in many passes over all images; one alone is too small to see)."""

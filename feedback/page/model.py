@@ -36,7 +36,7 @@ class Learning:
     """
 
     steps: int = 10
-    learning_rate: float = 0.02
+    learning_rate: float = 0.005
     region_weight: float = 0.5
     anchor_weight: float = 1.0
     class_share: float = 0.5

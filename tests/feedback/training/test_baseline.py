@@ -10,18 +10,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.errors import UsageError
 from common.runs import Run
 from feedback import reporting
 from feedback.experiments.baseline import default
 from feedback.isic import CLASSES
 from feedback.training import baseline
-from feedback.training.baseline import class_weights, run_baseline
+from feedback.training.baseline import class_weights, freeze_through, run_baseline
 from tests.feedback.conftest import small_classifier
 
 
 def _manifest() -> pd.DataFrame:
     labels = ["MEL"] * 10 + ["NV"] * 30 + ["BKL"] * 20
     return pd.DataFrame({"image": [f"{n}.jpg" for n in range(60)], "label": labels, "split": "train"})
+
+
+def test_layers_up_to_one_are_frozen():
+    model = small_classifier()
+    freeze_through(model, "conv1")
+    assert [layer.name for layer in model.layers if layer.weights and not layer.trainable] == ["conv1"]
+    with pytest.raises(UsageError, match="--frozen-until block9: no such layer"):
+        freeze_through(model, "block9")
 
 
 def test_class_weights_are_inverse_to_the_frequency():
