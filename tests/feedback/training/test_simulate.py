@@ -393,7 +393,7 @@ def test_a_broken_base_model(sample_cache, small_base, tmp_path):
     (other / "config.json").write_bytes((small_base / "config.json").read_bytes())
     (other / "model.keras").write_bytes(b"no model")
     (other / "finished.json").write_text("{}")
-    with pytest.raises(UsageError, match="model.keras: cannot be loaded"):
+    with pytest.raises(UsageError, match="model.keras is damaged or cut off"):
         run_simulate(_options(sample_cache, other, tmp_path / "run"))
 
 
