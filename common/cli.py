@@ -198,8 +198,7 @@ def parse(command: Command, arguments: Sequence[str], program: str = "") -> Any:
             return None
         raise UsageError(f"{program}: {_one_line(boxes.getvalue())} (see {program} --help)") from None
     if isinstance(options, Settings):
-        # What `everywhere` sets is meant for the stages that there are: no stage need have it.
-        _check_given(options, {name: option for name, option in _given(typed).items() if option[2:] not in (command.everywhere or {})})
+        _check_given(options, _acting_given(options, _given(typed), command.everywhere or {}))
         options.check_paths()
     return options
 
@@ -289,6 +288,21 @@ def _check_given(options: Settings, given: Mapping[str, str]) -> None:
         for field_name, option in given.items():
             if field_name == name or field_name.startswith(name + "."):
                 raise UsageError(f"{option}: has no effect here: {reason}")
+
+
+def _acting_given(options: Settings, given: Mapping[str, str], everywhere: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """`given`, where an option of `everywhere` stands for its first target if none of its targets acts, and for none otherwise.
+
+    What it sets is meant for the stages that there are: one that is left out is no mistake, all of them are.
+    """
+    idle, found = set(options.unused()), {}
+    for name, option in given.items():
+        targets = [target.replace("-", "_") for target in everywhere.get(option[2:], ())]
+        if not targets:
+            found[name] = option
+        elif idle.issuperset(targets):
+            found[targets[0]] = option
+    return found
 
 
 def _one_line(boxes: str) -> str:

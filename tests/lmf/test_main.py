@@ -33,7 +33,7 @@ def test_every_command_has_a_help_page(command, capsys):
         (["sweep", "--group-pattern", "(.)"], "--group-pattern: has no effect here"),
         (["explain", "nowhere"], "nowhere"),
         (["audit", "--dataset", "mnist"], "mnist"),
-        (["tune"], "unknown command 'tune'"),
+        (["fit"], "unknown command 'fit'"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(words, said, capsys):
