@@ -156,9 +156,10 @@ def grid_rows(cells: Sequence[GridCell]) -> list[TableRow]:
     failed = [each for each in cells if not each.finished or each.conflict()]
     runs = [FoundRun.of(each.run_dir) for each in cells if each not in failed]
     runs += [FoundRun.of(run.path / "control") for run in runs if (run.path / "control" / "finished.json").is_file()]
-    holes = {
-        (block_of(each.settings.backbone), row_name({"experiment": each.experiment, "settings": vars(each.settings)})) for each in failed
-    }
+    holes = set()
+    for each in failed:
+        values = vars(each.settings)
+        holes.add((block_of(values["backbone"]), row_name({"experiment": each.experiment, "settings": values})))
     rows = rows_of(runs)
     return [
         *rows,

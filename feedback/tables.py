@@ -119,7 +119,7 @@ def faithfulness_table(rows: Sequence[TableRow]) -> str:
     lines = []
     for row in rows:
         for run in row.runs:
-            found = run.metrics().get("faithfulness")
+            found: Any = run.metrics().get("faithfulness")
             for name in ("deletion_minus_random", "insertion_minus_random") if found else ():
                 sides = [f"{number(found[when][name])} {interval_text(found[when][f'{name}_interval'])}" for when in ("before", "after")]
                 lines.append([row.name, run.seed, faithfulness.ROWS[name], *sides, found["after"]["images"]])

@@ -199,7 +199,7 @@ def _coloured(values: np.ndarray) -> np.ndarray:
     found = _distinct(colours)
     if len(found) != 2 or found[0] != 0:
         raise ValueError(f"{len(found)} colours")
-    return colours.any(axis=2)
+    return np.asarray(colours.any(axis=2))
 
 
 def _distinct(colours: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -101,7 +102,7 @@ def read_image(path: Path | str) -> np.ndarray:
 _SHALLOW = "16-bit pixels that stay below {}, as 12-bit files do; save it with 8 bits, or stretched to all 16"
 
 
-def _sixteen(image: Image.Image, path: Path | str) -> np.ndarray:
+def _sixteen(image: Any, path: Path | str) -> np.ndarray:
     """`(h, w)` uint16 of a 16-bit grey file, dark to bright."""
     values = np.asarray(image).astype(np.int64)
     if 0 < values.max() < _TWELVE_BITS:
@@ -110,12 +111,12 @@ def _sixteen(image: Image.Image, path: Path | str) -> np.ndarray:
     return 65535 - values if white_is_zero(image) else values
 
 
-def white_is_zero(image: Image.Image) -> bool:
+def white_is_zero(image: Any) -> bool:
     """Whether a 16-bit TIFF counts down from white, which Pillow leaves to us (it inverts 8 bits itself)."""
     return image.format == "TIFF" and image.mode.startswith("I") and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
-def check_kind(image: Image.Image, path: Path | str, any_range: bool = False) -> int:
+def check_kind(image: Any, path: Path | str, any_range: bool = False) -> int:
     """UsageError for pages and pixels that stand for no one picture; returns the orientation that is still to be applied (1: none).
 
     `any_range`: pixels may be signed, floating-point or of 32 bits, since the caller looks at their values.
@@ -142,7 +143,7 @@ def check_kind(image: Image.Image, path: Path | str, any_range: bool = False) ->
     return 1 if image.format == "TIFF" else _orientation(image)
 
 
-def _several_pages(image: Image.Image) -> bool:
+def _several_pages(image: Any) -> bool:
     """Whether there is more than one picture: a JPEG's preview and a TIFF's smaller copies of itself do not count."""
     if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
         return False
@@ -158,7 +159,7 @@ def _several_pages(image: Image.Image) -> bool:
     return False
 
 
-def _mode(image: Image.Image) -> str:
+def _mode(image: Any) -> str:
     """Pillow's mode; 16-bit files are called that, since Pillow shows 16-bit colour as plain "RGB"."""
     if image.mode.startswith("I"):
         return "16-bit grey" if image.mode != "I" or image.format == "PPM" else "32-bit grey"
@@ -168,7 +169,7 @@ def _mode(image: Image.Image) -> str:
     return f"16-bit {image.mode}" if deep else image.mode
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Any) -> int:
     """EXIF or TIFF orientation, 1 (upright) to 8; 1 where it is missing or makes no sense."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # `getexif` would decode the whole image to look for it behind the pixels

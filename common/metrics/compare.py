@@ -262,7 +262,8 @@ def _compared(
     """One row, without Holm's correction; None where the two have no seed in common."""
     numbers = [{number for method, number in block.scores if method == each} for each in (first, second)]
     fixed = [None in each for each in numbers]
-    common = sorted(numbers[0] & numbers[1] if not any(fixed) else set.union(*numbers) - {None})
+    shared = numbers[0] & numbers[1] if not any(fixed) else set.union(*numbers)
+    common = sorted(each for each in shared if each is not None)
     places: Sequence[int | None] = common or ([None] if all(fixed) else [])
     if not places:
         return None

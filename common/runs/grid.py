@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from common import stopping
 from common.durations import duration
@@ -62,7 +62,7 @@ class GridCell:
 
     def stdin(self) -> bytes:
         """What the cell's process reads."""
-        return pickle.dumps((self.study, self.experiment, replace(self.settings, run_dir=self.run_dir)))
+        return pickle.dumps((self.study, self.experiment, replace(cast(Any, self.settings), run_dir=self.run_dir)))
 
     def conflict(self) -> str:
         """Why the finished run in the cell's folder is not this cell's; "" where it is."""

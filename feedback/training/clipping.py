@@ -30,6 +30,7 @@ def run_clipping(settings: ClippingSettings) -> Path:
     A run whose loss is no longer finite is a result here, not an error: it is recorded as "diverged" with the epochs it finished.
     """
     settings = with_base(settings)
+    assert settings.base is not None
     dataset = data.load(settings, "simulation")
     own = {**recipe(settings, dataset=dataset.name, base=settings.base.name, base_model=model_digest(settings.base)), "seed": settings.seed}
     name_parts = (dataset.name, settings.objective, f"seed{settings.seed}")

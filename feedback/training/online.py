@@ -174,7 +174,7 @@ class KeptClassifier(keras.callbacks.Callback):
             logs.update({f"val_{name}": value for name, value in found.items()})
 
     def _scores(self) -> dict[str, float]:
-        classifier = getattr(self.model, "classifier", self.model)
+        classifier: Any = getattr(self.model, "classifier", self.model)
         probabilities = classifier.predict(Batches(self._stage.images, batch_size=64, rows=self._rows), verbose=0)
         return class_scores(self._stage.labels[self._rows], probabilities, self._stage.classes)
 
