@@ -246,8 +246,8 @@ def test_explain_asks_for_the_runs_layer(run, monkeypatch):
     asked = []
     monkeypatch.setattr(explain, "explain_command", asked.append)
     explain.run_explain(ExplainOptions(run=run))
-    explain.run_explain(ExplainOptions(run=run, layer="conv1"))
-    assert [options.layer for options in asked] == ["conv2", "conv1"]
+    explain.run_explain(ExplainOptions(run=run, layer=("conv1",)))
+    assert [options.layer for options in asked] == [("conv2",), ("conv1",)]
 
 
 def test_predict(run, tmp_path):
