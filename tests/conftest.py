@@ -45,3 +45,13 @@ def shared_weights() -> Callable[[str], Path]:
 def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache folder for the drawn samples, shared by all tests of a test process."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Captured output as it can be sent from a test process to the one that reports: file names that are no UTF-8 are spelled out."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    if report.failed and report.longrepr is not None:
+        report.longrepr = str(report.longrepr).encode("utf-8", "backslashreplace").decode()
+    return report
