@@ -128,7 +128,7 @@ def test_too_many_images_and_no_labelled_ones(options, run, tmp_path, monkeypatc
     for name in ("config.json", "local.json", "model.keras"):
         (other / name).write_bytes((run / name).read_bytes())
     table.assign(label="unheard of").to_csv(other / "predictions.csv", index=False)
-    with pytest.raises(UsageError, match="no image with a label"):
+    with pytest.raises(UsageError, match="label is 'unheard of'; expected one of its classes"):
         sheet.explain_command(replace(options, run=other, output=tmp_path))
 
 
