@@ -107,7 +107,7 @@ def test_one_encoder_for_everything(tiny: None, common: list[object], tmp_path: 
 
 
 def test_audit(common: list[object], tmp_path: Path) -> None:
-    assert run("audit", *common, "--run-dir", tmp_path) == 0
+    assert run("audit", *common[:6], "--run-dir", tmp_path) == 0
     text = (tmp_path / "indicators.md").read_text()
     assert all(name in text for name in ("globules", "milia-like cysts", "negative network", "pigment network", "streaks"))
     assert "Dataset B against Dataset A" in text
