@@ -17,7 +17,6 @@ from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_images
 from common.data.outlines import PARTS
 from common.data.readable import check_readable
-from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class
 from common.data.walk import walk
 from common.errors import UsageError
@@ -87,6 +86,8 @@ def find(source: CellSource) -> Dataset:
     if source.dataset == "cric":
         return cric_dataset(source.data_dir or "")
     if source.dataset == "sample":
+        from common.data.sample import ensure_sample  # here: real cells need none
+
         drawn = sipakmed_dataset(ensure_sample("sipakmed", source.cache_dir))
         return replace(drawn, name="sample", synthetic=True, official_counts=None)
     return sipakmed_dataset(source.data_dir or "")

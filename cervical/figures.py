@@ -21,7 +21,7 @@ from common.data.images import read_image
 from common.data.pixels import read_header
 from common.report import plots
 from common.report.tables import markdown
-from common.runs import Run
+from common.runs.folder import Run
 
 BINS = 30  # of the authors' histogram
 EXAMPLES = 5

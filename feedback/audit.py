@@ -10,7 +10,7 @@ from common.data.images import read_image, read_mask
 from common.data.manifest import Dataset, class_names
 from common.report.plots import save
 from common.report.tables import markdown
-from common.runs import atomic
+from common.runs.files import atomic
 from feedback import data, figures
 from feedback.experiments.audit import AuditSettings
 

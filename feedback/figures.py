@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.report.plots import COLOURS, bars, curves, panels, save, styled
-from common.runs import read_json
+from common.runs.files import read_json
 
 MAP = "inferno"
 

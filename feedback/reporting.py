@@ -10,8 +10,8 @@ import pandas as pd
 from common.report.plots import save
 from common.report.report import find_metric, write_model_card, write_report
 from common.report.tables import Printed, Row, comparison_table, interval_text, markdown, number
-from common.runs import Run, atomic, read_json
-from common.runs.files import write_json
+from common.runs.files import atomic, read_json, write_json
+from common.runs.folder import Run
 from feedback import faithfulness, figures, paper
 from feedback.experiments.simulate import LAMBDA, SimulateSettings, stored
 from feedback.isic import CLASSES

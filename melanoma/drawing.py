@@ -16,7 +16,7 @@ from common.explanation.sheet import explain_command as explain_diagnosis
 from common.report.plots import save
 from common.report.predict import decoded, image_files, load_model
 from common.report.predict import predict_command as predict_diagnosis
-from common.runs import atomic
+from common.runs.files import atomic
 from common.runs.reading import RunFolder
 from melanoma import figures, models, paper
 from melanoma.experiments.base import CLASSES

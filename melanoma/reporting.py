@@ -5,7 +5,7 @@ from pathlib import Path
 from common.report.plots import save
 from common.report.report import write_model_card, write_report
 from common.report.tables import MISSING, Printed, interval_text, markdown, number
-from common.runs import Run
+from common.runs.folder import Run
 from common.runs.reading import RunFolder
 from melanoma import data, figures, paper
 from melanoma.experiments.pretrain import PretrainSettings

@@ -36,7 +36,7 @@ from cervical.training.stages import (
 )
 from common import device
 from common.data.pipeline import Batches
-from common.runs import Run, is_finished
+from common.runs.folder import Run, is_finished
 
 # Of the method alone; the control knows none of them.
 NOT_OF_THE_CONTROL = ("loss", "temperature", "margin", "encoder", "classifier", "classifier_views", "head_input")

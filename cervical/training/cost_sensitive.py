@@ -20,7 +20,7 @@ from cervical.training.stages import Job, baselines, begin, default_run_dir, not
 from common.data.dataset import class_names
 from common.metrics.classification import class_indices, expected_cost
 from common.report.decision import cost_matrix
-from common.runs import Run, is_finished
+from common.runs.folder import Run, is_finished
 from common.runs.models import read_model
 from common.runs.outcome import read_predictions
 

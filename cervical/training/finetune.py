@@ -22,7 +22,7 @@ from cervical.training.stages import (
     short_run_note,
     train_stage,
 )
-from common.runs import Run
+from common.runs.folder import Run
 
 
 def run_finetune(settings: FinetuneSettings) -> Path:

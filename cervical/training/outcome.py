@@ -18,8 +18,8 @@ from common.data.splits import leakage
 from common.report.decision import decision_of
 from common.report.provenance import differs
 from common.report.report import Printed, report_command, write_model_card, write_report
-from common.runs import Run
 from common.runs.finished import FoundRun
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 
 DATA_NOTES = {

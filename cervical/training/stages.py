@@ -23,8 +23,8 @@ from common.data.dataset import Dataset, class_names
 from common.data.fingerprint import fingerprint
 from common.data.pipeline import Augment, Batches
 from common.errors import UsageError
-from common.runs import Run, fit
-from common.runs.folder import run_path
+from common.runs.fitting import fit
+from common.runs.folder import Run, run_path
 from common.settings import recipe
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,8 @@ import numpy as np
 
 from common.errors import UsageError
 
-SUFFIXES = (".dcm", ".dicom")
 # Rows times columns; larger ones are refused before they are decoded.
 MOST_PIXELS = 100_000_000
-
-
-def is_dicom(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
 
 
 def read_dicom(path: Path | str) -> np.ndarray:

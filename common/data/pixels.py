@@ -12,7 +12,6 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from common.data.dicom import is_dicom, read_dicom
 from common.errors import UsageError
 
 # What is opened, by content; anything else that Pillow knows (EPS starts Ghostscript) is not tried.
@@ -20,6 +19,7 @@ FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
 MOST_PIXELS = 2**27  # 134 million: 400 MB as RGB. Told from the header, before anything is decoded
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `opened` refuses those itself
+DICOM_SUFFIXES = (".dcm", ".dicom")
 _ORIENTATION, _BITS, _PHOTOMETRIC, _PLANES, _SAMPLES, _SUBFILE = 274, 258, 262, 284, 339, 254  # TIFF tags
 _TWELVE_BITS = 4096
 
@@ -58,10 +58,15 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
         raise UsageError(f"cannot read image {path}: {said}") from None
 
 
+def is_dicom(path: Path | str) -> bool:
+    """Whether a file's name says DICOM."""
+    return Path(path).suffix.lower() in DICOM_SUFFIXES
+
+
 def read_header(path: Path | str) -> Header:
     """Format, mode and upright size. UsageError as `opened`."""
-    if is_dicom(Path(path)):
-        height, width = read_dicom(path).shape[:2]
+    if is_dicom(path):
+        height, width = read_image(path).shape[:2]
         return Header("DICOM", "RGB", width, height, 1)
     with opened(path) as image:
         turned = _orientation(image)
@@ -80,7 +85,9 @@ def read_image(path: Path | str) -> np.ndarray:
         UsageError: missing, damaged (also in the middle), not an image, several pages, or pixels without an agreed range: signed,
             floating-point, 32 bits, 12 bits in 16, 16-bit planes.
     """
-    if is_dicom(Path(path)):
+    if is_dicom(path):
+        from common.data.dicom import read_dicom  # here: few data sets hold any
+
         return read_dicom(path)
     plain = _plain_jpeg(path)
     if plain is not None:

@@ -15,7 +15,7 @@ from common.settings import check_run
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run. `RunFolder.of` takes a path or anything with a `.path`, such as a `common.runs.Run`."""
+    """The files of one run. `RunFolder.of` takes a path or anything with a `.path`, such as a `Run`."""
 
     path: Path
 

@@ -17,8 +17,7 @@ import numpy as np
 from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
-from common.runs import atomic
-from common.runs.files import cell
+from common.runs.files import atomic, cell
 from feedback.figures import before_after
 from feedback.page.files import write_png
 from feedback.page.log import CorrectionLog

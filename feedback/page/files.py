@@ -13,7 +13,7 @@ from common.data.images import read_image
 from common.data.pixels import read_header
 from common.data.walk import walk
 from common.errors import UsageError
-from common.runs import atomic
+from common.runs.files import atomic
 
 MAX_PIXELS = 50_000_000
 UPLOAD = "upload/"

@@ -11,7 +11,7 @@ import pandas as pd
 from common.data.images import read_image, resize
 from common.errors import UsageError
 from common.metrics.statistics import paired_bootstrap
-from common.runs import Run
+from common.runs.folder import Run
 from feedback.assessment import balanced_accuracy
 
 RESAMPLES = 500

@@ -28,8 +28,7 @@ import numpy as np
 
 from common.data.images import read_image, read_mask
 from common.errors import UsageError
-from common.runs import atomic, read_json
-from common.runs.files import MAX_JSON_BYTES, lock, plain, refuse_links, remove_left_overs, sha256, write_json
+from common.runs.files import MAX_JSON_BYTES, atomic, lock, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
 from common.runs.schema import CLASS, check_fields, inside, integer, is_inner, one_of, text
 from feedback.page.chain import Journal
 from feedback.page.files import pixels_digest, write_png

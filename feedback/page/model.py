@@ -11,7 +11,7 @@ from keras import ops
 
 from common.backbones import all_layers
 from common.explanation.gradcam import compiled
-from common.runs import atomic
+from common.runs.files import atomic
 from feedback.assessment import Explainer
 from feedback.experiments.simulate import SimulateSettings
 from feedback.training.online import online_step, self_explaining

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.data.images import resize
 from common.errors import UsageError
-from common.runs import atomic
+from common.runs.files import atomic
 from feedback.experiments.replay import ReplaySettings
 from feedback.experiments.simulate import stored
 from feedback.page.log import CorrectionLog

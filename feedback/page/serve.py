@@ -17,8 +17,7 @@ from typing import Any
 
 from common import device, stopping
 from common.errors import UsageError
-from common.runs import read_json
-from common.runs.files import lock
+from common.runs.files import lock, read_json
 from common.settings import recipe
 from feedback.experiments.serve import ServeSettings
 from feedback.experiments.simulate import DESCRIBED, SimulateSettings, stored

@@ -16,8 +16,9 @@ from common.data.manifest import fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.errors import UsageError
-from common.runs import Run, fit
 from common.runs.baselines import write_baselines
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from common.settings import recipe
 from feedback import data, paper, reporting

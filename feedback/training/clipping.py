@@ -9,7 +9,8 @@ import pandas as pd
 
 from common.data.manifest import fingerprint
 from common.report.tables import markdown, number
-from common.runs import Run, read_json
+from common.runs.files import read_json
+from common.runs.folder import Run
 from common.settings import recipe
 from feedback import data, reporting
 from feedback.experiments.clipping import ClippingSettings

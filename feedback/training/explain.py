@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from common.explanation.options import ExplainOptions
 from common.explanation.sheet import explain_command
-from common.runs import read_json
+from common.runs.files import read_json
 from feedback.models import map_layers
 from feedback.training.stage import load_classifier
 

@@ -5,7 +5,8 @@ import pandas as pd
 from keras import ops
 
 from common.explanation.faithfulness import measure
-from common.runs import Run, atomic
+from common.runs.files import atomic
+from common.runs.folder import Run
 from feedback.assessment import Explainer
 from feedback.models import upsample
 from feedback.training.stage import Stage

@@ -11,7 +11,8 @@ from common import device
 from common.backbones import keep_batchnorm_frozen
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.runs import Run, fit
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from feedback.assessment import class_scores
 from feedback.experiments.simulate import SimulateSettings
 from feedback.models import SelfExplaining, map_layers

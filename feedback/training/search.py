@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from common.report.tables import markdown, number
-from common.runs import Run, read_json
+from common.runs.files import read_json
+from common.runs.folder import Run
 from feedback.experiments.search import SearchSettings
 from feedback.experiments.simulate import SimulateSettings
 from feedback.training.simulate import run_simulate

@@ -8,7 +8,8 @@ import pandas as pd
 
 from common import device
 from common.data.manifest import fingerprint
-from common.runs import Run, atomic, read_json
+from common.runs.files import atomic, read_json
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from common.settings import recipe
 from feedback import data, faithfulness, reporting

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from common import device
-from common.runs import Run
+from common.runs.folder import Run
 from feedback.assessment import assess, summary
 from feedback.experiments.slices import SlicesSettings
 from feedback.training.baseline import with_base

@@ -12,7 +12,8 @@ import pandas as pd
 from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
-from common.runs import Run, read_json
+from common.runs.files import read_json
+from common.runs.folder import Run
 from common.runs.models import read_model
 from feedback import data
 from feedback.experiments.simulate import SimulateSettings

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-from common.runs import Run
 from common.runs.finished import FoundRun
+from common.runs.folder import Run
 from common.runs.grid import GridCell, run_grid
 from common.settings import recipe
 from feedback import tables

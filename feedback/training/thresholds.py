@@ -12,7 +12,8 @@ from common.data.manifest import Dataset
 from common.errors import UsageError
 from common.metrics.overlap import jaccard_index
 from common.report.tables import markdown, number
-from common.runs import Run, atomic, read_json
+from common.runs.files import atomic, read_json
+from common.runs.folder import Run
 from feedback import data, reporting
 from feedback.assessment import Explainer, trivial_maps
 from feedback.experiments.simulate import SimulateSettings, stored

@@ -19,8 +19,9 @@ from common.metrics.classification import class_indices
 from common.metrics.tail import part_scores
 from common.report.predict import load_model
 from common.report.report import write_model_card, write_report
-from common.runs import Run, fit
 from common.runs.finished import FoundRun
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder, data_dir_of
 from common.settings import recipe

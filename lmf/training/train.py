@@ -22,8 +22,9 @@ from common.data.splits import leakage
 from common.metrics.classification import macro_f1
 from common.metrics.tail import part_scores
 from common.report.report import Printed, write_model_card, write_report
-from common.runs import Run, fit
 from common.runs.baselines import write_baselines
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from common.settings import recipe
 from lmf import data, paper

@@ -11,7 +11,8 @@ import pandas as pd
 from common import device
 from common.data.pipeline import Batches
 from common.report.predict import load_model
-from common.runs import Run, fit
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics
 from melanoma import models
 from melanoma.experiments.base import SHOWN

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from common.runs import Run
+from common.runs.folder import Run
 from melanoma.experiments.baselines import BaselineSettings
 from melanoma.experiments.table import TableSettings, root, variant
 from melanoma.experiments.train import DESCRIBED, BioUNetSettings

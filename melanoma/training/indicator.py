@@ -20,8 +20,9 @@ from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen, load_we
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.explanation.gradcam import compiled
-from common.runs import Checkpoint, Run, fit
-from common.runs.fitting import merge_history
+from common.runs.checkpoints import Checkpoint
+from common.runs.fitting import fit, merge_history
+from common.runs.folder import Run
 from melanoma import models
 from melanoma.losses import PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy, dice_losses
 from melanoma.training.batches import at, full_batches, scalar

@@ -12,7 +12,8 @@ from keras import ops
 
 from common import device
 from common.data.pipeline import Batches
-from common.runs import Run, fit
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics
 from melanoma import models
 from melanoma.experiments.base import CLASSES, SHOWN, STUDY

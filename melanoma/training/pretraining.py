@@ -19,8 +19,9 @@ from common.backbones import recompute_batchnorm
 from common.data.dermoscopy import image_id
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.runs import Run, fit
 from common.runs.files import plain
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder
 from melanoma import models

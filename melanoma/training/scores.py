@@ -9,7 +9,7 @@ import pandas as pd
 from common.metrics.classification import auc, average_precision
 from common.metrics.overlap import continuous_dice, trivial_maps
 from common.metrics.statistics import bootstrap_interval, percentile_interval, resample_indices
-from common.runs import Run
+from common.runs.folder import Run
 from melanoma.experiments.base import CLASSES, THRESHOLDS
 from melanoma.training.heatmaps import enlarge
 from melanoma.training.inputs import Inputs

@@ -13,7 +13,8 @@ from common import device
 from common.backbones import load_weights
 from common.data.pipeline import Batches
 from common.explanation.cams import cam
-from common.runs import Run, fit
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from melanoma import models
 from melanoma.experiments.base import CLASSES, LESION, SHOWN

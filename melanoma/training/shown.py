@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from common.runs import Run, atomic
+from common.runs.files import atomic
+from common.runs.folder import Run
 from melanoma.experiments.base import SHOWN_FILE
 from melanoma.training.inputs import Inputs
 

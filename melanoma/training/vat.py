@@ -16,7 +16,8 @@ from keras import ops
 from common import device
 from common.data.pipeline import Batches
 from common.explanation.gradcam import image_gradient
-from common.runs import Run, fit
+from common.runs.fitting import fit
+from common.runs.folder import Run
 from melanoma import models
 from melanoma.experiments.baselines import BaselineSettings
 from melanoma.training.batches import at, full_batches

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from common.runs import Run
+from common.runs.folder import Run
 from lmf.experiments.train import TrainSettings
 from lmf.training import train as training
 

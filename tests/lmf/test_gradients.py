@@ -85,7 +85,7 @@ def test_a_class_alone_and_a_class_without_images(predictions):
 
 def write_run(folder: Path, predictions, counts=COUNTS) -> Path:
     """A finished run folder with these predictions."""
-    from common.runs import Run
+    from common.runs.folder import Run
 
     run = Run.open("lmf", "train", {"loss": "cce", "seed": 0, "class_counts": counts}, run_dir=folder, fingerprint="0")
     probabilities, labels = predictions

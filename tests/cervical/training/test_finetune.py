@@ -6,7 +6,7 @@ import pytest
 from cervical.training import stages
 from cervical.training.finetune import run_finetune
 from common.errors import UsageError
-from common.runs import Run
+from common.runs.folder import Run
 from tests.cervical.conftest import settings_of, small_backbone
 
 

@@ -8,7 +8,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from common.data.dicom import is_dicom, read_dicom, window
+from common.data.dicom import read_dicom, window
+from common.data.pixels import is_dicom
 from common.errors import UsageError
 
 

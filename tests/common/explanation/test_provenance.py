@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from common.explanation.provenance import IDENTITY, run_id, sentence
-from common.runs import Run
+from common.runs.folder import Run
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 

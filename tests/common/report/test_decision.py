@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import UsageError
 from common.report.decision import cost_matrix, decision_of, decision_text, read_costs, read_kinds, write_decision
-from common.runs import Run
+from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.runs import Checkpoint
+from common.runs.checkpoints import Checkpoint
 
 
 def variables(*values: float) -> list[keras.Variable]:

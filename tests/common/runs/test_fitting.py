@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.runs import Run, fit
-from common.runs.fitting import merge_history
+from common.runs.fitting import fit, merge_history
+from common.runs.folder import Run
 
 SCRIPT = Path(__file__).with_name("train_once.py")
 ROOT = SCRIPT.parents[3]

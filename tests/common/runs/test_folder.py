@@ -12,8 +12,8 @@ import pytest
 
 from common.cli import check_run
 from common.errors import UsageError
-from common.runs import Run, atomic, is_finished, read_json
-from common.runs.folder import run_path
+from common.runs.files import atomic, read_json
+from common.runs.folder import Run, is_finished, run_path
 from common.runs.reading import RunFolder
 
 SETTINGS = {"seed": 1, "dataset": "sample", "lr": 1e-3, "classes": ("a", "b")}
@@ -134,7 +134,7 @@ def test_abandoning_a_run_that_was_taken_up_leaves_it_alone(tmp_path: Path) -> N
 def test_second_process_is_refused(tmp_path: Path) -> None:
     run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom common.errors import UsageError\nfrom common.runs import Run\n"
+        "import sys\nfrom pathlib import Path\nfrom common.errors import UsageError\nfrom common.runs.folder import Run\n"
         f"try:\n    Run.open('study', 'train', {SETTINGS!r}, run_dir=Path(sys.argv[1]))\n"
         "except UsageError as error:\n    print(error)\n"
     )

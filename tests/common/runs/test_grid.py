@@ -114,7 +114,7 @@ class TrainSettings(Settings):
 
 def train(settings):
     from common.errors import UsageError
-    from common.runs import Run
+    from common.runs.folder import Run
     from common.settings import recipe
     if settings.loss == "wrong": raise UsageError("--loss wrong: unknown")
     own = {**recipe(settings, dataset="sample-cells"), "seed": settings.seed}

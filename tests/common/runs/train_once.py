@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from common import device, stopping
-from common.runs import Run, fit
+from common.runs.fitting import fit
+from common.runs.folder import Run
 
 
 class _Order(keras.utils.PyDataset):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.runs import Run
+from common.runs.folder import Run
 from feedback import reporting
 from feedback.experiments.baseline import default
 from feedback.isic import CLASSES

@@ -13,7 +13,7 @@ import pytest
 from common.cli import main
 from common.errors import UsageError
 from common.explanation.options import ExplainOptions
-from common.runs import Run
+from common.runs.folder import Run
 from feedback import reporting
 from feedback.__main__ import COMMANDS
 from feedback.assessment import Explainer

@@ -10,7 +10,7 @@ from keras import ops
 
 from common.data.pipeline import Batches
 from common.explanation.graph import flatten
-from common.runs import Run
+from common.runs.folder import Run
 from common.settings import recipe
 from melanoma import models
 from melanoma.experiments.train import DESCRIBED
