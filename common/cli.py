@@ -28,6 +28,7 @@ from tyro.conf import Positional
 from common import stopping
 from common.errors import UsageError
 from common.runs.files import read_json
+from common.runs.folder import nothing_half_written
 from common.settings import (
     BACKBONE_NAMES,
     DEFAULT_CACHE,
@@ -91,7 +92,8 @@ def _execute(command: Command, options: Any) -> None:
     module, function = command.target.split(":")
     with stopping.nothing_to_lose(), without_startup_lines():
         target = getattr(importlib.import_module(module), function)
-    target(options)
+    with nothing_half_written():
+        target(options)
 
 
 def _guarded(action: Callable[[], None]) -> int:

@@ -25,7 +25,6 @@ from cervical.training.stages import (
     begin,
     compile_model,
     evaluation_batches,
-    nothing_half_written,
     outputs,
     run_settings,
     short_run_note,
@@ -50,8 +49,7 @@ def run_contrastive(settings: ContrastiveSettings) -> Path:
     statistics = channel_statistics(job.cells.train) if settings.pixels == "adapted" else None
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.
-    with nothing_half_written(job.run):
-        encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
+    encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
     projected = add_projection(encoder)
     source = projected if settings.head_input == "projection" else encoder
     head = build_head(source.output.shape[-1], settings, len(job.cells.classes))

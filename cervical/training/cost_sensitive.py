@@ -16,7 +16,7 @@ from cervical.models import build_classifier
 from cervical.training.costs import read_costs
 from cervical.training.finetune import fit_classifier, run_finetune
 from cervical.training.outcome import conclude
-from cervical.training.stages import Job, baselines, begin, default_run_dir, nothing_half_written
+from cervical.training.stages import Job, baselines, begin, default_run_dir
 from common.data.dataset import class_names
 from common.metrics.classification import class_indices, expected_cost
 from common.report.decision import cost_matrix
@@ -38,9 +38,8 @@ def run_cost_sensitive(settings: CostSensitiveSettings) -> Path:
     job = begin("cost-sensitive", settings)
     if isinstance(job, Run):
         return job.path
-    with nothing_half_written(job.run):
-        costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
-        model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
+    model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
     baselines(job, model)
     if base is not None:
         # As the authors: the fine-tuned model goes on training, with a new Adam at the full learning rate.

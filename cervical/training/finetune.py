@@ -18,7 +18,6 @@ from cervical.training.stages import (
     begin,
     compile_model,
     evaluation_batches,
-    nothing_half_written,
     short_run_note,
     train_stage,
 )
@@ -30,8 +29,7 @@ def run_finetune(settings: FinetuneSettings) -> Path:
     job = begin("finetune", settings)
     if isinstance(job, Run):
         return job.path
-    with nothing_half_written(job.run):
-        model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
     baselines(job, model)
     notes = fit_classifier(job, model, keras.losses.SparseCategoricalCrossentropy())
     conclude(job, model, f"Cervical cells: {settings.backbone} fine-tuned", notes)

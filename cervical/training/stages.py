@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,16 +47,6 @@ class Job:
     def weights(self) -> str | None:
         """What `build_backbone` takes: None, "imagenet" or the path as given."""
         return None if self.settings.weights == "none" else self.settings.weights
-
-
-@contextmanager
-def nothing_half_written(run: Run) -> Iterator[None]:
-    """Bad weights, costs or data that show before training starts leave nothing behind of a run that this process began."""
-    try:
-        yield
-    except UsageError:
-        run.abandon()
-        raise
 
 
 def run_settings(settings: CellTraining, dataset: Dataset) -> dict[str, Any]:
@@ -112,8 +101,7 @@ def begin(experiment: str, settings: CellTraining) -> Job | Run:
 
 def arrays(run: Run, settings: CellTraining, dataset: Dataset) -> Job:
     """The job with its images split, decoded and copied."""
-    with nothing_half_written(run):
-        cells = prepare(dataset, settings)
+    cells = prepare(dataset, settings)
     write_manifest(run, cells)
     counts = f"{len(cells.train.rows)} training images ({settings.copies} copies each), {len(cells.validation.rows)} validation"
     machine = device.describe()["machine"]

@@ -9,8 +9,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ _FINISHED = "finished.json"
 _DIGEST = "weights_sha256"
 # What a finished run consists of; `report` makes the rest again from these.
 _RESULTS = ("manifest.csv", "history.csv", "predictions.csv", "model.keras")
+# Where one of these lies in a run folder or below it, something was trained or tuned that must not be lost.
+_WORK = ("history.csv", "checkpoints", _FINISHED)
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
 _PATH_OPTIONS = (
@@ -78,7 +80,7 @@ class Run:
             settings: all effective settings, JSON-able; two runs are the same when these and `fingerprint` are.
             run_dir: folder to use; default `runs/<study>/<experiment>/<name parts>-<hash of the settings>`.
             name_parts: readable beginning of the default name (data set, backbone, split, reading, seed).
-            fingerprint: of the data set (`common.data.manifest.fingerprint`).
+            fingerprint: of the data set (`common.data.fingerprint`).
             data_dir: where the images lie on this machine; kept in local.json, which is not for publication.
             weights_file: file of the initial weights; default: `settings["weights"]` where that is the path of one. Its SHA-256 is noted
                 in config.json beside the settings (the settings, and so the name, know the file by its name only).
@@ -110,6 +112,8 @@ class Run:
         run = cls(path, config)
         run.fresh, run._made = fresh, made
         run._acquire()
+        if fresh and _BEGUN:
+            _BEGUN[-1].append(run)
         if run.finished:
             run._drop_checkpoints()  # of a process that was killed between marking the run and dropping them
         if data_dir is not None and not run.finished:
@@ -175,12 +179,12 @@ class Run:
         log.info("finished: %s", self.path)
 
     def abandon(self) -> None:
-        """Give a run up before it has any result: let go of the folder and, where this process began the run, remove what it wrote.
+        """Give a run up: let go of the folder and, where this process began the run and nothing was trained in it, remove what it wrote.
 
         A folder that was there before stays, empty as it was; folders that `open` made go too.
         """
         self.release()
-        if not self.fresh:
+        if not self.fresh or any(next(self.path.rglob(name), None) for name in _WORK):
             return
         for item in list(self.path.iterdir()):
             if item.is_dir() and not item.is_symlink():
@@ -210,6 +214,23 @@ class Run:
         if self._lock is None:
             raise UsageError(f"{self.path}: another process is at work on this run; wait for it or choose another --run-dir")
         remove_left_overs(self.path)
+
+
+_BEGUN: list[list[Run]] = []  # by this process, in each `nothing_half_written`
+
+
+@contextmanager
+def nothing_half_written() -> Iterator[None]:
+    """A command that fails before it has trained anything leaves no run folder behind, so that the corrected one may use the same."""
+    _BEGUN.append([])
+    try:
+        yield
+    except BaseException:
+        for run in reversed(_BEGUN[-1]):
+            run.abandon()
+        raise
+    finally:
+        _BEGUN.pop()
 
 
 def run_path(study: str, experiment: str, settings: Mapping[str, Any], *, name_parts: Iterable[str] = (), fingerprint: str = "") -> Path:

@@ -13,7 +13,7 @@ import pytest
 from common.cli import check_run
 from common.errors import UsageError
 from common.runs.files import atomic, read_json
-from common.runs.folder import Run, is_finished, run_path
+from common.runs.folder import Run, is_finished, nothing_half_written, run_path
 from common.runs.reading import RunFolder
 
 SETTINGS = {"seed": 1, "dataset": "sample", "lr": 1e-3, "classes": ("a", "b")}
@@ -123,6 +123,22 @@ def test_an_abandoned_run_leaves_nothing(tmp_path: Path, existed: bool) -> None:
     run.abandon()
     assert path.exists() == existed and (tmp_path / "deep").exists() == existed
     assert not existed or not list(path.iterdir())
+
+
+@pytest.mark.parametrize(("error", "work"), [(UsageError, ""), (KeyboardInterrupt, ""), (ValueError, "control/history.csv")])
+def test_what_fails_before_it_trained_leaves_nothing(tmp_path: Path, error: type[BaseException], work: str) -> None:
+    with pytest.raises(error), nothing_half_written():
+        run = Run.open("study", "train", SETTINGS, run_dir=tmp_path / "r")
+        run.subrun("control", {}).write_text("x.txt", "x")
+        if work:
+            run.write_text(work, "epoch\n1\n")
+        raise error
+    assert (tmp_path / "r").exists() == bool(work)
+    # Another command in this process is no part of it.
+    Run.open("study", "train", SETTINGS, run_dir=tmp_path / "other").release()
+    with pytest.raises(UsageError), nothing_half_written():
+        raise UsageError
+    assert (tmp_path / "other").is_dir()
 
 
 def test_abandoning_a_run_that_was_taken_up_leaves_it_alone(tmp_path: Path) -> None:
