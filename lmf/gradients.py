@@ -8,7 +8,7 @@ backends differentiate.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,12 +125,13 @@ def parts(
     plain = softmax(logits) - truth
     if name in ("cce", "wcce", "bwcce", "class_balanced"):
         coded &= name in TWO_READINGS
-        weights = {
-            "cce": np.ones_like,
+        weightings: dict[str, Callable[[Any], np.ndarray]] = {
+            "cce": lambda n: np.ones(len(n)),
             "wcce": inverse_weights,
             "bwcce": balanced_weights,
             "class_balanced": lambda n: effective_weights(n, settings.effective_beta),
-        }[name](np.asarray(counts, dtype=np.float64))[labels]
+        }
+        weights = weightings[name](np.asarray(counts, dtype=np.float64))[labels]
         return [plain * (weights / weights.mean() if coded else weights)[:, None]]
     if name in ("balanced_softmax", "logit_adjusted"):
         tau = 1.0 if name == "balanced_softmax" else settings.tau

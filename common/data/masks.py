@@ -77,7 +77,8 @@ def _pair(images: list[str], masks: list[str], mask_dir: Path) -> dict[str, str]
         (_name, by_name),
     )
     taken: dict[str, str] = {}
-    for (of_image, of_mask), spelled in product(keys, (str, _loose)):
+    spellings: tuple[Callable[[str], str], ...] = (str, _loose)
+    for (of_image, of_mask), spelled in product(keys, spellings):
         used = set(taken.values())
         wanted = _by_key({image: spelled(_stem(of_image(image))) for image in images if image not in taken})
         offered = _by_key({mask: _image_stem(spelled(_stem(of_mask(mask))), wanted) for mask in masks if mask not in used})
