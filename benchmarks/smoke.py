@@ -24,6 +24,7 @@ COMMANDS = (
     f"cervical compare-losses {TINY} --losses npairs supcon",
     f"cervical freeze-depth {TINY} --depths 0 100",
     f"cervical tables {TINY} --backbones mobilenetv2_035",
+    f"cervical tune {TINY} --trials 2",
     "cervical explain {runs}/finetune --methods gradcam layercam",
     "cervical report {runs}/finetune",
     "cervical predict {runs}/finetune .cache/samples --output {runs}/predicted.csv",

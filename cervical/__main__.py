@@ -11,6 +11,7 @@ COMMANDS = {
     "cost-sensitive": "cervical.experiments.cost_sensitive",
     "compare-losses": "cervical.experiments.compare_losses",
     "freeze-depth": "cervical.experiments.freeze_depth",
+    "tune": "cervical.experiments.tune",
     "tables": "cervical.experiments.tables",
     "size-analysis": "cervical.experiments.size_analysis",
     "audit": "cervical.experiments.audit",

@@ -29,7 +29,7 @@ FIRST_TRAINABLE = {
     "mobilenetv2": "block_11_expand_relu",
     "mobilenetv2_035": "block_11_expand_relu",
 }
-HIDDEN, CLASSIFIER_HIDDEN, PROJECTION = 1024, 512, 128
+HIDDEN, CLASSIFIER_HIDDEN = 1024, 512
 
 
 def build_classifier(backbone: str, config: FinetuneSettings, classes: int = 5, weights: str | Path | None = None) -> keras.Model:
@@ -154,9 +154,9 @@ def set_statistics(encoder: keras.Model, mean: Any, variance: Any) -> None:
     layer.finalize_state()
 
 
-def add_projection(encoder: keras.Model) -> keras.Model:
-    """Encoder and projection head, a single Dense 128 with ReLU as in the code (paper: "fully connected layers"). float32 embeddings."""
-    projected = layers.Dense(PROJECTION, activation="relu", name="projection", dtype="float32")(encoder.output)
+def add_projection(encoder: keras.Model, units: int = 128) -> keras.Model:
+    """Encoder and projection head, a single Dense with ReLU as in the code (paper: "fully connected layers"). float32 embeddings."""
+    projected = layers.Dense(units, activation="relu", name="projection", dtype="float32")(encoder.output)
     return keras.Model(encoder.input, projected, name=f"{encoder.name}_projected")
 
 

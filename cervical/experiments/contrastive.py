@@ -31,6 +31,8 @@ class ContrastiveSettings(CellTraining):
     """Of npairs, ntxent and supcon (code; the texts name none)."""
     margin: float = 0.2
     """Of the triplet loss (code)."""
+    projection: int = 128
+    """Units of the projection head, which the loss looks at (code)."""
     encoder: Stage = Stage(schedule="constant", keep="last")
     """First stage: the contrastive loss on random views. The documents give it no validation."""
     classifier: Stage = Stage()
@@ -48,6 +50,7 @@ class ContrastiveSettings(CellTraining):
         super().check()
         check_range("temperature", self.temperature, 0, above=True)
         check_range("margin", self.margin, 0, above=True)
+        check_range("projection", self.projection, 1, 4096)
         check_range("batch-size", self.batch_size, 2, MOST_BATCH)  # a loss of pairs learns nothing from one image
 
     def unused(self) -> dict[str, str]:

@@ -38,7 +38,7 @@ from common.data.pipeline import Batches
 from common.runs.folder import Run, is_finished
 
 # Of the method alone; the control knows none of them.
-NOT_OF_THE_CONTROL = ("loss", "temperature", "margin", "encoder", "classifier", "classifier_views", "head_input")
+NOT_OF_THE_CONTROL = ("loss", "temperature", "margin", "encoder", "classifier", "classifier_views", "head_input", "projection")
 
 
 def run_contrastive(settings: ContrastiveSettings) -> Path:
@@ -50,7 +50,7 @@ def run_contrastive(settings: ContrastiveSettings) -> Path:
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.
     encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
-    projected = add_projection(encoder)
+    projected = add_projection(encoder, settings.projection)
     source = projected if settings.head_input == "projection" else encoder
     head = build_head(source.output.shape[-1], settings, len(job.cells.classes))
 
