@@ -17,7 +17,7 @@ from common.explanation.sheet import explain_command as explain_one
 from common.report.plots import save
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, data_dir_of, run_files
 from lmf import paper
 from lmf.data import listed, name_of
 from lmf.experiments.explain import LossMapsOptions
@@ -91,7 +91,7 @@ def dataset_rows(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nda
         raise UsageError(f"explain: two runs of one loss on {dataset}; expected one run a loss")
     size, method = int(runs[0].config["image_size"]), cast(Filter, runs[0].config.get("resize_filter") or "bilinear")
     names = chosen_images(dataset, runs, boxes)
-    originals = [read_image(runs[0].data_dir / name) for name in names]
+    originals = [read_image(path) for path in run_files(runs[0].folder, runs[0].data_dir, names)]
     rows = [
         MapRow(resize(image, size, method), f"{title_of(dataset)}\n{Path(name).name}", name, str(runs[0].predictions.loc[name, "label"]))
         for image, name in zip(originals, names, strict=True)

@@ -19,7 +19,7 @@ from cervical.experiments.base import CellTraining, Stage, kinds_of
 from common import device
 from common.backbones import BACKBONES, RecomputeBatchnorm, batch_normalisations, recompute_batchnorm
 from common.data.dataset import Dataset, class_names
-from common.data.fingerprint import fingerprint
+from common.data.fingerprint import contents, fingerprint
 from common.data.pipeline import Augment, Batches
 from common.errors import UsageError
 from common.runs.fitting import fit
@@ -94,6 +94,7 @@ def begin(experiment: str, settings: CellTraining) -> Job | Run:
         name_parts=name_parts(settings),
         fingerprint=fingerprint(dataset, masks=False),
         data_dir=dataset.data_dir,
+        files=contents(dataset, masks=False),
         weights_file=weights_file(settings),
     )
     return run if run.finished else arrays(run, settings, dataset)

@@ -99,16 +99,26 @@ def content_key(root: Path, names: Sequence[str], cache_dir: Path | str | None, 
     return digest([*settings, *(f"{name}:{hashes[name]}" if name else "" for name in names)])
 
 
+def contents(dataset: Dataset, masks: bool = True) -> dict[str, str]:
+    """Image and mask files, as in the manifest -> hash of their content; `masks=False` where no training looks at them."""
+    columns = ("image", *(_mask_columns(dataset) if masks else ()))
+    names = [str(name) for column in columns for name in dataset.manifest[column] if name]
+    return file_hashes(dataset.data_dir, names, dataset.cache_dir)
+
+
 def fingerprint(dataset: Dataset, masks: bool = True) -> str:
     """16 hexadecimal digits that stand for the data: image name, label, group and the content of the image and its masks, sorted by image.
 
-    `masks=False` where no training looks at them. Hashes are kept in the cache folder that `check_readable` was given.
+    `masks` as for `contents`. Hashes are kept in the cache folder that `check_readable` was given.
     """
-    columns = sorted(name for name in dataset.manifest if str(name).startswith("mask_")) if masks else []
-    names = [str(name) for column in ("image", *columns) for name in dataset.manifest[column] if name]
-    hashes = {"": "", **file_hashes(dataset.data_dir, names, dataset.cache_dir)}
+    columns = _mask_columns(dataset) if masks else []
+    hashes = {"": "", **contents(dataset, masks)}
     table = dataset.manifest[["image", "label", "group", *columns]].astype(str).sort_values("image")
     table.insert(3, "content", table["image"].map(hashes))
     for column in columns:
         table[column] = table[column].map(hashes)
     return digest([*columns, "", *(value for row in table.itertuples(index=False) for value in row)])
+
+
+def _mask_columns(dataset: Dataset) -> list[str]:
+    return sorted(name for name in dataset.manifest if str(name).startswith("mask_"))

@@ -26,7 +26,7 @@ from common.report.plots import save
 from common.report.predict import image_files, load_model
 from common.runs.files import atomic
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, data_dir_of, run_files
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,10 @@ def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOpti
     masks = _mask_files(folder)
     size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
     names = list(rows["image"])
+    run_files(folder, data_dir, [each for name in names for each in masks.get(name, [])])
     return Chosen(
         names,
-        np.stack([resize(read_image(data_dir / name), size, method) for name in names]),
+        np.stack([resize(read_image(path), size, method) for path in run_files(folder, data_dir, names)]),
         list(rows["label"]),
         [_union(data_dir, masks.get(name, []), size) for name in names],
     )

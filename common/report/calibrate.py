@@ -22,7 +22,7 @@ from common.report.markup import interval_text, markdown, number
 from common.report.plots import panels, save, styled
 from common.report.predict import CALIBRATION, predict_images
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, run_files
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,7 @@ def validation_outcome(folder: RunFolder, classes: Sequence[str], data_dir: Path
     rows = manifest[manifest["split"] == "validation"].drop_duplicates("image")
     if not len(rows):
         raise UsageError(f"{folder.path / 'manifest.csv'}: no validation images, so there is nothing to calibrate on")
-    root = data_dir_of(folder, data_dir)
-    found = predict_images(folder, [root / name for name in rows["image"]])
+    found = predict_images(folder, run_files(folder, data_dir, rows["image"]))
     return Outcome(probabilities_of(found, classes), class_indices(rows["label"], tuple(classes)), _groups(rows))
 
 

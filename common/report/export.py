@@ -20,7 +20,7 @@ from common.errors import UsageError
 from common.explanation.gradcam import grad_cam, split_model
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, run_files
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,8 @@ def test_images(folder: RunFolder, data_dir: Path | None, count: int) -> np.ndar
     if not config.get("image_size") or not config.get("classes"):
         raise UsageError(f"{folder.path / 'config.json'} names no image_size or no classes: not a classifier's run")
     table, _ = read_predictions(folder)
-    root = data_dir_of(folder, data_dir)
     size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
-    return np.stack([resize(read_image(root / name), size, method) for name in table["image"][:count]])
+    return np.stack([resize(read_image(path), size, method) for path in run_files(folder, data_dir, table["image"][:count])])
 
 
 def serving_model(model: keras.Model) -> keras.Model:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from common.commands.label_errors import LabelErrorsOptions
 from common.data.images import read_image, resize
 from common.errors import UsageError
-from common.explanation.sheet import data_dir_of
+from common.explanation.sheet import run_files
 from common.metrics.classification import class_indices
 from common.report.plots import panels, save, styled
 from common.runs.outcome import probabilities_of, read_predictions
@@ -36,8 +36,7 @@ def label_errors_command(options: LabelErrorsOptions) -> Path:
     log.info("%s: %d of %d test images have a label that is probably wrong", path, len(found), len(table))
     shown = found[: options.shown]
     if len(shown):
-        root = data_dir_of(folder, options.data_dir)
-        images = [resize(read_image(root / name), 160, "bilinear") for name in shown["image"]]
+        images = [resize(read_image(path), 160, "bilinear") for path in run_files(folder, options.data_dir, shown["image"])]
         synthetic = bool(folder.read_json("config.json").get("synthetic"))
         save(picture_sheet(images, shown, synthetic=synthetic), folder.path / "figures" / "label_errors.png")
     return path

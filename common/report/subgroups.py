@@ -15,7 +15,7 @@ from common.metrics.skin_tone import tone, typology_angle
 from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
 from common.report.markup import markdown, number
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, data_dir_of, run_files
 
 # The metadata that a data set brings along, below its folder, and the columns that may name an image in such a file.
 OWN_METADATA = {"ham10000": "HAM10000_metadata.csv", "isic2019": "ISIC_2019_Training_Metadata.csv", "odir5k": "full_df.csv"}
@@ -105,8 +105,8 @@ def _tones(folder: RunFolder, images: pd.Series, data_dir: Path | None) -> pd.Se
     manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False).drop_duplicates("image").set_index("image")
     masks = [name for name in manifest.columns if name.startswith("mask")]
     found = []
-    for name in images:
-        pixels = resize(read_image(root / name), 128, "bilinear")
+    for name, path in zip(images, run_files(folder, data_dir, images), strict=True):
+        pixels = resize(read_image(path), 128, "bilinear")
         files = [manifest.loc[name, column] for column in masks if name in manifest.index and manifest.loc[name, column]]
         drawn = [resize(read_mask(root / file).astype(np.uint8), 128, "nearest") > 0 for file in files]
         found.append(tone(typology_angle(pixels, np.any(drawn, axis=0) if drawn else None)))

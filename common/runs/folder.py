@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UsageError
+from common.runs.command import recorded_command
+from common.runs.contents import CONTENTS, check_neighbours, contents_of, difference
 from common.runs.files import atomic, lock, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,6 @@ _RESULTS = ("manifest.csv", "history.csv", "predictions.csv", "model.keras")
 _WORK = ("history.csv", "checkpoints", _FINISHED)
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
-_PATH_OPTIONS = (
-    "--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output",
-    "--unlabelled-dir", "--pretrained", "--network", "--boxes",
-)  # fmt: skip
 
 
 def is_finished(path: Path) -> bool:
@@ -70,6 +66,7 @@ class Run:
         name_parts: Iterable[str] = (),
         fingerprint: str = "",
         data_dir: Path | None = None,
+        files: Mapping[str, str] | None = None,
         weights_file: Path | None = None,
     ) -> Run:
         """Make the run's folder, or take up the one that has the same settings.
@@ -82,27 +79,34 @@ class Run:
             name_parts: readable beginning of the default name (data set, backbone, split, reading, seed).
             fingerprint: of the data set (`common.data.fingerprint`).
             data_dir: where the images lie on this machine; kept in local.json, which is not for publication.
+            files: what decides the result in `data_dir`, each with the hash of its content (`common.data.fingerprint.contents`).
             weights_file: file of the initial weights; default: `settings["weights"]` where that is the path of one. Its SHA-256 is noted
                 in config.json beside the settings (the settings, and so the name, know the file by its name only).
 
         Raises:
-            UsageError: the folder holds a run of other settings or of another weights file of the same name, something that is no run,
-                a link, a finished run with damaged files, or is in use by another process.
+            UsageError: the folder holds a run of other settings, of data that changed since (so does a neighbour in the default place), or
+                of another weights file of the same name; something that is no run, a link, a finished run with damaged files; or it is in
+                use by another process.
         """
         weights_file = weights_file or settings.get("weights")
         identity = _identity(study, experiment, settings, fingerprint)
         values = identity["settings"]
-        path = run_dir or run_path(study, experiment, settings, name_parts=name_parts, fingerprint=fingerprint)
-        config = _existing(path, identity)
+        default = run_path(study, experiment, settings, name_parts=name_parts, fingerprint=fingerprint)
+        path = run_dir or default
+        config = _existing(path, identity, files or {})
         made: list[Path] = []
         fresh = config is None
         if config is None:
+            if files and data_dir is not None and path.absolute() == default.absolute():
+                check_neighbours(path, identity, data_dir, files)
             from common import device
 
             top = {key: values[key] for key in _TOP_LEVEL if key in values}
-            config = {**identity, "command": _command(), **top, **device.describe(), **_weights_digest(weights_file)}
+            config = {**identity, "command": recorded_command(), **top, **device.describe(), **_weights_digest(weights_file)}
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             write_json(path / "config.json", config)
+            if files:
+                write_json(path / CONTENTS, {"files": files})
         else:
             check_weights_file(path, weights_file)
             if is_finished(path):
@@ -300,7 +304,7 @@ def _weights_digest(weights_file: Path | str | None) -> dict[str, str]:
     return {_DIGEST: sha256(Path(weights_file))}
 
 
-def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def _existing(path: Path, identity: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if not (path / "config.json").is_file():
@@ -312,10 +316,9 @@ def _existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if {key: config.get(key) for key in identity} == identity:
         return config
     if {**config, **{key: identity[key] for key in identity if key != "data_fingerprint"}} == config:
-        raise UsageError(
-            f"--run-dir {path}: the data changed since this run began (images, labels, groups or masks; fingerprint "
-            f"{config.get('data_fingerprint')}, now {identity['data_fingerprint']}); put them back, or choose another --run-dir"
-        )
+        old = contents_of(path)
+        what = difference(old, files) if old and files else "images, labels, groups or masks"
+        raise UsageError(f"--run-dir {path}: the data changed since this run began ({what}); put them back, or choose another --run-dir")
     raise UsageError(f"--run-dir {path}: holds a run of other settings ({_difference(config, identity)}); choose another --run-dir")
 
 
@@ -325,18 +328,3 @@ def _difference(config: dict[str, Any], identity: dict[str, Any]) -> str:
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     shown = [f"{key} was {json.dumps(old.get(key))[:60]}, now {json.dumps(new.get(key))[:60]}" for key in keys[:3]]
     return "; ".join(shown) + ("; …" if len(keys) > 3 else "")
-
-
-def _command() -> str:
-    """The command as typed, with folders shortened to their last part."""
-    words = [_shortened(before, word) for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
-    program = Path(sys.argv[0]).parent.name if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
-    return shlex.join(["python", "-m", program, *words])
-
-
-def _shortened(before: str, word: str) -> str:
-    option, equals, value = word.partition("=")
-    if equals and option in _PATH_OPTIONS:
-        return f"{option}={Path(value).name}"
-    elsewhere = Path(word).is_absolute() or word.startswith("..")
-    return Path(word).name if before in _PATH_OPTIONS or elsewhere else word

@@ -1,6 +1,6 @@
 """A run folder as the evaluation sees it: files that are read, and files that are written whole (temporary name, then rename)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from common.errors import UsageError
+from common.runs.contents import contents_of
 from common.runs.files import atomic, read_json, write_json
 from common.runs.schema import check_manifest
 from common.settings import check_run
@@ -74,6 +75,19 @@ def data_dir_of(folder: RunFolder, given: Path | None) -> Path:
     if not path.is_dir():
         raise UsageError(f"{path}: the images of the run are not there any more: give --data-dir")
     return path
+
+
+def run_files(folder: RunFolder, data_dir: Path | None, names: Iterable[str]) -> list[Path]:
+    """Paths of images or masks of the run's data, below `data_dir_of`. UsageError when one is not what it was when the run began."""
+    from common.data.fingerprint import file_hashes
+
+    root, noted, wanted = data_dir_of(folder, data_dir), contents_of(folder.path), list(names)
+    now = file_hashes(root, [name for name in wanted if name in noted], missing="")
+    changed = [name for name in now if now[name] not in ("", noted[name])]
+    if changed:
+        shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+        raise UsageError(f"{root}: {len(changed)} files changed since {folder.path} began ({shown}); put them back, or train again")
+    return [root / name for name in wanted]
 
 
 def find_metric(metrics: Mapping[str, Any], name: str) -> tuple[bool, float | None, list[float] | None]:

@@ -129,6 +129,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         "seed": integer(0, 2**63), "base_digest": text(), "simulation": OBJECT, "synthetic": FLAG, "run": text(1000), "created": text(),
     },
     "head.json": {"records": integer(0, 10**9), "sha256": text(64)},
+    "contents.json": {"files": mapping(text(64))},
     "local.json": {"data_dir": text(10_000)},
 }  # fmt: skip
 # These are handed on as arguments, so nothing may stand in them besides.

@@ -11,8 +11,8 @@ import pandas as pd
 
 from common import device
 from common.backbones import RecomputeBatchnorm, batch_normalisations
+from common.data.fingerprint import contents, fingerprint
 from common.data.images import cached_images
-from common.data.manifest import fingerprint
 from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.errors import UsageError
@@ -50,6 +50,7 @@ def run_baseline(settings: BaselineSettings) -> Path:
         name_parts=(dataset.name, settings.backbone, settings.reading, settings.split, f"seed{settings.seed}"),
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
+        files=contents(dataset),
         weights_file=settings.weights,
     )
     if run.finished:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from common import device
-from common.data.manifest import fingerprint
+from common.data.fingerprint import contents, fingerprint
 from common.runs.files import atomic, read_json
 from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
@@ -94,6 +94,7 @@ def open_run(experiment: str, settings: SimulateSettings, stage: Stage) -> Run:
         name_parts=(stage.dataset.name, str(config["backbone"]), settings.balance, settings.objective, f"seed{settings.seed}"),
         fingerprint=fingerprint(stage.dataset),
         data_dir=stage.dataset.data_dir,
+        files=contents(stage.dataset),
     )
 
 

@@ -23,7 +23,7 @@ from common.runs.finished import FoundRun
 from common.runs.fitting import fit
 from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, data_dir_of, run_files
 from common.settings import recipe
 from lmf.experiments.retrain import RetrainSettings
 from lmf.losses import Crossentropy, log_priors
@@ -66,7 +66,7 @@ def retrain(settings: RetrainSettings) -> Path:
     run.write_csv("manifest.csv", manifest)
     model = load_model(folder)
     size, method = int(source.config["image_size"]), source.config.get("resize_filter") or "bilinear"
-    features = features_of(model, [root / name for name in manifest["image"]], size, method)
+    features = features_of(model, run_files(folder, root, manifest["image"]), size, method)
     labels = class_indices(manifest["label"], classes).astype("int32")
     rows = {part: np.flatnonzero(manifest["split"] == part) for part in ("train", "validation", "test")}
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from common import device
 from common.data.dataset import Dataset, class_names
-from common.data.fingerprint import fingerprint
+from common.data.fingerprint import contents, fingerprint
 from common.data.images import cached_images
 from common.data.pipeline import Batches
 from common.data.splits import leakage
@@ -87,6 +87,7 @@ def open_run(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) 
         name_parts=name_parts(settings),
         fingerprint=fingerprint(dataset, masks=False),
         data_dir=dataset.data_dir,
+        files=contents(dataset, masks=False),
         weights_file=initial_weights(settings),
     )
 

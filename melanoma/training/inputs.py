@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.dataset import Dataset
-from common.data.fingerprint import fingerprint
+from common.data.fingerprint import contents, fingerprint
 from common.data.images import cached_images, cached_masks
 from common.errors import UsageError
 from common.settings import recipe
@@ -39,6 +39,10 @@ class Inputs:
     @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.dataset)
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        return contents(self.dataset)
 
     def recipe(self, settings: Any = None, **content: Any) -> dict[str, Any]:
         """What a run records as its settings: the recipe of `settings` (default: the inputs' own) and the seed."""

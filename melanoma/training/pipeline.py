@@ -42,6 +42,7 @@ def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, **more: Any)
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
+        files=inputs.contents,
         weights_file=Path(inputs.settings.weights),
     )
 

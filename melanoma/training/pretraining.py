@@ -103,6 +103,7 @@ def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
+        files=inputs.contents,
         weights_file=Path(settings.weights),
     )
     if run.finished:

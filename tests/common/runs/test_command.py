@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from common.runs import folder
+from common.runs.command import recorded_command
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from common.runs import folder
 )
 def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch, typed, recorded):
     monkeypatch.setattr(sys, "argv", ["/somewhere/cervical/__main__.py", *typed.split()])
-    assert folder._command() == f"python -m cervical {recorded}"
+    assert recorded_command() == f"python -m cervical {recorded}"
