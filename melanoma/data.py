@@ -23,7 +23,7 @@ from common.data.images import Filter
 from common.data.masks import check_masks, mask_presence, mask_states
 from common.data.readable import check_readable
 from common.data.sample import ensure_sample
-from common.data.splits import grouped_split, limit_per_class, stratified_split
+from common.data.splits import grouped_folds, grouped_split, limit_per_class, stratified_split
 from common.data.walk import walk
 from common.errors import UsageError
 from melanoma.experiments.base import CLASSES, INDICATORS, LESION, Dermoscopy, MelanomaSettings
@@ -217,18 +217,24 @@ def localisation_test(manifest: pd.DataFrame, name: str) -> np.ndarray:
     return official if name == "paper" and official.any() else test
 
 
-def split(manifest: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
-    """`paper`, or `grouped`: 80/10/10 of all labelled images with no lesion on two sides."""
+def split(manifest: pd.DataFrame, name: str, seed: int, folds: int = 0, fold: int = 0) -> pd.DataFrame:
+    """`paper`, or `grouped`: 80/10/10 of all labelled images with no lesion on two sides. With `folds` fold number `fold` of them is the
+    test set, and an eighth of the others validates.
+    """
     if name == "paper":
         return paper_split(manifest, seed)
-    return grouped_split(manifest[manifest["label"] != ""], FRACTIONS, seed)
+    labelled = manifest[manifest["label"] != ""]
+    if not folds:
+        return grouped_split(labelled, FRACTIONS, seed)
+    others = grouped_split(labelled[grouped_folds(labelled, folds, seed) != fold], (7 / 8, 1 / 8, 0.0), seed)
+    return labelled.assign(split=others["split"].reindex(labelled.index, fill_value="test"))
 
 
-def split_note(manifest: pd.DataFrame, name: str) -> str:
+def split_note(manifest: pd.DataFrame, name: str, folds: int = 0, fold: int = 0) -> str:
     """One sentence for the report: which split, how large, and how many images of each indicator the test rests on."""
     sizes = manifest["split"].value_counts()
     kind = (
-        "whole lesions, 80/10/10"
+        (f"whole lesions, fold {fold} of {folds} (from 0) as test set" if folds else "whole lesions, 80/10/10")
         if name == "grouped"
         else (
             "the official validation images as test set, a tenth of the training images to select the epoch"

@@ -73,7 +73,7 @@ def report_pretraining(run: Run, inputs: Inputs) -> None:
         ),
         data.overlap_note(folder.read_json("metrics.json")["dataset_b"]),
         f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
-        data.split_note(inputs.manifest, inputs.settings.split),
+        inputs.split_note(),
     ]
     save(figures.embedding_curves(history, synthetic=inputs.dataset.synthetic), run.path / "figures" / "simclr.png")
     title = "Subnetwork 1: SimCLR, judged by a linear probe"
@@ -151,7 +151,7 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
         f"{number(metrics['sensitivity_at_80'])}, of 0.9 {number(metrics['sensitivity_at_90'])}. Calling every test image by the majority "
         f"class would give an accuracy of {number(metrics['majority_class_accuracy'])}.",
         *_indicator_notes(metrics),
-        data.split_note(inputs.manifest, settings["split"]),
+        inputs.split_note(),
         *([data.overlap_note(settings["dataset_b"])] if "dataset_b" in settings else []),
         "Continuous Dice over test images that have the indicator: "
         + ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -67,12 +67,23 @@ def stratified_split(manifest: pd.DataFrame, fractions: Sequence[float], seed: i
 def grouped_split(manifest: pd.DataFrame, fractions: Sequence[float], seed: int) -> pd.DataFrame:
     """Split whole groups (slides, lesions, patients), every class close to `fractions` (train, validation, test; sum 1).
 
+    Returns the rows in the order given with the column `split`. UsageError when a class has fewer groups than there are parts.
+    """
+    return manifest.assign(split=np.array(SPLITS)[_spread(manifest, _check_fractions(fractions), seed)])
+
+
+def grouped_folds(manifest: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """`(n,)` the number of each row's fold, 0 to folds - 1: whole groups, every class about evenly. Errors as in `grouped_split`."""
+    return _spread(manifest, (1 / folds,) * folds, seed)
+
+
+def _spread(manifest: pd.DataFrame, parts: Sequence[float], seed: int) -> np.ndarray:
+    """`(n,)` the part of each row, of the shares `parts`.
+
     Groups are taken large to small, in random order among equals, and each goes where its classes are relatively
     emptiest (Webster's rule of apportionment), so parts fill side by side and none is left with only the small groups.
-    A class whose last groups are needed to reach every part gets them there. Returns the rows in the order given with
-    the column `split`. UsageError when a class has fewer groups than there are parts.
+    A class whose last groups are needed to reach every part gets them there.
     """
-    parts = _check_fractions(fractions)
     used = [index for index, part in enumerate(parts) if part > 0]
     labels = sorted(set(manifest["label"]))
     codes = manifest["label"].map({label: index for index, label in enumerate(labels)}).to_numpy()
@@ -104,7 +115,7 @@ def grouped_split(manifest: pd.DataFrame, fractions: Sequence[float], seed: int)
         choice[group] = used[best]
         placed[best, present] += sizes
         left[present] -= 1
-    return manifest.assign(split=np.array(SPLITS)[choice[group_of]])
+    return choice[group_of]
 
 
 def limit_per_class(manifest: pd.DataFrame, total: int) -> pd.DataFrame:

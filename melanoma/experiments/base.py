@@ -84,6 +84,10 @@ class MelanomaSettings(Dermoscopy, Training):
 
     image_size: int = 512
     """Side of the square network input, pixels (A.3)."""
+    folds: int = 0
+    """Cross-validation by lesion (with --split grouped) in so many folds, one a run; 0: none. `tables` pools the folds' test images."""
+    fold: int = 0
+    """Which fold is the test set, 0 to --folds minus 1."""
     backbone: str = "resnet50"
     """Network (section 4.1, A.2): one whose maps come at exact strides of 4, 8, 16 and 32; not VGG, Inception, Xception, NASNet."""
     weights: str = "imagenet"
@@ -113,6 +117,10 @@ class MelanomaSettings(Dermoscopy, Training):
             size % 32 == 0 and size >= 64,
             f"--image-size {size}: expected a multiple of 32 from 64 on (five halvings, a last map of 2 x 2 at least)",
         )
+        if self.folds:
+            check_range("folds", self.folds, 3, 100)
+            check_range("fold", self.fold, 0, self.folds - 1)
+            require(self.split == "grouped", f"--folds {self.folds}: folds keep lesions whole; expected --split grouped")
         check_range("learning-rate", self.learning_rate, 0.0, 1.0, above=True)
         check_range("weight-decay", self.weight_decay, 0.0, 1.0)
 
@@ -122,6 +130,7 @@ class MelanomaSettings(Dermoscopy, Training):
             # Half of this study's steps are taken outside `fit`, where Keras's callback would not see them.
             "tensorboard": "the melanoma study does not write it; history.csv has every epoch's losses",
         }
+        found |= {"folds": "0 is no folds", "fold": "there are no --folds"} if not self.folds else {}
         return found | ({"decay": "there is no weight decay"} if not self.weight_decay else {})
 
     def has_dataset_b(self) -> bool:

@@ -131,16 +131,22 @@ class Inputs:
         having = {name: found[name].to_numpy()[counted] for name in self.indicators}
         return {name: {"with": int(each.sum()), "without": int((~each).sum())} for name, each in having.items()}
 
+    def split_note(self) -> str:
+        s = self.settings
+        return data.split_note(self.manifest, s.split, s.folds, s.fold)
+
     def name_parts(self) -> tuple[str, ...]:
         s = self.settings
-        return (s.dataset, s.backbone, f"{s.image_size}px", s.reading, f"seed{s.seed}")
+        fold = (f"fold{s.fold}of{s.folds}",) if s.folds else ()
+        return (s.dataset, s.backbone, f"{s.image_size}px", s.reading, *fold, f"seed{s.seed}")
 
 
 def load_inputs(settings: MelanomaSettings) -> Inputs:
     """Read Dataset A, check it and split it. UsageError for whatever is wrong with the data."""
     dataset = data.load(settings)
     indicators = data.indicators_of(dataset, settings.indicators)
-    manifest = data.split(dataset.manifest, settings.split, settings.split_seed).reset_index(drop=True)
+    s = settings
+    manifest = data.split(dataset.manifest, s.split, s.split_seed, s.folds, s.fold).reset_index(drop=True)
     for part in ("train", "validation", "test"):
         labels = set(manifest.loc[manifest["split"] == part, "label"]) - {""}
         if not labels or (part == "train" and len(labels) < len(CLASSES)):

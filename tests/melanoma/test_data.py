@@ -13,7 +13,7 @@ from common.cli import main
 from common.errors import UsageError
 from melanoma import data
 from melanoma.__main__ import COMMANDS
-from melanoma.experiments.base import MelanomaSettings
+from melanoma.experiments.base import CLASSES, MelanomaSettings
 from melanoma.training.inputs import load_inputs
 from tests.melanoma.conftest import SIDE, write_image, write_isic, write_mask
 
@@ -210,6 +210,18 @@ def test_official_images_without_a_diagnosis_test_the_maps_and_a_tenth_tests_the
     assert not manifest["image"][held].str.contains("Validation").any()
     assert len(held) == 3  # 14 melanomas and 26 others, a tenth of each
     assert "10 official images have no diagnosis" in data.split_note(manifest, "paper")
+
+
+def test_folds_test_every_image_once_and_keep_lesions_whole(tmp_path: Path) -> None:
+    manifest = pd.DataFrame([(f"{n}.jpg", CLASSES[n % 3 > 0], f"lesion{n // 2}") for n in range(60)], columns=["image", "label", "group"])
+    parts = [data.split(manifest, "grouped", 42, 5, fold) for fold in range(5)]
+    tested = pd.concat([part[part["split"] == "test"] for part in parts])
+    assert sorted(tested["image"]) == sorted(manifest["image"])
+    for number, part in enumerate(parts):
+        assert set(part.groupby("group")["split"].nunique()) == {1}
+        assert part["split"].value_counts()["validation"] == pytest.approx(6, abs=2)
+        assert set(part.loc[part["split"] == "test", "label"]) == set(CLASSES)
+        assert f"fold {number} of 5" in data.split_note(part, "grouped", 5, number)
 
 
 def test_one_diagnosis_is_too_few(copy: Path, tmp_path: Path) -> None:
