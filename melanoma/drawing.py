@@ -21,8 +21,9 @@ from common.runs.reading import RunFolder
 from melanoma import figures, models, paper
 from melanoma.experiments.base import CLASSES
 from melanoma.experiments.predict import DrawOptions
-from melanoma.training.heatmaps import enlarge, target_weights, twelve_maker
+from melanoma.training.heatmaps import target_weights, twelve_maker
 from melanoma.training.pipeline import NETWORKS
+from melanoma.training.scores import enlarge
 
 log = logging.getLogger(__name__)
 CHUNK = 64

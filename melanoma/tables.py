@@ -22,6 +22,7 @@ from melanoma.counts import table_1, table_7
 from melanoma.experiments.base import STUDY, THRESHOLDS
 from melanoma.experiments.table import variant
 from melanoma.experiments.tables import TablesSettings
+from melanoma.folds import pooled
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,9 @@ def tables_command(settings: TablesSettings) -> None:
 def write_all(folder: Path, output: Path | None = None) -> list[Path]:
     """All tables that the runs below `folder` can fill; returns the tables' paths. UsageError where no run is finished."""
     written: list[Path] = []
-    for name, runs in families(finished_runs(folder, STUDY)).items():
-        target = (output or folder / "tables") / name
+    output = output or folder / "tables"
+    for name, runs in families(pooled(finished_runs(folder, STUDY), output / "pooled")).items():
+        target = output / name
         makers = (table_1, table_2, table_3, table_4, table_5, table_6, table_shared, table_7)
         written += [path for make in makers if (path := make(target, runs)) is not None]
         kinds = {run.path: (run.experiment, variant(run.recipe)) for run in runs if run.number is None}
@@ -202,7 +204,7 @@ def _diagnosis_table(target: Path, name: str, title: str, rows: Sequence[TableRo
         }
     )
     said = [f"Calling every test image by the majority class has an accuracy of {' to '.join(map(str, shares))}."] if shares else []
-    write_table(target / name, title, rows, metrics=DIAGNOSIS, compared="auc", repeated_splits=repeated(runs), notes=[note, *said])
+    write_table(target / name, title, rows, metrics=DIAGNOSIS, compared=DIAGNOSIS[:2], repeated_splits=repeated(runs), notes=[note, *said])
 
 
 def _diagnosis_rows(names: Mapping[str, Sequence[FoundRun]], number: int, printed_row: str) -> list[TableRow]:

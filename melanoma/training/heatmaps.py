@@ -102,9 +102,3 @@ def twelve(maker: HeatmapMaker, inputs: Inputs, rows: np.ndarray, weights: np.nd
 
 def twelve_maker(classifier: keras.Model, backbone: str) -> HeatmapMaker:
     return HeatmapMaker(classifier, heatmap_layers(encoder_of(classifier), backbone))
-
-
-def enlarge(maps: np.ndarray, size: int) -> np.ndarray:
-    """`(n, h, w)` to `(n, size, size)` float32, bilinear, 0..1."""
-    grown = ops.image.resize(ops.convert_to_tensor(maps[..., None].astype("float32")), (size, size), data_format="channels_last")
-    return np.clip(ops.convert_to_numpy(grown)[..., 0], 0.0, 1.0)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.explanation.resize import resize_matrix
 from common.metrics.classification import auc, average_precision
 from common.metrics.overlap import continuous_dice, trivial_maps
 from common.metrics.statistics import bootstrap_interval, percentile_interval, resample_indices
 from common.runs.folder import Run
 from melanoma.experiments.base import CLASSES, THRESHOLDS
-from melanoma.training.heatmaps import enlarge
 from melanoma.training.inputs import Inputs
 
 RESAMPLES = 1000
@@ -25,6 +25,12 @@ def cut(maps: np.ndarray, threshold: float, binary: bool = False) -> np.ndarray:
     if binary:
         return (maps >= threshold if threshold > 0 else maps > 0).astype("float32")
     return np.where(maps >= threshold, maps, 0.0) if threshold > 0 else maps
+
+
+def enlarge(maps: np.ndarray, size: int) -> np.ndarray:
+    """`(n, h, w)` to `(n, size, size)` float32, bilinear, 0..1."""
+    rows, columns = (resize_matrix(side, size) for side in maps.shape[1:])
+    return np.clip(rows @ maps.astype("float32") @ columns.T, 0.0, 1.0)
 
 
 def score_maps(

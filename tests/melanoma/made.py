@@ -33,15 +33,16 @@ def write_run(
     (path / "local.json").write_text("{}")
     cams = ("gradcam", "gradcam++", "layercam", "lime", "whole image", "centred blob")
     methods = {"cams": cams, "train": ("gradcam",)}.get(experiment, (experiment,))
+    images = [f"{'' if not chosen.folds else f'fold{chosen.fold}-'}{i}.jpg" for i in range(4)]
     rows = [
-        {"method": method, "indicator": name, "image": f"{i}.jpg", "threshold": t / 10, "dice": dice + 0.01 * i, "empty": i == 0}
+        {"method": method, "indicator": name, "image": images[i], "threshold": t / 10, "dice": dice + 0.01 * i, "empty": i == 0}
         for method in methods for name in BASE.indicators for i in range(4) for t in range(10)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(path / "localisation.csv", index=False)
     classifies = experiment in ("train", "vat")
     probabilities = np.array([0.9, 0.8, 0.3, 0.2])
     labels = ["melanoma", "other", "melanoma", "other"]
-    table = pd.DataFrame({"image": [f"{i}.jpg" for i in range(4)], "label": labels})
+    table = pd.DataFrame({"image": images, "label": labels})
     table["predicted"] = np.where(probabilities > 0.5, "melanoma", "other")
     table["prob_melanoma"], table["prob_other"] = probabilities, 1 - probabilities
     if classifies:

@@ -7,6 +7,7 @@ import pytest
 
 from common.runs.finished import finished_runs
 from melanoma import tables
+from melanoma.folds import pooled
 from tests.melanoma.made import write_run
 
 
@@ -48,7 +49,7 @@ def test_table_3_beside_printed_numbers_of_another_problem(written: Path) -> Non
 def test_the_diagnosis_leads_with_auc(written: Path) -> None:
     table = pd.read_csv(written / "table_3_melanoma" / "table.csv")
     assert table["metric"].tolist()[:2] == ["auc", "balanced_accuracy"]
-    assert len(table[table["kind"] == "comparison"]) == 6  # four rows, each with each
+    assert len(table[table["kind"] == "comparison"]) == 12  # four rows, each with each, in both
 
 
 def test_table_2_has_maps_that_look_at_no_image(written: Path) -> None:
@@ -76,3 +77,25 @@ def test_runs_of_other_settings_stand_in_another_folder(folder: Path, tmp_path: 
 def test_the_sheets_of_the_ablation_and_the_examples(written: Path) -> None:
     names = {path.stem for path in (written / "figures").iterdir()}
     assert names == {"figure_1", "figure_3", "figure_4", "figure_5", "figure_7", "examples_lesion"}
+
+
+def test_folds_are_pooled_into_one_run_and_an_unfinished_cross_validation_is_left_out(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    for row in ("f_res", "bio_u_net"):
+        for fold in range(3):
+            changes = {"simclr": False, "segmentation": row != "f_res", "split": "grouped", "folds": 3, "fold": fold}
+            if (row, fold) != ("bio_u_net", 2):
+                write_run(tmp_path / f"{row}-{fold}", 0.1 * (fold + 1), **changes)
+    (whole,) = pooled(finished_runs(tmp_path, "melanoma"), tmp_path / "pooled")
+    assert "of which 2 of 3 is not finished" in caplog.text
+    predictions = whole.predictions()[0]
+    assert len(predictions) == predictions["image"].nunique() == 12
+    assert "fold" not in whole.recipe
+    assert whole.recipe["folds"] == 3
+    entry = whole.metrics()["localisation"]["gradcam"]["globules"]["t00"]
+    assert (entry["n"], entry["n_all"]) == (9, 12)
+    assert entry["dice"] == pytest.approx(0.22)  # 0.2 and the images' own 0.01 to 0.03
+    assert whole.metrics()["melanoma_auc"] == pytest.approx(0.75)
+    tables.write_all(tmp_path, tmp_path / "tables")
+    again = finished_runs(tmp_path, "melanoma")
+    assert len(again) == 5  # what is pooled is no run of its own

@@ -14,6 +14,7 @@ from melanoma import models
 from melanoma.experiments.base import INDICATORS
 from melanoma.experiments.train import DESCRIBED
 from melanoma.training import heatmaps
+from melanoma.training.scores import enlarge
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 SIZE = 64
@@ -106,7 +107,7 @@ def test_targets() -> None:
 def test_enlarged_maps_keep_their_range_and_place() -> None:
     maps = np.zeros((1, 4, 4), "float32")
     maps[0, 1, 2] = 1
-    grown = heatmaps.enlarge(maps, 32)
+    grown = enlarge(maps, 32)
     assert grown.shape == (1, 32, 32)
     assert grown.max() <= 1
     assert np.unravel_index(grown[0].argmax(), (32, 32)) in {(y, x) for y in range(8, 16) for x in range(16, 24)}
