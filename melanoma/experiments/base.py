@@ -118,7 +118,7 @@ class MelanomaSettings(Dermoscopy, Training):
             f"--image-size {size}: expected a multiple of 32 from 64 on (five halvings, a last map of 2 x 2 at least)",
         )
         if self.folds:
-            check_range("folds", self.folds, 3, 100)
+            check_range("folds", self.folds, 2, 100)
             check_range("fold", self.fold, 0, self.folds - 1)
             require(self.split == "grouped", f"--folds {self.folds}: folds keep lesions whole; expected --split grouped")
         check_range("learning-rate", self.learning_rate, 0.0, 1.0, above=True)
