@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cervical.data import load
+from cervical.decisions import write_decisions
 from cervical.experiments.base import CellTraining
 from cervical.experiments.compare_losses import CompareLossesSettings
 from cervical.experiments.finetune import CUT, FinetuneSettings
@@ -32,11 +33,12 @@ from cervical.sections import (
     previous_text,
     settings_text,
 )
-from cervical.training.stages import default_run_dir
+from cervical.training.stages import decision_files, default_run_dir
 from common.backbones import BACKBONES
-from common.data.dataset import Dataset
+from common.data.dataset import Dataset, class_names
 from common.data.fingerprint import fingerprint
 from common.errors import UsageError
+from common.report.decision import cost_matrix
 from common.report.tables import Printed, TableRow, write_table
 from common.runs.finished import FoundRun, by_recipe, names_by_difference
 from common.runs.grid import GridCell, run_grid
@@ -56,6 +58,12 @@ def run_tables(grid: TablesSettings) -> Path:
     text = "\n".join([class_tables(rows), previous_text(rows), settings_text(rows), images_text(dataset, rows)])
     figures = {f"accuracy_{name}": figure for name, figure in accuracy_figures(rows).items()}
     write_table(folder, f"Cervical cells: tables, {grid.reading}", rows, pairs=pairs_of(rows), text=text, figures=figures)
+    for method in grid.methods:
+        settings = grid.run_settings(method.replace("-", "_"))
+        own = [row for row in rows if row.runs and row.runs[0].experiment == method]
+        if settings.decision == "minimum-cost" and own:
+            costs, kinds = decision_files(settings, class_names(dataset.manifest))
+            write_decisions(folder / "decisions" / method, own, settings, cost_matrix(costs), kinds or {})
     outcome.check()
     return folder
 

@@ -199,12 +199,6 @@ def all_layers(model: keras.Layer) -> Iterator[keras.Layer]:
             yield layer
 
 
-def freeze_until(model: keras.Model, k: int) -> None:
-    """Freeze the first `k` layers of `model.layers` (the papers' "first k layers"); the others become trainable."""
-    for index, layer in enumerate(model.layers):
-        layer.trainable = index >= k
-
-
 def batch_normalisations(model: keras.Layer) -> list[keras.layers.BatchNormalization]:
     """All batch-normalisation layers of `model`, nested ones included."""
     return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]

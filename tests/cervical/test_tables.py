@@ -10,6 +10,7 @@ import pytest
 from cervical import tables
 from cervical.__main__ import COMMANDS
 from cervical.data import load
+from cervical.experiments.base import CLASSES
 from common.cli import main
 from common.data.sample import ensure_sample
 from common.errors import UsageError
@@ -73,6 +74,20 @@ def test_tables_losses_and_depths_on_the_sample(here):
     (folder,) = Path("runs/cervical/contrastive").glob("*npairs*")
     same = ["image", "label", "predicted"]
     assert again[2].runs[0].predictions()[0][same].equals(FoundRun.of(folder).predictions()[0][same])
+
+
+def test_tables_with_costs_also_tell_the_decisions_that_cost_least(here):
+    _, options = here
+    Path("costs.csv").write_text(
+        "class,cost\n" + "".join(f"{name},{cost}\n" for name, cost in zip(CLASSES, (10, 10, 1, 1, 1), strict=True))
+    )
+    words = ("--methods", "finetune", "--finetune.decision", "minimum-cost", "--finetune.decision-costs", "costs.csv")
+    cervical("tables", *options, *words, "--run-dir", "tables")
+    table = pd.read_csv("tables/decisions/finetune/table.csv")
+    rows = table[table["kind"] == "row"].set_index(["method", "metric"])["ours"]
+    name = "fine-tuning, from scratch"
+    assert (f"{name}, minimum-cost", "abnormal sensitivity") in rows.index
+    assert "| Dyskeratotic | 0 | 10 | 10 | 10 | 10 |" in Path("tables/decisions/finetune/report.md").read_text()
 
 
 def test_a_failed_cell_leaves_a_hole_and_the_exit_code(here, monkeypatch):
