@@ -1,45 +1,57 @@
-"""`make stress COUNT=20`: kills, Ctrl-C and corrupted run folders, bounded in count and time, as a table.
+"""`make stress COUNT=20`: kills, Ctrl-C, damaged and hostile folders, bounded in count and time, as a table.
 
-    kill -9   COUNT moments of each job: started, killed, started again; `predictions.csv` and `manifest.csv` must be those of a whole run
-    SIGTERM   the same jobs, COUNT // 4 moments each: exit 143, and the same bytes again
-    Ctrl-C    2 COUNT moments of one job while all processors are busy: exit 130, no traceback
-    corrupted 3 COUNT folders, made from a finished run by one random damage each: `report` ends with 0 or 2, in one line, and harms nothing
+    kill       kill -9 at COUNT moments of each job, the same command again: predictions, manifest and maps as of a whole run, byte for byte
+    term       SIGTERM at COUNT // 4 moments of each job: exit 143, and the same bytes again
+    interrupt  Ctrl-C at 2 COUNT moments of one job while all processors are busy: exit 130, no traceback
+    corrupted  3 COUNT folders, a finished run with one random damage each: `report` ends with 0 or 2, in one line
+    hostile    3 COUNT commands on folders and models made to harm: exit 0 or 2 in one line, no code run, no file read or changed
+    logs       changed correction logs and requests to the page: the tests of `tests/feedback/page`, each of which must pass
 
-Options: --count N, --only PART …, --minutes M (a part that has not begun by then is left out, and said).
+Jobs run with networks of a few thousand weights, forked from a process that has imported everything (`benchmarks.trial`). A moment is a
+share of the processor time that the whole job takes. With --output each row is kept in FOLDER/table.csv as it comes, in the place of an
+earlier one, so that a part can be run again alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from benchmarks import hostile, trial
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = "--limit 60 --epochs 2"
-MELANOMA = f"{TINY} --image-size 64 --indicators globules streaks --no-simclr"
-# name -> (what must stand before, the job); {runs} and {run} are folders.
+TINY = "--limit 40 --epochs 2"
+MELANOMA = f"{TINY} --image-size 64 --backbone resnet50 --indicators globules streaks --no-simclr"
+# name -> (what must stand before, the job); {home} and {run} are folders.
 JOBS = {
     "cervical contrastive + control": ("", f"cervical contrastive {TINY} --control --run-dir {{run}}"),
-    "lmf train": ("", f"lmf train {TINY} --run-dir {{run}}"),
+    "lmf train": ("", f"lmf train {TINY} --network {{home}}/tiny.keras --run-dir {{run}}"),
     "feedback simulate": (
-        f"feedback baseline {TINY} --run-dir {{runs}}/base",
-        f"feedback simulate {TINY} --base {{runs}}/base --run-dir {{run}}",
+        f"feedback baseline {TINY} --run-dir {{home}}/base",
+        f"feedback simulate {TINY} --base {{home}}/base --run-dir {{run}}",
     ),
     "melanoma train, phases": ("", f"melanoma train {MELANOMA} --order phases --run-dir {{run}}"),
     "melanoma train, interleaved": ("", f"melanoma train {MELANOMA} --order interleaved --run-dir {{run}}"),
-    "grid (lmf sweep)": ("", f"lmf sweep {TINY} --settings equal --grid 1 2 --run-dir {{run}}"),
+    "grid (lmf sweep)": ("", f"lmf sweep {TINY} --network {{home}}/tiny.keras --settings equal --grid 1 2 --run-dir {{run}}"),
 }
 COMPARED = ("predictions.csv", "manifest.csv", "localisation.csv")
+PAGE_TESTS = {
+    "changed logs": ["test_log.py"],
+    "requests to the page": ["test_requests.py", "test_gate.py", "test_guard.py", "test_files.py"],
+}
 
 
 @dataclass
@@ -50,44 +62,124 @@ class Row:
     job: str
     trials: int
     good: int
-    seconds: float
+    minutes: float
     remark: str = ""
 
 
-def command(line: str, runs: Path, run: Path) -> list[str]:
-    return [sys.executable, "-m", *line.format(runs=runs, run=run).split()]
+class Stress:
+    """The parts of the table, on jobs in the folder `home`, `side` trials side by side."""
 
+    def __init__(self, home: Path, count: int, side: int) -> None:
+        self.home, self.count = home, count
+        self.context = trial.context()
+        self.pool = ThreadPoolExecutor(max_workers=side)
+        self.network = home / "tiny.keras"
+        process = self.context.Process(target=trial.save_network, args=(self.network,))
+        process.start()
+        process.join()
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    def words(self, line: str, run: Path) -> list[str]:
+        return line.format(home=self.home, run=run).split()
 
+    def whole(self, name: str) -> tuple[Path, float]:
+        """The folder of an unbroken run of a job, and its processor seconds."""
+        before, line = JOBS[name]
+        if before and not (self.home / "base").is_dir():
+            self.unbroken(before, self.home / "base")
+        run = self.home / f"whole {name}".replace(" ", "-")
+        shutil.rmtree(run, ignore_errors=True)
+        return run, self.unbroken(line, run)
 
-def start(words: list[str], home: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        words, cwd=home, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    def unbroken(self, line: str, run: Path) -> float:
+        ended = trial.forked(self.context, self.words(line, run), self.home, run.with_suffix(".said"))
+        if ended.code:
+            raise RuntimeError(f"{line}: exit {ended.code}: {ended.said[-500:]}")
+        return ended.spent
 
-
-def whole(words: list[str], home: Path) -> float:
-    """Run to the end; seconds."""
-    began, process = time.monotonic(), start(words, home)
-    said = process.communicate()[1]
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(words[2:])}: exit {process.returncode}: {said[-500:]}")
-    return time.monotonic() - began
-
-
-def stop(process: subprocess.Popen, after: float, number: signal.Signals) -> tuple[int, float, str]:
-    """Exit code, seconds from the signal to the end, and what stderr said."""
-    try:
-        said = process.communicate(timeout=after)[1]
-        return process.returncode, 0.0, said
-    except subprocess.TimeoutExpired:
+    def tried(self, part: str, name: str, count: int, one: Callable[[int], str], remark: Callable[[], str] = str) -> Row:
+        """`one(number)` says what was wrong in a trial, or ""."""
         began = time.monotonic()
-        # A kill of a grid takes its cell along, as the machine's going down does; the others are sent to the command alone.
-        os.killpg(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
-        said = process.communicate()[1]
-        return process.returncode, time.monotonic() - began, said
+        wrong = [said for said in self.pool.map(one, range(count)) if said]
+        words = "; ".join([*filter(None, [remark()]), *wrong[:3]])
+        return Row(part, name, count, count - len(wrong), (time.monotonic() - began) / 60, words)
+
+    def killed(self, part: str, name: str, count: int, number: signal.Signals, code: int) -> Row:
+        reference, spent = self.whole(name)
+        hit: list[int] = []
+
+        def one(index: int) -> str:
+            run = self.home / f"{part}-{index}"
+            words, said = self.words(JOBS[name][1], run), run.with_suffix(".said")
+            moment = spent * (index + random.Random(index).random()) / count
+            ended = trial.forked(self.context, words, self.home, said, moment, number)
+            again = trial.forked(self.context, words, self.home, said)
+            differ = different(reference, run)
+            hit.append(ended.code == code)
+            shutil.rmtree(run, ignore_errors=True)
+            if ended.code in (0, code) and again.code == 0 and "Traceback" not in ended.said and not differ:
+                return ""
+            bytes_are = ", ".join(differ) or "equal"
+            return f"at {moment / spent:.0%}: exit {ended.code}, then {again.code}, {bytes_are}: {again.said[-200:].strip()}"
+
+        return self.tried(part, name, count, one, lambda: f"{sum(hit)} before the end")
+
+    def interrupted(self) -> Row:
+        """Real commands here, imports and all."""
+        name, count, slowest = "lmf train", 2 * self.count, [0.0]
+        _, spent = self.whole(name)
+        spent += 5  # the imports
+
+        def one(index: int) -> str:
+            run = self.home / f"interrupted-{index}"
+            moment = 0.2 + spent * (index + random.Random(index).random()) / count
+            ended = trial.started(self.words(JOBS[name][1], run), self.home, moment, signal.SIGINT, str(ROOT))
+            slowest[0] = max(slowest[0], ended.waited)
+            shutil.rmtree(run, ignore_errors=True)
+            fine = ended.code in (0, 130) and "Traceback" not in ended.said
+            return "" if fine else f"at {moment / spent:.0%}: exit {ended.code}: {ended.said[-200:].strip()}"
+
+        busy = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.nice(19)) for _ in range(os.cpu_count() or 1)
+        ]
+        try:
+            return self.tried("interrupt", f"{name}, all processors busy", count, one, lambda: f"slowest end {slowest[0]:.1f} s")
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+
+    def corrupted(self) -> Row:
+        """`report` on damaged copies of one finished run."""
+        run, _ = self.whole("lmf train")
+
+        def one(index: int) -> str:
+            chance, copy = random.Random(index), self.home / f"corrupted-{index}"
+            shutil.copytree(run, copy)
+            what = hostile.damage(copy, chance)
+            ended = trial.forked(self.context, ["lmf", "report", str(copy)], self.home, copy.with_suffix(".said"))
+            return "" if ended.in_one_line else f"{what}: exit {ended.code}: {ended.said[-200:].strip()}"
+
+        return self.tried("corrupted", "lmf report", 3 * self.count, one)
+
+    def hostile(self) -> Row:
+        """Folders and models made to harm, each with one command after the other."""
+        run, _ = self.whole("lmf train")
+        image = next((self.home / ".cache").rglob("*.jpg"))
+        before = hostile.lay_traps(self.home)
+        commands = (("report",), ("predict", str(image)), ("export",))
+
+        def one(index: int) -> str:
+            change = hostile.CHANGES[index // len(commands) % len(hostile.CHANGES)]
+            command, *more = commands[index % len(commands)]
+            copy = self.home / f"hostile-{index}"
+            shutil.copytree(run, copy)
+            change(copy, self.home)
+            ended = trial.forked(self.context, ["lmf", command, str(copy), *more], self.home, copy.with_suffix(".said"))
+            wrong = [] if ended.in_one_line else [f"exit {ended.code}: {ended.said[-300:].strip()}"]
+            wrong += hostile.sprung(self.home, before, ended.said)
+            return f"{change.__name__}, {command}: {'; '.join(wrong)}" if wrong else ""
+
+        return self.tried("hostile", "lmf report, predict, export", 3 * self.count, one)
 
 
 def different(first: Path, second: Path) -> list[str]:
@@ -96,141 +188,71 @@ def different(first: Path, second: Path) -> list[str]:
     return [str(name) for name in names if not (second / name).is_file() or (first / name).read_bytes() != (second / name).read_bytes()]
 
 
-def killed(home: Path, count: int, number: signal.Signals, code: int, jobs: list[str]) -> Iterator[Row]:
-    for name in jobs:
-        before, line = JOBS[name]
-        began, good, bad = time.monotonic(), 0, []
-        if before and not (home / "base").is_dir():
-            whole(command(before, home, home), home)
-        reference = home / "whole"
-        shutil.rmtree(reference, ignore_errors=True)
-        duration = whole(command(line, home, reference), home)
-        for trial in range(count):
-            run = home / "killed"
-            shutil.rmtree(run, ignore_errors=True)
-            moment = duration * (trial + random.Random(trial).random()) / count
-            ended, _, said = stop(start(command(line, home, run), home), moment, number)
-            resumed = whole(command(line, home, run), home) >= 0
-            differ = different(reference, run)
-            if resumed and not differ and ended in (0, code) and "Traceback" not in said:
-                good += 1
-            else:
-                bad.append(f"at {moment:.1f} s: exit {ended}, {', '.join(differ) or 'equal'}")
-        yield Row(number.name, name, count, good, time.monotonic() - began, "; ".join(bad[:2]))
-
-
-def interrupted(home: Path, count: int) -> Row:
-    line = JOBS["lmf train"][1]
-    began, good, bad, slowest = time.monotonic(), 0, [], 0.0
-    duration = whole(command(line, home, home / "interrupted"), home)
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-    try:
-        for trial in range(2 * count):
-            run = home / "interrupted"
-            shutil.rmtree(run, ignore_errors=True)
-            moment = 0.3 + duration * (trial + random.Random(trial).random()) / (2 * count)
-            ended, seconds, said = stop(start(command(line, home, run), home), moment, signal.SIGINT)
-            slowest = max(slowest, seconds)
-            if ended in (0, 130) and "Traceback" not in said:
-                good += 1
-            else:
-                bad.append(f"at {moment:.1f} s: exit {ended}")
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
-    return Row(
-        "SIGINT",
-        "lmf train, all processors busy",
-        2 * count,
-        good,
-        time.monotonic() - began,
-        f"slowest end {slowest:.1f} s {'; '.join(bad[:2])}",
+def page_tests(name: str) -> Row:
+    """Tests of the page's log and of its gate, counted."""
+    began = time.monotonic()
+    files = [str(ROOT / "tests" / "feedback" / "page" / file) for file in PAGE_TESTS[name]]
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files], cwd=ROOT, capture_output=True, text=True
     )
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", ended.stdout)}
+    failures = re.findall(r"^FAILED (\S+)", ended.stdout, re.MULTILINE)
+    return Row("logs", name, sum(counts.values()), counts.get("passed", 0), (time.monotonic() - began) / 60, "; ".join(failures[:3]))
 
 
-def damage(path: Path, chance: random.Random) -> str:
-    """One random damage to a file; says which."""
-    content = path.read_bytes()
-    how = chance.choice(("empty", "torn", "garbled", "link", "gone", "value"))
-    if how == "empty":
-        path.write_bytes(b"")
-    elif how == "torn":
-        path.write_bytes(content[: chance.randrange(len(content))])
-    elif how == "garbled":
-        place = chance.randrange(len(content))
-        path.write_bytes(content[:place] + chance.randbytes(64) + content[place + 64 :])
-    elif how == "link":
-        path.unlink()
-        path.symlink_to("/etc/passwd")
-    elif how == "gone":
-        path.unlink()
-    elif path.suffix == ".json":
-        value = json.loads(content)
-        field = chance.choice(sorted(value) or ["classes"])
-        value[field] = chance.choice((None, -1, 1e308, "x" * 10**6, [], {}, [[]], "../../etc/passwd", True, ["a", "a"]))
-        path.write_text(json.dumps(value))
-        how = f"{field} replaced"
-    else:
-        path.write_bytes(content.replace(b",", b";", 3))
-    return f"{path.name}: {how}"
+def rows(stress: Stress, parts: list[str], jobs: list[str], until: float) -> Iterator[Row]:
+    """The table's rows as they come; a row that has not begun by `until` is said, not left out in silence."""
+    planned: list[tuple[str, str, Callable[[], Row]]] = []
+    for name in jobs:
+        for part, number, code, count in (
+            ("kill", signal.SIGKILL, -9, stress.count), ("term", signal.SIGTERM, 143, max(1, stress.count // 4)),
+        ):  # fmt: skip
+            planned.append((part, name, lambda p=part, n=name, c=count, s=number, e=code: stress.killed(p, n, c, s, e)))
+    planned += [("interrupt", "", stress.interrupted), ("corrupted", "", stress.corrupted), ("hostile", "", stress.hostile)]
+    planned += [("logs", name, lambda n=name: page_tests(n)) for name in PAGE_TESTS]
+    for part, name, act in planned:
+        if part in parts:
+            yield act() if time.monotonic() < until else Row(part, name, 1, 0, 0, "not run: no time left")
 
 
-def corrupted(home: Path, count: int) -> Row:
-    """`report` on damaged copies of one finished run, in processes of four folders each."""
-    run, began = home / "sound", time.monotonic()
-    whole(command(JOBS["lmf train"][1], home, run), home)
-    good, bad = 0, []
-    for trial in range(3 * count):
-        chance, copy = random.Random(trial), home / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(run, copy)
-        files = [path for path in sorted(copy.iterdir()) if path.suffix in (".json", ".csv") and path.is_file()]
-        what = damage(chance.choice(files), chance)
-        process = start(command("lmf report {run}", home, copy), home)
-        said = process.communicate(timeout=300)[1]
-        lines = said.strip().splitlines()
-        if (process.returncode == 0 and not lines) or (process.returncode == 2 and len(lines) == 1):
-            good += 1
-        else:
-            bad.append(f"{what}: exit {process.returncode}")
-    return Row("corrupted", "lmf report", 3 * count, good, time.monotonic() - began, "; ".join(bad[:3]))
+def keep(output: Path, row: Row, count: int) -> None:
+    """Put a row into the folder's table.csv and write report.md from all of them."""
+    import pandas as pd
 
+    from common.device import describe
+    from common.report.markup import markdown
+    from common.runs.reading import RunFolder
 
-def show(row: Row) -> None:
-    print(f"{row.part:10} {row.job:32} {row.good:4} of {row.trials:<4} {row.seconds / 60:6.1f} min  {row.remark}", flush=True)
+    folder, made = RunFolder(output), describe()
+    line = {**asdict(row), "minutes": round(row.minutes, 1), "count": count, "commit": made["git_commit"], "machine": made["machine"]}
+    table = folder.read_table("table.csv", keep_default_na=False) if folder.has("table.csv") else pd.DataFrame(columns=list(line))
+    same = (table["part"] == row.part) & (table["job"] == row.job)
+    table = pd.concat([table[~same], pd.DataFrame([line])], ignore_index=True)
+    order = ["kill", "term", "interrupt", "corrupted", "hostile", "logs"]
+    table = table.sort_values("part", key=lambda column: column.map(order.index), kind="stable")
+    folder.write_table("table.csv", table)
+    text = f"# Stress: what survives a kill, a signal, damage and malice\n\n{(__doc__ or '').partition('as a table.')[2].strip()}\n\n"
+    header = ("part", "job", "trials", "good", "minutes", "remark", "commit", "machine")
+    folder.write_text("report.md", text + markdown(header, table[list(header)].itertuples(index=False), left=2))
 
 
 def main(arguments: list[str]) -> int:
     """0 when every trial was good."""
+    parts = ["kill", "term", "interrupt", "corrupted", "hostile", "logs"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--only", nargs="+", default=["kill", "term", "interrupt", "corrupted"])
+    parser.add_argument("--only", nargs="+", default=parts, choices=parts)
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
-    parser.add_argument("--minutes", type=float, default=120)
-    options = parser.parse_args(arguments)
-    began, failed = time.monotonic(), 0
-
-    def parts(home: Path) -> Iterator[Row]:
-        for name in options.jobs:
-            for part, number, code, count in (
-                ("kill", signal.SIGKILL, -9, options.count),
-                ("term", signal.SIGTERM, 143, max(1, options.count // 4)),
-            ):
-                if part not in options.only:
-                    continue
-                if time.monotonic() - began > 60 * options.minutes:
-                    yield Row(number.name, name, count, 0, 0, "left out: no time left")
-                else:
-                    yield from killed(home, count, number, code, [name])
-        if "interrupt" in options.only:
-            yield interrupted(home, options.count)
-        if "corrupted" in options.only:
-            yield corrupted(home, options.count)
-
+    parser.add_argument("--minutes", type=float, default=115, help="rows that have not begun by then are said to be left out")
+    parser.add_argument("--side", type=int, default=2, help="trials side by side, one thread each")
+    parser.add_argument("--output", type=Path, help="folder for table.csv and report.md")
+    options: Any = parser.parse_args(arguments)
+    until, failed = time.monotonic() + 60 * options.minutes, 0
     with tempfile.TemporaryDirectory(prefix="stress-") as folder:
-        for row in parts(Path(folder)):
-            show(row)
+        for row in rows(Stress(Path(folder), options.count, options.side), options.only, options.jobs, until):
+            print(f"{row.part:10} {row.job:32} {row.good:4} of {row.trials:<4} {row.minutes:6.1f} min  {row.remark}", flush=True)
+            if options.output is not None:
+                keep(options.output, row, options.count)
             failed += row.good != row.trials
     return 1 if failed else 0
 
