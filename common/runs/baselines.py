@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.pipeline import Batches
+from common.explanation.graph import functional, nodes
 from common.metrics.baselines import logistic_probe, majority_class
 from common.runs.folder import Run
 from common.runs.outcome import BASELINES, predictions_table
@@ -52,10 +53,10 @@ def feature_model(network: keras.Model) -> keras.Model:
     """`network` up to its first vector `(n, channels)`; where that unrolls a feature map, up to the map's mean over places."""
     if isinstance(network.layers[-1], keras.Model) and len(network.output.shape) == 2:
         return network  # a pooled backbone, whose own output tensor is not of this graph
-    for layer in network.layers:
-        shape = getattr(layer.output, "shape", ())
-        if len(shape) == 2:
-            if isinstance(layer, keras.layers.Flatten | keras.layers.Reshape) and len(layer.input.shape) == 4:
-                return keras.Model(network.inputs, keras.layers.GlobalAveragePooling2D(dtype="float32")(layer.input))
-            return keras.Model(network.inputs, layer.output)
+    for node in nodes(functional(network)):  # not `layer.output`: a layer may stand in other graphs too, and gives the first one's
+        output, before = node.outputs[0], node.input_tensors[0]
+        if len(output.shape) == 2:
+            if isinstance(node.operation, keras.layers.Flatten | keras.layers.Reshape) and len(before.shape) == 4:
+                output = keras.layers.GlobalAveragePooling2D(dtype="float32")(before)
+            return keras.Model(network.inputs, output)
     raise ValueError(f"{network.name}: expected a layer with a vector as output")

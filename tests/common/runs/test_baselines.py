@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.explanation.graph import flatten as flat
 from common.report.report import write_report
 from common.runs.baselines import feature_model, write_baselines
 from common.runs.folder import Run
@@ -30,6 +31,19 @@ def test_features_of_a_pooled_backbone_are_its_output():
     inputs = keras.Input((8, 8, 3))
     encoder = keras.Model(inputs, keras.Model(inner, pooled)(keras.layers.Rescaling(2.0)(inputs)))
     assert feature_model(encoder).predict(images, verbose=0).shape == (2, 4)
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_features_of_a_flattened_network_are_those_of_its_own_graph(flatten):
+    """Its layers stand in the nested graph too, which they name first."""
+    inner = network(flatten)
+    inputs = keras.Input((8, 8, 3), name="images")
+    whole = keras.Model(
+        inputs, inner.layers[-1](inner.layers[-2](inner.layers[1](keras.Model(inner.inputs, inner.layers[0].output)(inputs))))
+    )
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    expected = feature_model(inner).predict(images, verbose=0)
+    assert feature_model(flat(whole)[0]).predict(images, verbose=0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_both_baselines_stand_in_metrics_and_report(tmp_path):
