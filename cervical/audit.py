@@ -24,5 +24,5 @@ def run_audit(settings: AuditSettings) -> Path:
         "paper": lambda: paper_split(dataset.manifest, settings.split_seed),
         "grouped": lambda: grouped_split(dataset.manifest, FRACTIONS, settings.split_seed),
     }
-    audit_command(dataset, possible_splits(ways), folder)
+    audit_command(dataset, possible_splits(ways), folder, settings.run)
     return folder

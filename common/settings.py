@@ -21,6 +21,7 @@ from common.errors import UsageError
 from common.runs.files import plain, refuse_links
 
 Reading = Literal["described", "coded", "corrected"]
+Log = Literal["none", "tensorboard", "mlflow"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 # The documents' networks, and mobilenetv2_035, which is small; then the others of `keras.applications` (the keys of
 # `common.backbones.BACKBONES`, which cannot be imported here without Keras; a test compares them).
@@ -123,7 +124,7 @@ class Source(Settings):
 class Training(Source):
     """What training commands of every study take."""
 
-    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "tensorboard"}
+    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "log"}
     CONTENT = Source.CONTENT | {"weights"}
 
     reading: Reading = "described"
@@ -149,8 +150,8 @@ class Training(Source):
     """Seed of the initial weights, the order of images and the augmentation."""
     run_dir: Path | None = None
     """Run folder; default runs/<study>/<experiment>/<name made from the settings>."""
-    tensorboard: bool = False
-    """Also write TensorBoard event files into the run folder (needs the tensorboard package)."""
+    log: Log = "none"
+    """Also tell TensorBoard (in the run folder) or MLflow (./mlruns) the metrics, figures and scores; see requirements-mlflow.txt."""
 
     def check(self) -> None:
         super().check()
@@ -166,8 +167,13 @@ class Training(Source):
         if self.weights not in ("none", "imagenet"):
             check_path("weights", Path(self.weights), "file")
         check_run_dir(self.run_dir)
-        for package in ("tensorboard", "tensorflow") if self.tensorboard else ():
-            require(importlib.util.find_spec(package) is not None, f"--tensorboard: the package {package} is not installed")
+        check_log(self.log)
+
+
+def check_log(kind: Log) -> None:
+    """The package that keeps the log must be there."""
+    known = kind == "none" or importlib.util.find_spec(kind) is not None
+    require(known, f"--log {kind}: the package {kind} is not installed; install requirements-mlflow.txt")
 
 
 def check_decision(decision: str, costs: Path | None) -> None:

@@ -11,7 +11,6 @@ NAMES = (
 )
 COMMANDS = {name: f"feedback.experiments.{name}" for name in NAMES}
 COMMANDS |= {name: f"common.commands.{name}" for name in ("calibrate", "export", "validate")}
-COMMANDS["label-errors"] = "common.commands.label_errors"
 
 if __name__ == "__main__":
     sys.exit(main("feedback", COMMANDS))

@@ -22,7 +22,7 @@ def run_audit(options: AuditSettings) -> Path:
     keep = options.reading == "described" and options.role == "simulation"
     ways = {kind: partial(data.split_rows, dataset.manifest, kind, options.split_seed, keep) for kind in ("paper", "grouped")}
     splits = possible_splits(ways)
-    audit_command(dataset, splits, folder)
+    audit_command(dataset, splits, folder, options.run)
     for kind, manifest in splits.items():
         save(figures.class_distribution(manifest, dataset.synthetic), folder / "figures" / f"class_distribution_{kind}.png")
     if "paper" in splits and options.role == "simulation":

@@ -19,7 +19,6 @@ COMMANDS = {
     "calibrate": "common.commands.calibrate",
     "export": "common.commands.export",
     "validate": "common.commands.validate",
-    "label-errors": "common.commands.label_errors",
 }
 
 if __name__ == "__main__":

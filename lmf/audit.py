@@ -18,7 +18,7 @@ def audit_command(settings: AuditSettings) -> Path:
     manifest = dataset.manifest if settings.limit is None else limit_proportional(dataset.manifest, settings.limit)
     splits = possible_splits({how: partial(data.split, manifest, how, settings.split_seed) for how in ("paper", "grouped")})
     folder = settings.run_dir or RUNS / "lmf" / "audit" / dataset.name
-    audit_dataset(dataset, splits, folder)
+    audit_dataset(dataset, splits, folder, settings.run)
     counts = {dataset.name: dataset.manifest["label"].value_counts().to_dict()}
     save(figures.class_distribution(counts, synthetic=dataset.synthetic), folder / "fig2.png")
     return folder

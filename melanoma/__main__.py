@@ -27,7 +27,6 @@ COMMANDS: dict[str, Command | str] = {
     "export": "common.commands.export",
     "calibrate": "common.commands.calibrate",
     "validate": "common.commands.validate",
-    "label-errors": "common.commands.label_errors",
 }
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def audit_command(settings: AuditSettings) -> None:
     folder = settings.run_dir or Path("runs") / "melanoma" / "audit" / dataset.name
     taught = dataset.manifest[(dataset.manifest["label"] != "") | dataset.manifest["image"].map(data.is_official_validation)]
     splits = possible_splits({name: partial(data.split, taught, name, settings.split_seed) for name in ("paper", "grouped")})
-    audit_dataset(dataset, splits, folder)
+    audit_dataset(dataset, splits, folder, settings.run)
     text = f"# Indicators of {dataset.name}\n\n{indicator_table(dataset.manifest, data.present(dataset, settings.cache_dir, strict=False))}"
     if settings.dataset == "sample" or settings.unlabelled_dir is not None:
         _, overlap = data.unlabelled(settings, dataset)

@@ -96,6 +96,7 @@ def begin(experiment: str, settings: CellTraining) -> Job | Run:
         data_dir=dataset.data_dir,
         files=contents(dataset, masks=False),
         weights_file=weights_file(settings),
+        log_to=settings.log,
     )
     return run if run.finished else arrays(run, settings, dataset)
 
@@ -200,7 +201,7 @@ def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Ba
         patience=stage.patience if plateau else None,
         reduce_lr={"monitor": stage.monitor, **rule} if plateau else None,
         schedule=partial(cosine, stage) if stage.schedule == "cosine" else None,
-        extra_callbacks=[RecomputeBatchnorm(partial(first_batches, train), recompute, RECOMPUTED_BATCHES), *tensorboard(job)],
+        extra_callbacks=[RecomputeBatchnorm(partial(first_batches, train), recompute, RECOMPUTED_BATCHES)],
     )
     if is_short(history, train) and (validation is None or not stage.looks_at_validation and len(history) < stage.epochs):
         recompute_batchnorm(model, first_batches(train), RECOMPUTED_BATCHES)
@@ -224,11 +225,6 @@ def first_batches(train: Batches) -> Iterator[Any]:
 def cosine(stage: Stage, epoch: int) -> float:
     """Learning rate of an epoch (0-based): half a cosine from the stage's rate down to 0 after the last epoch."""
     return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs))
-
-
-def tensorboard(job: Job) -> list[keras.callbacks.Callback]:
-    """The TensorBoard callback when asked for; that its packages are there was checked with the options."""
-    return [keras.callbacks.TensorBoard(str(job.run.path / "tensorboard"))] if job.settings.tensorboard else []
 
 
 def outputs(model: keras.Model, part: Part, batch_size: int = 128) -> np.ndarray:

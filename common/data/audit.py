@@ -20,6 +20,7 @@ from common.data.near_copies import near_pairs, perceptual_hash
 from common.data.pixels import read_header, read_image
 from common.data.splits import SPLITS, leakage
 from common.errors import UsageError
+from common.report.label_errors import errors_of_run, write_errors
 from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
@@ -46,12 +47,18 @@ def possible_splits(ways: Mapping[str, Callable[[], pd.DataFrame]]) -> dict[str,
     return splits
 
 
-def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Path) -> dict:
+def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Path, run: Path | None = None) -> dict:
     """Audit `dataset`, write audit.json and audit.md into `folder`, log the findings.
 
-    Give it the data set as loaded, before unreadable files are dropped.
+    Give it the data set as loaded, before unreadable files are dropped. run: a finished run of these images, whose test predictions tell
+    labels that are probably wrong (`common.report.label_errors`; UsageError where it is of other images).
     """
+    errors = None if run is None else errors_of_run(run, dataset)
     result = audit(dataset, splits)
+    if errors is not None:
+        write_errors(errors, dataset, folder)
+        said = f"of the test images of {run.name} have a label that is probably wrong: label_errors.csv, label_errors.png."
+        result["findings"].append(f"{len(errors)} {said}")
     write_audit(result, folder)
     for line in result["findings"]:
         log.info("%s", line)

@@ -100,21 +100,21 @@ def decision_of(
     return decision_metrics(labels, probabilities, classes, cost_matrix=matrix, kinds=kinds, groups=first.get(GROUP), seed=seed)
 
 
-def write_decision(folder: RunFolder, options: Any) -> None:
-    """Put what `options` ask for (`decision`, `decision_costs`, `kinds`) into metrics.json under `decision`.
+def write_decision(folder: RunFolder, costs_file: Path | None = None, kinds_file: Path | None = None) -> None:
+    """Put what decisions by these costs come to, and these kinds' sensitivity, into metrics.json under `decision`.
 
-    Without any of them what is there already is made again from predictions.csv.
+    Without either what is there already is made again from predictions.csv.
     """
     given = folder.read_json("metrics.json").get("given", {})
     extra = given.get("extra") or {}
     before = extra.get("decision")
     classes = read_predictions(folder)[1]
     kinds = before.get("kinds") if before else None
-    if getattr(options, "kinds", None) is not None:
-        kinds = read_kinds(options.kinds, classes)
+    if kinds_file is not None:
+        kinds = read_kinds(kinds_file, classes)
     costs = np.array(before["cost_matrix"]) if before and "cost_matrix" in before else None
-    if getattr(options, "decision", None) == MINIMUM_COST:
-        costs = read_costs(options.decision_costs, classes, "--decision-costs")
+    if costs_file is not None:
+        costs = read_costs(costs_file, classes, "--decision-costs")
     if costs is None and kinds is None:
         return
     found = decision_of([folder], costs, kinds, int(given.get("bootstrap_seed") or 0))

@@ -1,8 +1,7 @@
-"""`label-errors RUN`: test images whose label is probably wrong, as a table and a sheet of pictures."""
+"""`audit --run RUN`: test images of a finished run whose label is probably wrong, as a table and a sheet of pictures."""
 
 from __future__ import annotations
 
-import logging
 import warnings
 from pathlib import Path
 
@@ -10,57 +9,54 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from common.commands.label_errors import LabelErrorsOptions
+from common.data.dataset import Dataset
 from common.data.images import read_image, resize
 from common.errors import UsageError
-from common.explanation.sheet import run_files
 from common.metrics.classification import class_indices
 from common.report.plots import panels, save, styled
 from common.runs.outcome import probabilities_of, read_predictions
 from common.runs.reading import RunFolder
 
-log = logging.getLogger(__name__)
-COLUMNS = 5
+SHOWN, COLUMNS = 20, 5
 
 
-def label_errors_command(options: LabelErrorsOptions) -> Path:
-    """Write label_errors.csv (image, label, suggested, probability_of_label) and figures/label_errors.png; returns the CSV.
+def errors_of_run(run: Path, dataset: Dataset) -> pd.DataFrame:
+    """`likely_errors` of a run's test predictions, out of sample. UsageError where an image is none of the data set's."""
+    table, classes = read_predictions(RunFolder.existing(run))
+    foreign = table["image"][~table["image"].isin(dataset.manifest["image"])]
+    if len(foreign):
+        raise UsageError(f"--run {run}: {len(foreign)} of its test images are not in this data set (first: {foreign.iloc[0]})")
+    return likely_errors(table, classes)
 
-    Raises:
-        UsageError: fewer than two classes have test images, or images are gone.
-    """
-    folder = RunFolder.existing(options.run)
-    table, classes = read_predictions(folder)
-    found = likely_errors(table, classes)
-    path = folder.write_table("label_errors.csv", found)
-    log.info("%s: %d of %d test images have a label that is probably wrong", path, len(found), len(table))
-    shown = found[: options.shown]
+
+def write_errors(found: pd.DataFrame, dataset: Dataset, folder: Path) -> None:
+    """label_errors.csv and, where there are any, label_errors.png with the first `SHOWN` pictures."""
+    RunFolder(folder).write_table("label_errors.csv", found)
+    shown = found[:SHOWN]
     if len(shown):
-        images = [resize(read_image(path), 160, "bilinear") for path in run_files(folder, options.data_dir, shown["image"])]
-        synthetic = bool(folder.read_json("config.json").get("synthetic"))
-        save(picture_sheet(images, shown, synthetic=synthetic), folder.path / "figures" / "label_errors.png")
-    return path
+        images = [resize(read_image(dataset.data_dir / name), 160, "bilinear") for name in shown["image"]]
+        save(picture_sheet(images, shown, synthetic=dataset.synthetic), folder / "label_errors.png")
 
 
 def likely_errors(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """Rows of a predictions table whose label confident learning takes for wrong, the least probable label first.
 
-    Classes without a test image are left out of the reckoning (their probabilities are shared out over the others).
+    Columns: image, label, suggested, probability_of_label. Classes without a test image are left out of the reckoning (their
+    probabilities are shared out over the others).
     """
     from cleanlab.filter import find_label_issues
 
     truth = class_indices(table["label"], classes)
     present = np.unique(truth)
     if len(present) < 2:
-        raise UsageError("label-errors: expected test images of at least two classes")
+        raise UsageError("--run: expected test images of at least two classes")
     probabilities = probabilities_of(table, classes)[:, present] + 1e-9
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     labels = np.searchsorted(present, truth)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cleanlab, about classes it has few images of
-        order = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+        chosen = np.asarray(find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1), int)
     names = np.asarray(classes, dtype=object)[present]
-    chosen = np.asarray(order, int)
     return pd.DataFrame(
         {
             "image": table["image"].to_numpy()[chosen],
@@ -74,8 +70,7 @@ def likely_errors(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame
 @styled
 def picture_sheet(images: list[np.ndarray], rows: pd.DataFrame) -> Figure:
     """The pictures (h, w, 3) uint8 with the label they have and the one suggested."""
-    lines = -(-len(images) // COLUMNS)
-    figure, axes = panels(lines, COLUMNS, width=1.8, height=2.1)
+    figure, axes = panels(-(-len(images) // COLUMNS), COLUMNS, width=1.8, height=2.1)
     for axis in axes.ravel():
         axis.set_axis_off()
     for axis, image, row in zip(axes.ravel(), images, rows.to_dict("records"), strict=False):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.commands.predict import PredictOptions
 from common.data.images import read_image, resize
 from common.data.readable import passed_over
 from common.data.walk import walk
@@ -18,7 +19,7 @@ from common.metrics.classification import minimum_cost_decision
 from common.metrics.conformal import ConformalSets
 from common.report.decision import cost_matrix, read_costs
 from common.runs.files import atomic, cell
-from common.runs.outcome import DECIMALS, PREFIX
+from common.runs.outcome import DECIMALS, PREFIX, probabilities_of
 from common.runs.reading import RunFolder
 from common.runs.schema import STUDIES
 from common.startup import without_startup_lines
@@ -28,21 +29,33 @@ log = logging.getLogger(__name__)
 # Decoded images held at a time: 77 MB at 224 px.
 CHUNK = 512
 CALIBRATION = "calibration.json"
+# The eight ways to lay a picture on its frame: unchanged, mirrored, upside down, both; then the same of the transposed picture.
+VIEWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    lambda x: x,
+    lambda x: x[:, ::-1],
+    lambda x: x[::-1],
+    lambda x: x[::-1, ::-1],
+    lambda x: x.swapaxes(0, 1),
+    lambda x: x.swapaxes(0, 1)[:, ::-1],
+    lambda x: x.swapaxes(0, 1)[::-1],
+    lambda x: x.swapaxes(0, 1)[::-1, ::-1],
+)
+# Each study's setting of what a pixel's 0..255 becomes inside the model.
+SCALING = ("pixels", "preprocessing", "normalise")
 
 
-def predict_command(options: Any) -> None:
+def predict_command(options: PredictOptions) -> None:
     """Write one row an image (image, predicted, `prob_<class>`…) to `options.output`, or to stdout.
 
-    options: `run` (folder with model.keras and config.json), `images` (files, or folders searched through), `output`, `skip_unreadable`,
-    and optionally `batch_size`. Images get the run's size and resize filter. UsageError for a missing or unreadable image, a folder
-    without images, or a model that is not one of this project.
+    Images get the run's size and resize filter. UsageError for a missing or unreadable image, a folder without images, or a model that is
+    not one of this project.
     """
     folder = RunFolder.existing(options.run)
     files = image_files(options.images)
     if options.output is not None and not options.output.parent.is_dir():
         raise UsageError(f"--output {options.output}: the folder {options.output.parent} does not exist")
     costs = None
-    if getattr(options, "decision", "argmax") == "minimum-cost":
+    if options.decision_costs is not None:
         classes = folder.read_json("config.json").get("classes") or ()
         costs = cost_matrix(read_costs(options.decision_costs, classes, "--decision-costs"))
     table = members_table(options, folder, files, costs)
@@ -57,21 +70,48 @@ def predict_command(options: Any) -> None:
     log.info("%d predictions: %s", len(table), options.output)
 
 
-def members_table(options: Any, folder: RunFolder, files: Sequence[Path], costs: np.ndarray | None) -> pd.DataFrame:
+def members_table(options: PredictOptions, folder: RunFolder, files: Sequence[Path], costs: np.ndarray | None) -> pd.DataFrame:
     """The rows of one run, or of all runs of `--with` and all `--views` together; after `calibrate` one run's rows name their set."""
-    from common.report.ensemble import VIEWS, check_members, combined
-
-    runs, views = [folder.path, *getattr(options, "with_runs", ())], getattr(options, "views", 1)
+    runs, skip, batch = [folder.path, *options.with_runs], options.skip_unreadable, options.batch_size
     classes = check_members(runs)
-    batch = getattr(options, "batch_size", 32)
-    if len(runs) == 1 and views == 1:
-        return with_sets(folder, predict_images(folder, files, options.skip_unreadable, batch, costs), classes)
-    each = [predict_images(run, files, options.skip_unreadable, batch, view=VIEWS[number]) for run in runs for number in range(views)]
+    if len(runs) == 1 and options.views == 1:
+        return with_sets(folder, predict_images(folder, files, skip, batch, costs), classes)
+    each = [predict_images(run, files, skip, batch, view=view) for run in runs for view in VIEWS[: options.views]]
     table = combined(each, classes)
     if costs is not None:
         decided = minimum_cost_decision(table[[PREFIX + name for name in classes]].to_numpy(), costs)
         table["predicted"] = np.asarray(classes, dtype=object)[decided]
     return table.round(DECIMALS)
+
+
+def check_members(runs: Sequence[Path]) -> tuple[str, ...]:
+    """The classes of the runs. UsageError unless all have the same ones, in the same order, and scale pixels in the same way."""
+    configs = [RunFolder.existing(run).read_json("config.json") for run in runs]
+    classes = [tuple(config.get("classes") or ()) for config in configs]
+    scaling = [{name: value for name, value in (config.get("settings") or {}).items() if name in SCALING} for config in configs]
+    for run, own, scaled in zip(runs[1:], classes[1:], scaling[1:], strict=True):
+        if own != classes[0]:
+            raise UsageError(f"--with {run}: its classes are {', '.join(own) or 'none'}; expected {', '.join(classes[0])}")
+        if scaled != scaling[0]:
+            raise UsageError(
+                f"--with {run}: scales pixels by {scaled or 'its network'}; expected {scaling[0] or 'its network'} as in {runs[0]}"
+            )
+    return classes[0]
+
+
+def combined(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
+    """One table from the members' tables of the same images: mean `prob_<class>`, the class it favours, and `disagreement`.
+
+    disagreement: share of the members, 0..1, whose own class is not the one predicted.
+    """
+    probabilities = np.stack([probabilities_of(table, classes) for table in members])
+    mean = probabilities.mean(axis=0)
+    called = mean.argmax(axis=1)
+    apart = (probabilities.argmax(axis=2) != called[None]).mean(axis=0)
+    found = pd.DataFrame({"image": members[0]["image"], "predicted": np.asarray(classes, object)[called]})
+    for index, name in enumerate(classes):
+        found[PREFIX + name] = mean[:, index]
+    return found.assign(disagreement=apart)
 
 
 def with_sets(folder: RunFolder, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

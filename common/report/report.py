@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.commands.report import ReportOptions
 from common.durations import duration
 from common.errors import UsageError
 from common.metrics.compare import compare
@@ -110,8 +111,8 @@ def _readable(name: str) -> str:
     return "F1" if words == "f1" else words.replace(" f1", " F1").replace("auc", "AUC").replace("ece", "ECE")
 
 
-def report_command(options: Any) -> None:
-    """`report RUN`: metrics.json, figures, report.md and model_card.md again, from the run folder alone (`options.run`).
+def report_command(options: ReportOptions) -> None:
+    """`report RUN`: metrics.json, figures, report.md and model_card.md again, from the run folder alone.
 
     Of a published table: those of each of its runs, in run folders written below its own.
     """
@@ -121,12 +122,12 @@ def report_command(options: Any) -> None:
             _again(RunFolder.existing(path), options)
 
 
-def _again(folder: RunFolder, options: Any) -> None:
+def _again(folder: RunFolder, options: ReportOptions) -> None:
     remake_metrics(folder.path)
     control = folder.path / "control"
     if (control / "predictions.csv").is_file():
         remake_metrics(control)
-    write_decision(folder, options)
+    write_decision(folder, options.decision_costs, options.kinds)
     config = folder.read_json("config.json")
     kept = folder.read_json("report.json") if folder.has("report.json") else {}
     write_report(
@@ -139,11 +140,14 @@ def _again(folder: RunFolder, options: Any) -> None:
     card = folder.read_json("model_card.json") if folder.has("model_card.json") else {}
     write_model_card(folder, **card)
     print(folder.path / "report.md")
-    by, metadata = getattr(options, "by", ()), getattr(options, "metadata", None)
-    if by or metadata:
+    if options.by or options.metadata:
         from common.report.subgroups import write_subgroups
 
-        print(write_subgroups(folder, metadata, by, getattr(options, "data_dir", None)))
+        print(write_subgroups(folder, options.metadata, options.by, options.data_dir))
+    if options.with_runs or options.views > 1:
+        from common.report.gains import write_gains
+
+        print(write_gains(folder, options.with_runs, options.views, options.data_dir))
 
 
 def _with_own_control(folder: RunFolder, controls: Mapping[str, Path]) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from common.errors import UsageError
-from common.runs.files import plain, read_json
+from common.runs.files import flat, plain, read_json
 from common.runs.folder import is_finished
 from common.runs.outcome import GROUP, PREFIX, read_predictions
 from common.runs.reading import RunFolder
@@ -208,14 +208,6 @@ def by_recipe(runs: Iterable[FoundRun]) -> dict[str, list[FoundRun]]:
 def select(runs: Iterable[FoundRun], **wanted: Any) -> list[FoundRun]:
     """Runs whose recipe has these values, as `select(runs, experiment="contrastive", **{"encoder.epochs": 30})`."""
     return [run for run in runs if all(plain(run.value(key)) == plain(value) for key, value in wanted.items())]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:

@@ -271,6 +271,8 @@ def merge_history(run: Run, stage: str, rows: list[dict[str, Any]]) -> pd.DataFr
         except (ValueError, KeyError, OSError):
             log.warning("%s is damaged; it is made again from the checkpoints", path)
     run.write_csv("history.csv", whole)
+    if run.logbook is not None:
+        run.logbook.epochs(stage, rows)
     return table
 
 

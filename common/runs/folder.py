@@ -16,6 +16,7 @@ from common.errors import UsageError
 from common.runs.command import recorded_command
 from common.runs.contents import CONTENTS, check_neighbours, contents_of, difference
 from common.runs.files import atomic, lock, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
+from common.runs.logbook import logbook
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ class Run:
         fresh: whether this process began the run.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], log_to: str = "none") -> None:
         self.path = path
         self.config = config
+        self.log_to, self.logbook = log_to, logbook(log_to, path, config)
         self.settings: dict[str, Any] = config["settings"]
         self.finished = is_finished(path)
         self.fresh = False
@@ -68,6 +70,7 @@ class Run:
         data_dir: Path | None = None,
         files: Mapping[str, str] | None = None,
         weights_file: Path | None = None,
+        log_to: str = "none",
     ) -> Run:
         """Make the run's folder, or take up the one that has the same settings.
 
@@ -82,6 +85,7 @@ class Run:
             files: what decides the result in `data_dir`, each with the hash of its content (`common.data.fingerprint.contents`).
             weights_file: file of the initial weights; default: `settings["weights"]` where that is the path of one. Its SHA-256 is noted
                 in config.json beside the settings (the settings, and so the name, know the file by its name only).
+            log_to: "none", "tensorboard" or "mlflow" (`common.runs.logbook`); a run that is finished already is told from its files.
 
         Raises:
             UsageError: the folder holds a run of other settings, of data that changed since (so does a neighbour in the default place), or
@@ -113,13 +117,15 @@ class Run:
                 check_finished(path)
             else:
                 _check_machine(path, config)
-        run = cls(path, config)
+        run = cls(path, config, log_to)
         run.fresh, run._made = fresh, made
         run._acquire()
         if fresh and _BEGUN:
             _BEGUN[-1].append(run)
         if run.finished:
             run._drop_checkpoints()  # of a process that was killed between marking the run and dropping them
+            if run.logbook is not None:
+                run.logbook.finish()
         if data_dir is not None and not run.finished:
             with atomic(path / "local.json") as temporary:
                 temporary.write_text(json.dumps({"data_dir": str(Path(data_dir).resolve())}) + "\n", encoding="utf-8")
@@ -164,6 +170,7 @@ class Run:
             fingerprint=self.config["data_fingerprint"],
             data_dir=self.data_dir,
             weights_file=weights_file,
+            log_to=self.log_to,
         )
 
     @property
@@ -179,6 +186,8 @@ class Run:
         self.write_json(_FINISHED, {"seconds_of_last_process": round(time.monotonic() - self._started, 1), "files": files})
         self._drop_checkpoints()
         self.finished = True
+        if self.logbook is not None:
+            self.logbook.finish()
         self.release()
         log.info("finished: %s", self.path)
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.settings import Command, Source, check_group_pattern, check_path, check_range, check_run_dir, require
+from common.commands.audit import Audit
+from common.settings import Command, Source, check_group_pattern, check_path, require
 from feedback.experiments.baseline import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditSettings(Source):
+class AuditSettings(Audit, Source):
     """An audit of one data set in one role."""
 
     reading: Literal["described", "corrected"] = "described"
@@ -26,22 +27,16 @@ class AuditSettings(Source):
     """Folder with the masks, where they do not lie beside the images."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the lesion or patient (for `folders`)."""
-    split_seed: int = 42
-    """Seed of the splits."""
-    run_dir: Path | None = None
-    """Folder for the audit and its figures; default runs/feedback/audit/<data set>."""
 
     def check(self) -> None:
         super().check()
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: unknown; expected one of {', '.join(DATASETS)}")
-        check_range("split-seed", self.split_seed, 0, 2**31 - 1)
         check_group_pattern(self.group_pattern)
 
     def check_paths(self) -> None:
         super().check_paths()
         check_path("labels-csv", self.labels_csv, "file")
         check_path("mask-dir", self.mask_dir, "folder")
-        check_run_dir(self.run_dir)
 
 
 def default(reading: str, dataset: str) -> AuditSettings:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import check_run
-from common.settings import Command, Source, check_group_pattern, check_path, check_range, check_run_dir, require
+from common.settings import Command, Log, Source, check_group_pattern, check_log, check_path, check_range, check_run_dir, require
 from feedback.experiments.baseline import DATASETS, MAX_RATE
 
 Objective = Literal["classification", "explanation", "combined"]
@@ -28,7 +28,7 @@ LARGEST_SEED = 2**31 - 1
 class SimulateSettings(Source):
     """Tuning from simulated feedback, thesis chapters 4 and 5. Network, image size and arithmetic are the base's."""
 
-    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "tensorboard", "labels_csv", "mask_dir", "base"}
+    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "log", "labels_csv", "mask_dir", "base"}
 
     reading: Literal["described", "corrected"] = "described"
     """`described`: the thesis's text. `corrected`: careful practice."""
@@ -101,8 +101,8 @@ class SimulateSettings(Source):
     """Seed of the order of images, of dropout and of up-sampling."""
     run_dir: Path | None = None
     """Run folder; default runs/feedback/<command>/<name made from the settings>."""
-    tensorboard: bool = False
-    """Also write TensorBoard event files into the run folder (needs the tensorboard package)."""
+    log: Log = "none"
+    """Also tell TensorBoard (in the run folder) or MLflow (./mlruns) the metrics, figures and scores; see requirements-mlflow.txt."""
 
     @property
     def weights_of_terms(self) -> tuple[float, float]:
@@ -143,6 +143,7 @@ class SimulateSettings(Source):
         check_path("labels-csv", self.labels_csv, "file")
         check_path("mask-dir", self.mask_dir, "folder")
         check_run_dir(self.run_dir)
+        check_log(self.log)
         if self.base is not None:
             check_run(self.base, "model.keras", "finished.json")
         require(

@@ -28,7 +28,7 @@ from feedback.experiments.baseline import BaselineSettings
 from feedback.experiments.simulate import SimulateSettings
 from feedback.models import build_classifier
 from feedback.training.online import StopOnNaN
-from feedback.training.stage import numbers, rows_of, tensorboard
+from feedback.training.stage import numbers, rows_of
 
 log = logging.getLogger(__name__)
 SomeSettings = TypeVar("SomeSettings", bound=SimulateSettings)
@@ -52,6 +52,7 @@ def run_baseline(settings: BaselineSettings) -> Path:
         data_dir=dataset.data_dir,
         files=contents(dataset),
         weights_file=settings.weights,
+        log_to=settings.log,
     )
     if run.finished:
         return run.path
@@ -120,7 +121,7 @@ def _train_base(
         model, batches, run=run, stage="base", epochs=settings.epochs,
         validation=Batches(images, labels, batch_size=64, rows=validation),
         monitor="val_accuracy", mode="max", select="best",
-        extra_callbacks=[StopOnNaN(run), recomputed, *tensorboard(run, settings.tensorboard)],
+        extra_callbacks=[StopOnNaN(run), recomputed],
     )  # fmt: skip
 
 

@@ -220,9 +220,7 @@ def anchor_of(model: keras.Model, stage: Stage, settings: SimulateSettings) -> n
     return model.predict(Batches(stage.images, batch_size=64), verbose=0) if settings.anchor_weight else None
 
 
-def tune(
-    model: SelfExplaining, stage: Stage, batches: Batches, settings: SimulateSettings, run: Run, name: str, callbacks: tuple = ()
-) -> pd.DataFrame:
+def tune(model: SelfExplaining, stage: Stage, batches: Batches, settings: SimulateSettings, run: Run, name: str) -> pd.DataFrame:
     """Algorithm 2 over `batches`; the model ends as the epoch that `KeptClassifier` scores highest (section 5.3: the highest validation
     Jaccard index). Returns the history.
 
@@ -240,5 +238,5 @@ def tune(
         monitor="val_selection",
         mode="max",
         select="best",
-        extra_callbacks=[StopOnNaN(run, start_counts=True), KeptClassifier(stage, settings.allowed_drop), *callbacks],
+        extra_callbacks=[StopOnNaN(run, start_counts=True), KeptClassifier(stage, settings.allowed_drop)],
     )

@@ -18,7 +18,7 @@ from feedback.experiments.simulate import SimulateSettings
 from feedback.training.baseline import with_base
 from feedback.training.faithful import measure_once
 from feedback.training.online import adapt, anchor_of, batches_of, self_explaining, tune
-from feedback.training.stage import Stage, load_classifier, model_digest, prepare, tensorboard
+from feedback.training.stage import Stage, load_classifier, model_digest, prepare
 
 SHOWN = 6  # images in the figure of maps before and after
 
@@ -36,7 +36,7 @@ def run_simulate(settings: SimulateSettings) -> Path:
     if settings.epochs:
         batches = batches_of(stage, stage.part("train"), settings, settings.seed, start.anchor)
         model = self_explaining(start.classifier, settings, len(batches) * settings.epochs)
-        history = tune(model, stage, batches, settings, run, "tuning", tensorboard(run, settings.tensorboard))
+        history = tune(model, stage, batches, settings, run, "tuning")
     outcome = {"validation": selected_epoch(history), "minutes_per_epoch": minutes_per_epoch(history)}
     finish(run, stage, settings, start, outcome)
     return run.path
@@ -95,6 +95,7 @@ def open_run(experiment: str, settings: SimulateSettings, stage: Stage) -> Run:
         fingerprint=fingerprint(stage.dataset),
         data_dir=stage.dataset.data_dir,
         files=contents(stage.dataset),
+        log_to=settings.log,
     )
 
 

@@ -12,7 +12,7 @@ from feedback.experiments.slices import SlicesSettings
 from feedback.training.baseline import with_base
 from feedback.training.online import batches_of, self_explaining, tune
 from feedback.training.simulate import Start, finish, minutes_per_epoch, open_run, selected_epoch
-from feedback.training.stage import Stage, prepare, tensorboard
+from feedback.training.stage import Stage, prepare
 
 
 def run_slices(settings: SlicesSettings) -> Path:
@@ -38,7 +38,7 @@ def run_slices(settings: SlicesSettings) -> Path:
         # For the slice recorded last this only puts its weights back.
         batches = batches_of(stage, part, settings, settings.seed + number, start.anchor)
         model = self_explaining(start.classifier, settings, len(batches) * settings.epochs)
-        history = tune(model, stage, batches, settings, run, f"slice{number:02d}", tensorboard(run, settings.tensorboard))
+        history = tune(model, stage, batches, settings, run, f"slice{number:02d}")
         if number > done:
             after = assess(start.explainer, stage.images, stage.labels, stage.masks, test)
             rows.append(_row(number, summary(after, stage.classes, settings.region_threshold, groups), history, len(part)))

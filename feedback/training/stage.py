@@ -13,7 +13,6 @@ from common.data.images import cached_images
 from common.data.manifest import Dataset
 from common.errors import UsageError
 from common.runs.files import read_json
-from common.runs.folder import Run
 from common.runs.models import read_model
 from feedback import data
 from feedback.experiments.simulate import SimulateSettings
@@ -98,8 +97,3 @@ def numbers(labels: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
 def rows_of(manifest: pd.DataFrame, split: str) -> np.ndarray:
     """Row numbers of a split."""
     return np.flatnonzero(manifest["split"].eq(split))
-
-
-def tensorboard(run: Run, asked: bool) -> tuple[keras.callbacks.Callback, ...]:
-    """The TensorBoard callback when it is asked for."""
-    return (keras.callbacks.TensorBoard(run.path / "tensorboard"),) if asked else ()

@@ -6,31 +6,22 @@ HAM10000's 10,015 images take about a minute on two CPU cores.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from common.settings import LARGEST_SEED, MOST_IMAGES, Command, check_range, check_run_dir
+from common.commands.audit import Audit
+from common.settings import MOST_IMAGES, Command, check_range
 from lmf.experiments.base import LmfSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditSettings(LmfSource):
+class AuditSettings(Audit, LmfSource):
     """Look at a data set without training."""
 
     limit: int | None = None
     """Use only N images in all; None: all."""
-    split_seed: int = 42
-    """Seed of both splits."""
-    run_dir: Path | None = None
-    """Folder to write to; default runs/lmf/audit/<data set>."""
 
     def check(self) -> None:
         super().check()
         check_range("limit", self.limit, 1, MOST_IMAGES)
-        check_range("split-seed", self.split_seed, 0, LARGEST_SEED)
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_run_dir(self.run_dir)
 
 
 def default(reading: str, dataset: str) -> AuditSettings:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from common.cli import Positional, check_run
-from common.settings import MOST_BATCH, MOST_EPOCHS, Command, Settings, check_path, check_range, check_run_dir
+from common.settings import MOST_BATCH, MOST_EPOCHS, Command, Log, Settings, check_log, check_path, check_range, check_run_dir
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainSettings(Settings):
     """All else is as in the run: data, split, network, seed."""
 
-    NOT_RECIPE: ClassVar[frozenset[str]] = frozenset({"run", "run_dir", "data_dir"})
+    NOT_RECIPE: ClassVar[frozenset[str]] = frozenset({"run", "run_dir", "data_dir", "log"})
 
     run: Positional[Path]
     """Finished run of `train` with model.keras and manifest.csv."""
@@ -39,6 +39,8 @@ class RetrainSettings(Settings):
     """Folder of the run's images; None: where they lay when it was trained."""
     run_dir: Path | None = None
     """Run folder; default runs/lmf/retrain/<name made from the settings>."""
+    log: Log = "none"
+    """As in `train`."""
 
     def check(self) -> None:
         super().check()
@@ -57,6 +59,7 @@ class RetrainSettings(Settings):
         check_run(self.run, "model.keras", "manifest.csv")
         check_path("data-dir", self.data_dir, "folder")
         check_run_dir(self.run_dir)
+        check_log(self.log)
 
 
 COMMAND = Command(RetrainSettings, "lmf.training.retrain:retrain", __doc__ or "")

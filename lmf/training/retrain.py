@@ -58,6 +58,7 @@ def retrain(settings: RetrainSettings) -> Path:
         name_parts=(str(source.config.get("dataset")), str(source.value("loss")), settings.how, f"seed{source.seed}"),
         fingerprint=source.fingerprint,
         data_dir=root,
+        log_to=settings.log,
     )
     if run.finished:
         log.info("finished already: %s", run.path)

@@ -50,7 +50,7 @@ def train(settings: TrainSettings) -> Run:
     dataset = data.load(settings, (settings.image_size, settings.resize_filter))
     manifest = data.split(dataset.manifest, settings.split, settings.split_seed)
     run = open_run(settings, dataset, manifest)
-    if settings.control:
+    if settings.control and not settings.plain():
         plain = settings.control_settings()
         control = run.subrun("control", identity(plain, dataset, manifest), initial_weights(settings))
         if not control.finished:
@@ -89,6 +89,7 @@ def open_run(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) 
         data_dir=dataset.data_dir,
         files=contents(dataset, masks=False),
         weights_file=initial_weights(settings),
+        log_to=settings.log,
     )
 
 
@@ -154,7 +155,6 @@ def train_run(run: Run, settings: TrainSettings, dataset: Dataset, manifest: pd.
         mode="max",
         select="best",
         schedule=settings.learning_rate_at,
-        extra_callbacks=[keras.callbacks.TensorBoard(run.path / "tensorboard")] if settings.tensorboard else [],
     )
     best = history.loc[history["val_macro_f1"].idxmax()]
     validation_f1 = float(best["val_macro_f1"])

@@ -125,11 +125,7 @@ class MelanomaSettings(Dermoscopy, Training):
         check_range("weight-decay", self.weight_decay, 0.0, 1.0)
 
     def unused(self) -> dict[str, str]:
-        found = super().unused() | {
-            "batch_size": "each stage has its own",
-            # Half of this study's steps are taken outside `fit`, where Keras's callback would not see them.
-            "tensorboard": "the melanoma study does not write it; history.csv has every epoch's losses",
-        }
+        found = super().unused() | {"batch_size": "each stage has its own"}
         found |= {"folds": "0 is no folds", "fold": "there are no --folds"} if not self.folds else {}
         return found | ({"decay": "there is no weight decay"} if not self.weight_decay else {})
 

@@ -44,6 +44,7 @@ def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, **more: Any)
         data_dir=inputs.dataset.data_dir,
         files=inputs.contents,
         weights_file=Path(inputs.settings.weights),
+        log_to=inputs.settings.log,
     )
 
 

@@ -105,6 +105,7 @@ def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
         data_dir=inputs.dataset.data_dir,
         files=inputs.contents,
         weights_file=Path(settings.weights),
+        log_to=settings.log,
     )
     if run.finished:
         return run

@@ -155,12 +155,13 @@ def test_other_errors_of_the_system_are_bugs() -> None:
         main("study", COMMANDS, ["strange"])
 
 
-def test_tensorboard_without_its_package_is_told_before_anything_is_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_a_log_without_its_package_is_told_before_anything_is_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert main("study", COMMANDS, ["train", "--tensorboard"]) == 2
-    assert capsys.readouterr().err == "--tensorboard: the package tensorboard is not installed\n"
+    assert main("study", COMMANDS, ["train", "--log", kind]) == 2
+    assert capsys.readouterr().err == f"--log {kind}: the package {kind} is not installed; install requirements-mlflow.txt\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -133,7 +133,7 @@ def test_wrong_settings_are_one_line_and_exit_2(words: list[str], said: str, cap
 
 def test_seed_and_places_are_no_part_of_a_recipe_and_everything_else_is(tmp_path: Path) -> None:
     one = recipe(Example())
-    assert recipe(Example(seed=3, run_dir=tmp_path, cache_dir=tmp_path, data_dir=tmp_path, skip_unreadable=True, tensorboard=True)) == one
+    assert recipe(Example(seed=3, run_dir=tmp_path, cache_dir=tmp_path, data_dir=tmp_path, skip_unreadable=True, log="mlflow")) == one
     changed = {"split_seed": 1, "precision": "mixed_float16", "limit": 9, "encoder": Stage(epochs=2), "loss": "supcon", "batch_size": 8}
     for name, value in changed.items():
         assert recipe(replace(Example(), **{name: value})) != one, name

@@ -47,7 +47,7 @@ def test_a_run_is_its_recipe_and_its_seed(sample_cache):
         return stages.default_run_dir("finetune", settings, dataset)
 
     assert folder(plain) == folder(replace(plain, freeze=0)), "the paper freezes nothing of a network from scratch"
-    assert folder(plain) == folder(replace(plain, tensorboard=True, run_dir=None, skip_unreadable=True))
+    assert folder(plain) == folder(replace(plain, log="tensorboard", run_dir=None, skip_unreadable=True))
     others = [{"freeze": 7}, {"seed": 1}, {"precision": "mixed_bfloat16"}, {"training": Stage()}, {"limit": 100}, {"views": True}]
     assert len({folder(plain), *(folder(replace(plain, **other)) for other in others)}) == 1 + len(others)
     assert folder(plain).name.startswith("sample-mobilenetv2_035-paper-described-seed0-")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from common.cli import parse
 from common.commands.calibrate import COMMAND, CalibrateOptions
+from common.commands.predict import PredictOptions
 from common.errors import UsageError
 from common.metrics.conformal import ConformalSets, scores
 from common.report.calibrate import calibrate_command
@@ -100,11 +101,9 @@ def test_a_run_without_validation_images_and_other_classes_are_told(run: Path) -
 
 
 def test_predict_names_the_set_after_calibration(run: Path, tmp_path: Path) -> None:
-    from types import SimpleNamespace
-
     from common.report.predict import predict_command
 
-    options = SimpleNamespace(run=run, images=(tmp_path / "data",), output=tmp_path / "out.csv", skip_unreadable=False, batch_size=8)
+    options = PredictOptions(run=run, images=(tmp_path / "data",), output=tmp_path / "out.csv", batch_size=8)
     predict_command(options)
     assert "set" not in pd.read_csv(tmp_path / "out.csv")
     calibrate_command(CalibrateOptions(run=run, coverage=0.8))

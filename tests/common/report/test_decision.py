@@ -1,7 +1,6 @@
 """Files of costs and kinds, and the section that a run's report gets from them."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -32,19 +31,19 @@ def test_report_section_from_files_and_again_without_them(tmp_path):
     folder = run_of(tmp_path / "run", ROWS)
     (tmp_path / "costs.csv").write_text("truth,a,b\na,0,1\nb,10,0\n")
     (tmp_path / "kinds.json").write_text(json.dumps({"a": "normal", "b": "abnormal"}))
-    write_decision(folder, SimpleNamespace(decision="minimum-cost", decision_costs=tmp_path / "costs.csv", kinds=tmp_path / "kinds.json"))
+    write_decision(folder, tmp_path / "costs.csv", tmp_path / "kinds.json")
     metrics = folder.read_json("metrics.json")
     assert metrics["decision"]["difference"]["expected_cost"]["value"] == -2.25 and metrics["validation_accuracy"] == 0.5
     text = decision_text(metrics["decision"])
     assert "| minimum-cost | 0.7500" in text and "| abnormal (b; 2 images) | argmax | 0.5000" in text
     (tmp_path / "costs.csv").unlink()
-    write_decision(folder, SimpleNamespace(decision="argmax", decision_costs=None, kinds=None))
+    write_decision(folder)
     assert folder.read_json("metrics.json")["decision"] == metrics["decision"]
 
 
 def test_nothing_asked_for_writes_nothing(tmp_path):
     folder = run_of(tmp_path / "run", ROWS)
-    write_decision(folder, SimpleNamespace())
+    write_decision(folder)
     assert "decision" not in folder.read_json("metrics.json")
 
 

@@ -1,6 +1,7 @@
 """Labels that were changed on purpose are found among predictions of a good model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from cleanlab.rank import get_self_confidence_for_each_label
 from PIL import Image
 
-from common.commands.label_errors import LabelErrorsOptions
+from common.data.audit import audit_command
+from common.data.dataset import Dataset
 from common.errors import UsageError
-from common.report.label_errors import label_errors_command, likely_errors
+from common.report.label_errors import likely_errors
 from common.runs.outcome import write_predictions
 
 CLASSES = ("a", "b", "c", "never")
@@ -41,18 +43,36 @@ def test_changed_labels_are_found_and_the_right_class_is_suggested(tmp_path: Pat
     assert found["probability_of_label"].is_monotonic_increasing
 
 
-def test_the_command_writes_a_table_and_a_sheet(tmp_path: Path) -> None:
+@pytest.fixture
+def audited(tmp_path: Path) -> tuple[Path, Dataset, set[str]]:
+    """A run, the data set that it is of, and the images whose label was changed."""
     rows, probabilities, changed = table()
     run, data = tmp_path / "run", tmp_path / "data"
     run.mkdir()
     data.mkdir()
+    rng = np.random.default_rng(0)
     for name in rows["image"]:
-        Image.new("RGB", (8, 8), (200, 100, 100)).save(data / name)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(data / name)
     (run / "config.json").write_text(json.dumps({"study": "lmf", "experiment": "train", "classes": CLASSES, "synthetic": True}))
-    (run / "local.json").write_text(json.dumps({"data_dir": str(data)}))
     write_predictions(run, rows, probabilities, CLASSES)
-    path = label_errors_command(LabelErrorsOptions(run=run, shown=7))
-    assert set(pd.read_csv(path)["image"]) <= changed and (run / "figures" / "label_errors.png").is_file()
+    return run, Dataset("own", data, rows.assign(group=rows["image"])), changed
+
+
+def test_the_audit_lists_and_draws_labels_that_a_run_takes_for_wrong(audited, tmp_path: Path) -> None:
+    run, dataset, changed = audited
+    result = audit_command(dataset, {}, tmp_path / "out", run)
+    found = pd.read_csv(tmp_path / "out" / "label_errors.csv")
+    assert set(found["image"]) <= changed and (tmp_path / "out" / "label_errors.png").is_file()
+    assert f"{len(found)} of the test images of run have a label that is probably wrong" in (tmp_path / "out" / "audit.md").read_text()
+    assert result["findings"][-1].startswith(f"{len(found)} of the test images")
+
+
+def test_a_run_of_other_images_is_refused_before_anything_is_written(audited, tmp_path: Path) -> None:
+    run, dataset, _ = audited
+    other = replace(dataset, manifest=dataset.manifest[3:])
+    with pytest.raises(UsageError, match="--run .*run: 3 of its test images are not in this data set \\(first: 000.png\\)"):
+        audit_command(other, {}, tmp_path / "out", run)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_class_is_too_few(tmp_path: Path) -> None:

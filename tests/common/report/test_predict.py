@@ -1,6 +1,5 @@
 import json
 import shutil
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common.commands.predict import PredictOptions
 from common.errors import UsageError
 from common.report.predict import image_files, predict_command
 
@@ -42,7 +42,10 @@ def pictures(tmp_path):
 
 
 def options(run, *images, **others):
-    return SimpleNamespace(**{"run": run, "images": images, "output": None, "skip_unreadable": False, "batch_size": 2, **others})
+    made = object.__new__(PredictOptions)  # unchecked: the command itself tells what it cannot use
+    for name, value in {"run": run, "images": images, "batch_size": 2, **others}.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def test_a_folder_gives_one_row_an_image(run, pictures, tmp_path):

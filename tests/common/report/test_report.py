@@ -1,9 +1,9 @@
 import json
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from common.commands.report import ReportOptions
 from common.errors import UsageError
 from common.report.report import Printed, find_metric, report_command, write_model_card, write_report
 
@@ -60,7 +60,7 @@ def test_the_report_command_makes_the_same_files_without_the_model(reported, cap
     before = {name: (reported / name).read_bytes() for name in names}
     (reported / "report.md").unlink()
     (reported / "metrics.json").unlink()
-    report_command(SimpleNamespace(run=reported))
+    report_command(ReportOptions(run=reported))
     assert {name: (reported / name).read_bytes() for name in names} == before
     assert "report.md" in capsys.readouterr().out
 
@@ -94,7 +94,7 @@ def test_a_control_with_other_images_is_named_not_compared(tmp_path, make_run):
 def test_a_run_without_training_or_report_can_be_reported(tmp_path, make_run):
     run = make_run(tmp_path / "run")
     (run / "history.csv").unlink()
-    report_command(SimpleNamespace(run=run))
+    report_command(ReportOptions(run=run))
     assert "# cervical: contrastive" in (run / "report.md").read_text()
     assert "nothing was trained" in (run / "report.md").read_text()
 
@@ -112,7 +112,7 @@ def test_a_run_without_metrics_cannot_be_reported(tmp_path, make_run):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UsageError, match="config.json is missing"):
-        report_command(SimpleNamespace(run=tmp_path))
+        report_command(ReportOptions(run=tmp_path))
 
 
 def test_metrics_are_found_through_dots():
@@ -130,12 +130,12 @@ def test_the_report_says_what_is_resampled_and_brings_older_runs_up_to_date(tmp_
         path.unlink()
         table = pd.read_csv(path.with_name("predictions.csv"), dtype=str).drop(columns="group")
         table.to_csv(path.with_name("predictions.csv"), index=False)
-    report_command(SimpleNamespace(run=run))
+    report_command(ReportOptions(run=run))
     text = (run / "report.md").read_text()
     assert "resampling the 120 test images as independent" in text and "cluster images of the images" not in text
     for path, content in manifests.items():
         path.write_bytes(content)
-    report_command(SimpleNamespace(run=run))
+    report_command(ReportOptions(run=run))
     text = (run / "report.md").read_text()
     assert "resampling the 40 cluster images of the 120 test images" in text and "So few" not in text
     assert "The intervals resample the 40 cluster images of the images, the same for both runs" in text

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.commands.report import ReportOptions
 from common.errors import UsageError
 from common.runs.folder import Run
 from feedback import reporting
@@ -103,11 +104,11 @@ def test_the_printed_numbers_stand_beside_a_run_on_all_images(whole, tmp_path):
     assert (
         "0.8500" in rows["MEL: accuracy"] and "0.6080" in rows["MEL: sensitivity"] and "Table 3.1 (VGG16; 227 px)" in rows["MEL: accuracy"]
     )
-    reporting.report_command(type("Options", (), {"run": copy}))
+    reporting.report_command(ReportOptions(run=copy))
     assert "0.6080" in (copy / "report.md").read_text()
     # A report.json of before knows the rule no better than its run: `report` decides again.
     (copy / "config.json").write_text(json.dumps(config | {"dataset": "ham10000"}))
-    reporting.report_command(type("Options", (), {"run": copy}))
+    reporting.report_command(ReportOptions(run=copy))
     assert not json.loads((copy / "report.json").read_text())["printed"]
     # Another data set's accuracy does not belong beside the thesis's.
     config["dataset"] = "ham10000"

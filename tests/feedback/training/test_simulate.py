@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from common.cli import main
+from common.commands.report import ReportOptions
 from common.errors import UsageError
 from common.explanation.options import ExplainOptions
 from common.runs.folder import Run
@@ -23,7 +24,7 @@ from feedback.experiments.search import SearchSettings
 from feedback.experiments.simulate import BALANCED, SimulateSettings, stored
 from feedback.experiments.slices import SlicesSettings
 from feedback.experiments.thresholds import ThresholdsSettings
-from feedback.training import baseline, clipping, explain, faithful, simulate, slices
+from feedback.training import baseline, clipping, explain, faithful, online, simulate, slices
 from feedback.training.clipping import run_clipping
 from feedback.training.online import LossNotFinite, self_explaining
 from feedback.training.search import run_search
@@ -108,7 +109,7 @@ def test_the_report_says_what_matters(run):
     for words in (*said, "deletion, map − random", "clipped at 1"):
         assert words in text
     before = text
-    reporting.report_command(type("Options", (), {"run": run}))
+    reporting.report_command(ReportOptions(run=run))
     assert "## Before and after" in (run / "report.md").read_text() and len((run / "report.md").read_text()) == len(before)
 
 
@@ -166,7 +167,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run, sample_cache, small_bas
                 killed()
 
     with monkeypatch.context() as patched:
-        patched.setattr(simulate, "tensorboard", lambda *_: [Killed()])
+        patched.setattr(online, "StopOnNaN", lambda *_, **__: Killed())
         with pytest.raises(KeyboardInterrupt):
             run_simulate(options)
     assert (tmp_path / "again" / "checkpoints" / "tuning" / "state.npz").is_file() and not (tmp_path / "again" / "model.keras").exists()
@@ -314,12 +315,13 @@ def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache,
 
 
 def test_a_loss_that_breaks_in_a_later_epoch_leaves_a_usable_model(sample_cache, small_base, tmp_path, monkeypatch, capsys):
-    class Breaks(keras.callbacks.Callback):
+    class Breaks(online.StopOnNaN):
         def on_epoch_begin(self, epoch, logs=None):
+            super().on_epoch_begin(epoch, logs)
             if epoch == 1:
                 self.model.optimizer.learning_rate.assign(3e38)
 
-    monkeypatch.setattr(simulate, "tensorboard", lambda *_: [Breaks()])
+    monkeypatch.setattr(online, "StopOnNaN", Breaks)
     words = ["simulate", "--base", str(small_base), "--layer", "conv2", "--epochs", "3", "--batch-size", "16", "--clip-norm", "0",
              "--cache-dir", str(sample_cache), "--run-dir", str(tmp_path / "run")]  # fmt: skip
     assert main("feedback", COMMANDS, words) == 2

@@ -206,3 +206,14 @@ def test_the_other_readings_with_a_real_backbone(reading, sample_cache, tmp_path
     config = json.loads((run.path / "config.json").read_text())
     assert config["reading"] == reading and config["split"] == {"coded": "paper", "corrected": "grouped"}[reading]
     assert (run.path / "control").is_dir() == (reading == "corrected")
+
+
+def test_plain_cross_entropy_is_its_own_control(options_of, tmp_path):
+    run = training.train(options_of(tmp_path / "run", loss="cce", control=True, epochs=1))
+    assert run.finished and not (run.path / "control").exists()
+
+
+def test_a_training_is_logged_where_it_was_asked_to_be(options_of, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    run = training.train(options_of(tmp_path / "run", loss="cce", epochs=1, log="tensorboard"))
+    assert list((run.path / "tensorboard").glob("events.*"))

@@ -74,7 +74,6 @@ def test_wrong_values_are_named(wrong: dict, said: str) -> None:
     [
         ("train", ("--unlabelled-dir", "nowhere"), "--unlabelled-dir nowhere"),
         ("train", ("--pretrained", "nowhere"), "--pretrained nowhere"),
-        ("train", ("--tensorboard",), "--tensorboard: has no effect here: the melanoma study does not write it"),
         # Issue 20, fault 4.
         ("train", ("--no-segmentation", "--target", "melanoma"), "--target: has no effect here: f_Res predicts melanoma only"),
         ("train", ("--no-simclr", "--temperature", "0.2"), "--temperature: has no effect here: there is no SimCLR"),
