@@ -12,13 +12,11 @@ import contextlib
 import importlib.util
 import io
 import json
-import os
 import statistics
-import subprocess
-import sys
 from typing import Any
 
-from benchmarks.pairs import interleaved, row, skipped
+from benchmarks.memory import Peak, in_process, resident
+from benchmarks.pairs import interleaved, row, same, skipped
 
 SIZE, CLASSES = 224, 5
 # Outputs of twelve blocks of MobileNetV2, early to late.
@@ -107,7 +105,7 @@ def score_cam() -> list[dict[str, Any]]:
     linear.set_weights(model.get_weights())
     image = picture()
     reference = {"method": "scorecam", "model": model, "images": image, "classes": 1, "layer": "out_relu", "upsample": False}
-    _same("Score-CAM", cam(**reference), cam(**reference, engine="tf-keras-vis"), 1e-4)
+    same("Score-CAM", cam(**reference), cam(**reference, engine="tf-keras-vis"), 1e-4)
     times = interleaved(lambda: cam("scorecam", model, image, 1, "out_relu"), lambda: package_score_cam(linear, image), PAIRS, warmup=0)
     measured = [(extra_memory("ours"), extra_memory("package")) for _ in range(MEMORY_RUNS)]
     ours, peer = (statistics.median(side) for side in zip(*measured, strict=True))
@@ -151,7 +149,7 @@ def twelve_maps() -> dict[str, Any]:
     with double_precision():
         model, linear = models()
         for ours, theirs in zip(cam("gradcam", model, image, 1, TWELVE, upsample=False), maps_of(linear, expand=False), strict=True):
-            _same("Grad-CAM", ours, theirs / (theirs.max() or 1), 1e-4)
+            same("Grad-CAM", ours, theirs / (theirs.max() or 1), 1e-4)
     model, linear = models()
 
     def package():
@@ -189,7 +187,7 @@ def lime_samples() -> dict[str, Any]:
     theirs = np.zeros_like(ours.weights)
     for number, weight in found.local_exp[label]:
         theirs[number] = weight
-    _same("LIME", ours.weights, theirs, 1e-4)
+    same("LIME", ours.weights, theirs, 1e-4)
     times = interleaved(lambda: lime.explain(model, image, label, samples=300, seed=0, segments=segments), package, PAIRS, warmup=0)
     return row(
         "LIME, 300 samples at 224 px against the package's defaults", times.ratio, 1.9, detail=f"{times.ours:.1f} s, {times.peer:.1f} s"
@@ -267,8 +265,8 @@ def _same_but_for_the_map(plain, mapped, images, labels) -> None:
     mapped.set_weights(start)
     logits, classification, _ = (np.asarray(part) for part in plain.parts(labels, plain(images, training=True)))
     own_logits, own_classification, extra = (np.asarray(part) for part in mapped.parts(labels, mapped(images, training=True)))
-    _same("training step, logits", own_logits, logits, 1e-5 * np.abs(logits).max())
-    _same("training step, classification loss", own_classification, classification, 1e-5)
+    same("training step, logits", own_logits, logits, 1e-5 * np.abs(logits).max())
+    same("training step, classification loss", own_classification, classification, 1e-5)
     updates, losses = [], []
     for trainer in (plain, mapped):
         trainer.set_weights(start)
@@ -276,7 +274,7 @@ def _same_but_for_the_map(plain, mapped, images, labels) -> None:
         losses.append(float(trainer.train_on_batch(images, labels)))
         after = [np.array(variable) for variable in trainer.trainable_variables]
         updates.append(np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)]))
-    _same("training step, loss less its explanation term", losses[1] - extra, losses[0], 1e-4)
+    same("training step, loss less its explanation term", losses[1] - extra, losses[0], 1e-4)
     change = np.linalg.norm(updates[1] - updates[0]) / np.linalg.norm(updates[0])
     if not (extra > 0 and np.isfinite(change) and change > 0.01):
         raise AssertionError(f"training step: explanation term {extra:.3g} changes the update by {change:.3g}, expected over 0.01")
@@ -284,7 +282,7 @@ def _same_but_for_the_map(plain, mapped, images, labels) -> None:
 
 def memory_growth() -> dict[str, Any]:
     """Growth of the process over a hundred explanations, all methods and LIME in turn, after two of each, in per cent."""
-    before, after = _child("growth")
+    before, after = in_process(__name__, "growth")
     return row(
         "memory growth over 100 explanations in a row",
         100 * (after - before) / before,
@@ -297,16 +295,8 @@ def memory_growth() -> dict[str, Any]:
 
 def extra_memory(who: str) -> float:
     """Peak minus start, MB, of one Score-CAM in a fresh process that has built the model and run it once."""
-    before, peak = _child(who)
+    before, peak = in_process(__name__, who)
     return peak - before
-
-
-def _child(what: str) -> list[float]:
-    command = [sys.executable, "-c", f"from benchmarks.bench_explanation import in_child; in_child({what!r})"]
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    if result.returncode:
-        raise RuntimeError(f"the {what} process failed: {result.stderr[-800:]}")
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def in_child(what: str) -> None:
@@ -329,53 +319,19 @@ def in_child(what: str) -> None:
 
         for index in range(2 * (len(METHODS) + 1)):
             explain(index)
-        before = _resident()
+        before = resident()
         for index in range(100):
             explain(index)
-        print(json.dumps([before, _resident()]))
+        print(json.dumps([before, resident()]))
         return
     model = mobilenet(activation="softmax" if what == "ours" else None)
     image = picture()
     np.asarray(model(image))
     cam("gradcam", model, image, 1, "out_relu")
-    before = _resident()
-    with _Peak() as peak:
+    before = resident()
+    with Peak() as peak:
         _ = cam("scorecam", model, image, 1, "out_relu") if what == "ours" else package_score_cam(model, image)
     print(json.dumps([before, peak.highest]))
-
-
-def _resident() -> float:
-    """Resident memory of this process, MB (Linux)."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-class _Peak:
-    """Highest resident memory while the block runs, looked at every 5 ms by a thread."""
-
-    def __enter__(self) -> _Peak:
-        import threading
-
-        self.highest, self._stop = _resident(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.005):
-            self.highest = max(self.highest, _resident())
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-def _same(what: str, ours, theirs, tolerance: float) -> None:
-    import numpy as np
-
-    difference = float(np.abs(np.asarray(ours, "float64") - np.asarray(theirs, "float64")).max())
-    if not difference < tolerance:
-        raise AssertionError(f"{what}: ours and the peer's differ by {difference:.3g}, more than {tolerance:g}")
 
 
 if __name__ == "__main__":

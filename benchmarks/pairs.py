@@ -60,3 +60,12 @@ def skipped(name: str, package: str) -> dict[str, Any]:
     """A measure whose peer is not installed."""
     print(f"  {name:<62} skipped: {package} is not installed (make setup installs no peers; requirements-bench.txt lists them)", flush=True)
     return {"name": name, "value": None, "met": None, "detail": f"{package} is not installed"}
+
+
+def same(what: str, ours, theirs, tolerance: float) -> None:
+    """AssertionError when the two arrays differ by `tolerance` or more."""
+    import numpy as np
+
+    difference = float(np.abs(np.asarray(ours, "float64") - np.asarray(theirs, "float64")).max())
+    if not difference < tolerance:
+        raise AssertionError(f"{what}: ours and the peer's differ by {difference:.3g}, more than {tolerance:g}")

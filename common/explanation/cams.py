@@ -22,6 +22,7 @@ from keras import ops
 
 from common.errors import UsageError
 from common.explanation import gradcam as g
+from common.explanation.options import CAMS
 from common.explanation.prepared import check_images, class_weights, prepared
 from common.explanation.resize import resize_matrix
 
@@ -151,37 +152,5 @@ def cam(
 
 
 _upsample = upsample
-
-
-def gradcam(model, images, classes, layer=None, **options):
-    """Grad-CAM: ReLU(sum_k a_k A_k), a_k the mean gradient of channel k."""
-    return cam("gradcam", model, images, classes, layer, **options)
-
-
-def gradcam_plus_plus(model, images, classes, layer=None, **options):
-    """Grad-CAM++: as Grad-CAM, with positive gradients weighted pixel by pixel."""
-    return cam("gradcam++", model, images, classes, layer, **options)
-
-
-def layercam(model, images, classes, layer=None, **options):
-    """LayerCAM: every position of every channel weighted by its own positive gradient."""
-    return cam("layercam", model, images, classes, layer, **options)
-
-
-def scorecam(model, images, classes, layer=None, **options):
-    """Score-CAM: each channel weighted by the class probability of the image masked with it; no gradients."""
-    return cam("scorecam", model, images, classes, layer, **options)
-
-
-def faster_scorecam(model, images, classes, layer=None, **options):
-    """Score-CAM on the ten channels with the largest standard deviation."""
-    return cam("faster-scorecam", model, images, classes, layer, **options)
-
-
-METHODS: dict[str, Callable] = {
-    "gradcam": gradcam,
-    "gradcam++": gradcam_plus_plus,
-    "scorecam": scorecam,
-    "faster-scorecam": faster_scorecam,
-    "layercam": layercam,
-}
+METHODS: dict[str, Callable] = {name: partial(cam, name) for name in CAMS}
+gradcam, gradcam_plus_plus, scorecam, faster_scorecam, layercam = METHODS.values()

@@ -17,7 +17,7 @@ import pandas as pd
 from common.explanation.prepared import check_images, class_numbers, probabilities
 from common.metrics.overlap import continuous_dice, jaccard_index
 from common.metrics.statistics import bootstrap_interval, paired_bootstrap
-from common.report.markup import markdown
+from common.report.markup import markdown, value_text
 
 STEPS = 20
 # RISE's blur: a Gaussian of 5 pixels cut to an 11 x 11 kernel, for images of 224 pixels.
@@ -221,9 +221,7 @@ def summary_markdown(table: pd.DataFrame) -> str:
         header += [f"{title} ({MEASURES[name]})", *([f"{title}, method - random"] if f"{name}_minus_random" in table else [])]
 
     def cell(row, name: str, sign: str = "") -> str:
-        if pd.isna(row[name]):
-            return ""
-        return f"{row[name]:{sign}.3f} [{row[name + '_low']:{sign}.3f}, {row[name + '_high']:{sign}.3f}]"
+        return value_text(row[name], row[f"{name}_low"], row[f"{name}_high"], sign=sign)
 
     rows = []
     for _, row in table.iterrows():

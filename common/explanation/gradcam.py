@@ -22,7 +22,6 @@ __all__ = [
     "class_gradients",
     "compiled",
     "grad_cam",
-    "grad_cam_layers",
     "has_accelerator",
     "image_gradient",
     "layer_gradients",
@@ -178,12 +177,6 @@ def layer_gradients(taps, images, class_weights, *, training: bool = False):
     # The same layer asked for twice is one tap: its gradient is read from the first place.
     gradients = [gradients[positions[id(symbol)]] for symbol in taps.outputs[:-1]]
     return [ops.cast(x, "float32") for x in maps], [ops.cast(g, "float32") / scale for g in gradients], logits
-
-
-def grad_cam_layers(taps, images, class_weights, *, normalise: bool = True) -> list:
-    """Grad-CAM maps [(batch, h, w) …], one for each layer of `tapped_model(model, layers)`, in a single pass."""
-    activations, gradients, _ = layer_gradients(taps, images, class_weights)
-    return [map_from_gradients(a, g, normalise=normalise) for a, g in zip(activations, gradients, strict=True)]
 
 
 def image_gradient(model, images, class_weights, *, training: bool = False):

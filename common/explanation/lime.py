@@ -118,17 +118,6 @@ def weight_map(explanation: LimeExplanation) -> np.ndarray:
     return (positive / highest if highest > 0 else positive).astype("float32")[explanation.segments]
 
 
-def lime(model, images, classes, layer=None, *, samples: int = 1000, count: int = 0, seed: int = 0) -> np.ndarray:
-    """Maps (batch, H, W) in 0..1 with the signature of the class-activation maps; `layer` does not apply and must be None."""
-    if layer is not None:
-        raise UsageError("LIME looks at the image, not at a layer: leave --layer out for it")
-    images = check_images(model, images)
-    numbers = class_numbers(model, classes, len(images))
-    return np.stack(
-        [weight_map(explain(model, x, int(c), samples=samples, count=count, seed=seed)) for x, c in zip(images, numbers, strict=True)]
-    )
-
-
 def _strongest(explanation: LimeExplanation, features: int, positive_only: bool) -> np.ndarray:
     strength = np.maximum(explanation.weights, 0) if positive_only else np.abs(explanation.weights)
     order = np.argsort(-strength, kind="stable")[:features]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from common.cli import Positional, check_path, check_range, check_run, require
 
-METHODS = ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam", "lime", "lime-pros-cons")
-# Methods whose maps can be drawn again for a network with random weights in reasonable time.
-SANITY_METHODS = {"gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam"}
+# The class-activation methods: their maps can be drawn again for a network with random weights in reasonable time.
+CAMS = ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam")
+METHODS = (*CAMS, "lime", "lime-pros-cons")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class ExplainOptions:
     """Draw why a finished run's model decides as it does: rows the images, columns the methods, with the raw maps as .npz."""
 
     run: Positional[Path]
-    """Run folder that holds model.keras and predictions.csv, or the folder of a table: then its most accurate run."""
+    """Run folder that holds model.keras and predictions.csv."""
     images: tuple[Path, ...] = ()
     """Your own images, or folders of them. Default: one correctly classified test image per class and as many misclassified ones."""
     data_dir: Path | None = None
@@ -61,8 +60,6 @@ class ExplainOptions:
         return tuple(f"{method} {name}" for name in self.layer) if several else (method,)
 
     def __post_init__(self) -> None:
-        if (self.run / "cells.csv").is_file():
-            object.__setattr__(self, "run", most_accurate(self.run))
         check_run(self.run, "model.keras")
         check_path("data-dir", self.data_dir, "folder")
         for path in self.images:
@@ -79,25 +76,5 @@ class ExplainOptions:
         require(not (self.faithfulness_images and self.images), "--faithfulness-images counts test images: it does not go with --images")
         check_range("sanity-images", self.sanity_images, 1, 10_000)
         require(not (self.sanity and self.engine != "own"), "--sanity: expected --engine own")
-        require(not (self.sanity and not set(self.methods) & SANITY_METHODS), "--sanity: expected a class-activation method in --methods")
+        require(not (self.sanity and not set(self.methods) & set(CAMS)), "--sanity: expected a class-activation method in --methods")
         check_range("seed", self.seed, 0, 2**31 - 1)
-
-
-def runs_there(table: Path) -> list[tuple[dict[str, str], Path]]:
-    """(row of cells.csv, run folder) of each finished run of a table whose model is there, in the table's order; at least one.
-
-    Raises:
-        UsageError: none of the table's runs is there with its model.
-    """
-    with (table / "cells.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("run") and row.get("accuracy")]
-    # Runs are written as seen from the working directory, or from the table's own folder of cells.
-    places = [(row, dict.fromkeys((Path(row["run"]), table / "cells" / row["run"]))) for row in rows]
-    there = [(row, place) for row, each in places for place in each if (place / "model.keras").is_file()]
-    require(bool(there), f"{table}: none of the runs in cells.csv is there with its model.keras; give one run's folder")
-    return there
-
-
-def most_accurate(table: Path) -> Path:
-    """Run folder of the most accurate run of a finished table; of equals, the first. Raises as `runs_there`."""
-    return max(runs_there(table), key=lambda item: float(item[0]["accuracy"]))[1]

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.metrics.statistics import bootstrap_interval
-from common.report.markup import markdown
+from common.report.markup import markdown, value_text
 from common.report.plots import panels, styled
 
 # Places where the network is looked at while its layers lose their weights, the last of them all random; more only cost time.
@@ -162,11 +162,10 @@ def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def summary_markdown(table: pd.DataFrame) -> str:
     """The summary as a Markdown table, mean [95 % interval]."""
-
-    def cell(row: pd.Series, name: str) -> str:
-        return f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
-
-    rows = [[row["method"], int(row["images"]), *(cell(row, name) for name in MEASURES)] for _, row in table.iterrows()]
+    rows = [
+        [row["method"], int(row["images"]), *(value_text(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in MEASURES)]
+        for _, row in table.iterrows()
+    ]
     return markdown(("method", "images", *MEASURES.values()), rows)
 
 

@@ -15,11 +15,10 @@ from common.data.images import read_image, read_mask, resize
 from common.data.outlines import is_outline, read_outline_mask
 from common.errors import UsageError
 from common.explanation import faithfulness, lime, sanity
-from common.explanation.cams import METHODS as CAMS
 from common.explanation.cams import cam, gradient_maps, upsample
 from common.explanation.drawing import SheetRow, faithfulness_curves, sheet
 from common.explanation.graph import describe_map, map_facts
-from common.explanation.options import ExplainOptions
+from common.explanation.options import CAMS, ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
 from common.explanation.provenance import provenance, sentence
 from common.report.plots import save

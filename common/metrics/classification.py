@@ -1,36 +1,11 @@
-"""What a classifier's predictions are worth, in NumPy. The public names of all metrics are importable from here."""
+"""What a classifier's predictions are worth, in NumPy."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from common.metrics.calibration import calibration_bins, expected_calibration_error
-from common.metrics.overlap import continuous_dice, jaccard_index
-from common.metrics.statistics import (
-    RESAMPLES,
-    Difference,
-    McNemar,
-    Ranks,
-    average_deviation,
-    average_ranks,
-    bootstrap_interval,
-    group_counts,
-    group_numbers,
-    holm,
-    mcnemar,
-    mean_and_deviation,
-    paired_bootstrap,
-    percentile_interval,
-    ranks_with_ties,
-    wilson_interval,
-)
-
-__all__ = [
-    "Difference", "McNemar", "Ranks", "auc", "average_deviation", "average_precision", "average_ranks", "bootstrap_interval",
-    "calibration_bins", "class_scores", "classification_metrics", "confusion", "confusions_by_group", "continuous_dice",
-    "expected_calibration_error", "expected_cost", "holm", "jaccard_index", "macro_f1", "mcnemar", "mean_and_deviation",
-    "minimum_cost_decision", "one_vs_rest", "paired_bootstrap", "resampled_confusions", "wilson_interval",
-]  # fmt: skip
+from common.metrics.statistics import RESAMPLES, group_counts, group_numbers, percentile_interval, ranks_with_ties, wilson_interval
 
 SCORES = ("precision", "recall", "f1")
 

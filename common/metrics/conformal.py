@@ -16,6 +16,7 @@ import numpy as np
 from common.errors import UsageError
 
 Score = Literal["lac", "aps"]
+HALVES = 20
 
 
 def scores(probabilities: np.ndarray, kind: Score = "lac") -> np.ndarray:
@@ -105,3 +106,19 @@ class ConformalSets:
 def covered(sets: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """`(n,)` bool: whether each set `(n, K)` holds its true class `(n,)`."""
     return np.asarray(sets, bool)[np.arange(len(labels)), np.asarray(labels)]
+
+
+def coverage_of_halves(
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, coverage: float, kind: Score, by_class: bool, seed: int = 0
+) -> np.ndarray:
+    """`(HALVES,)` measured coverage where one half of the groups `(n,)` (None: of the images) calibrates and the other is tested.
+
+    The halves are drawn anew each time. UsageError where a half is too small to calibrate on.
+    """
+    units = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(HALVES):
+        first = (rng.permutation(units.max() + 1) < (units.max() + 1) // 2)[units]
+        sets = ConformalSets.fit(probabilities[first], labels[first], kind, by_class).predict(probabilities[~first], coverage)
+        found.append(covered(sets, labels[~first]).mean())
+    return np.array(found)

@@ -6,30 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from common.metrics.classification import minimum_cost_decision
-from common.metrics.statistics import RESAMPLES, group_counts, group_numbers, percentile_interval
+from common.metrics.draws import PREFIX, Cell, evaluate
+from common.metrics.metric import Metric, cost_metric, metric_named, sensitivity
+from common.metrics.statistics import RESAMPLES, percentile_interval
 
 ARGMAX, MINIMUM_COST = "argmax", "minimum-cost"
-
-
-class Draws:
-    """One bootstrap over test images or their groups, the same draws for every number made from it.
-
-    Args:
-        count: number of images. groups: `(n,)` names; where images share one, whole groups are drawn.
-    """
-
-    def __init__(self, count: int, groups: Sequence | np.ndarray | None, seed: int = 0, resamples: int = RESAMPLES) -> None:
-        numbers = group_numbers(groups)
-        self.numbers = np.arange(count) if numbers is None else numbers
-        self.counts = group_counts(int(self.numbers.max()) + 1, resamples, seed)
-
-    def share(self, part: np.ndarray, whole: np.ndarray) -> tuple[float, np.ndarray]:
-        """Sum of `part` `(n,)` over sum of `whole` `(n,)`: the value and `(resamples,)` draws of it; nan where `whole` is 0."""
-        above, below = (np.bincount(self.numbers, weights=np.asarray(values, float)) for values in (part, whole))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return float(np.divide(above.sum(), below.sum())), (self.counts @ above) / (self.counts @ below)
 
 
 def decisions(probabilities: np.ndarray, cost_matrix: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -39,61 +23,57 @@ def decisions(probabilities: np.ndarray, cost_matrix: np.ndarray | None) -> dict
 
 
 def decision_metrics(
-    labels: np.ndarray,
-    probabilities: Sequence[np.ndarray],
+    tables: Sequence[pd.DataFrame],
     classes: Sequence[str],
     *,
     cost_matrix: np.ndarray | None = None,
     kinds: Mapping[str, Sequence[str]] | None = None,
-    groups: Sequence | np.ndarray | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Both rules on the same test images, averaged over the seeds of one method.
 
     Args:
-        labels: `(n,)` class numbers. probabilities: one `(n, K)` for each seed. classes: K names, in the columns' order.
+        tables: predictions (`image`, `label`, `prob_<class>`, perhaps `group`), one for each seed. classes: K names.
         cost_matrix: `(K, K)`, rows the truth, 0 on the diagonal. kinds: kind -> its classes, such as {"abnormal": (…)}.
-        groups: `(n,)` names of slide images or patients.
 
     Returns:
         `rules`: rule -> {accuracy, expected_cost, kinds: {kind: {sensitivity, specificity}}}, `difference` (minimum cost minus argmax, of
         accuracy and expected cost), each {value, interval}; `kinds`, `cost_matrix`, `seeds`, `images`. Intervals: 95 %, one bootstrap over
         test groups for all seeds together; None where a kind has no image.
     """
-    labels, draws = np.asarray(labels), Draws(len(labels), groups, seed)
-    members = {kind: np.isin(labels, [list(classes).index(name) for name in names]) for kind, names in (kinds or {}).items()}
-    drawn: dict[str, dict[str, tuple[float, np.ndarray]]] = {}
-    shares: dict[str, dict[str, Any]] = {}
-    rules = [ARGMAX] + ([MINIMUM_COST] if cost_matrix is not None else [])
-    ones = np.ones(len(labels))
-    for rule in rules:
-        called = [decisions(each, cost_matrix)[rule] for each in probabilities]
-        found = {"accuracy": _mean([draws.share(each == labels, ones) for each in called])}
-        if cost_matrix is not None:
-            found["expected_cost"] = _mean([draws.share(np.asarray(cost_matrix)[labels, each], ones) for each in called])
-        drawn[rule] = found
-        shares[rule] = {name: _told(*value) for name, value in found.items()} | {"kinds": {}}
-        for kind, inside in members.items():
-            numbers = [list(classes).index(name) for name in (kinds or {})[kind]]
-            into = [np.isin(each, numbers) for each in called]
-            shares[rule]["kinds"][kind] = {
-                "sensitivity": _told(*_mean([draws.share(inside & each, inside) for each in into])),
-                "specificity": _told(*_mean([draws.share(~inside & ~each, ~inside) for each in into])),
-            }
-    result: dict[str, Any] = {"rules": shares, "images": len(labels), "seeds": len(probabilities)}
+    cells: dict[Cell, pd.DataFrame] = {}
+    for number, table in enumerate(tables):
+        called = decisions(table[[PREFIX + name for name in classes]].to_numpy(), cost_matrix)
+        cells |= {(rule, number): table.assign(predicted=np.asarray(classes, object)[each]) for rule, each in called.items()}
+    rules = list(dict.fromkeys(rule for rule, _ in cells))
+
+    def measured(metric: Metric) -> dict[str, tuple[float, np.ndarray]]:
+        block = evaluate("", cells, classes, metric, RESAMPLES, seed)
+        seeds = range(len(tables))
+        return {
+            rule: (float(np.mean([block.scores[rule, n] for n in seeds])), np.mean([block.draws[rule, n] for n in seeds], axis=0))
+            for rule in rules
+        }
+
+    found = {"accuracy": measured(metric_named("accuracy", classes))}
     if cost_matrix is not None:
-        names = ("accuracy", "expected_cost")
-        pairs = {name: (drawn[MINIMUM_COST][name], drawn[ARGMAX][name]) for name in names}
+        found["expected_cost"] = measured(cost_metric(cost_matrix))
+    shares: dict[str, dict[str, Any]] = {rule: {name: _told(*each[rule]) for name, each in found.items()} | {"kinds": {}} for rule in rules}
+    for kind, names in (kinds or {}).items():
+        inside = [number for number, name in enumerate(classes) if name in names]
+        outside = [number for number, name in enumerate(classes) if name not in names]
+        for name, members in (("sensitivity", inside), ("specificity", outside)):
+            for rule, each in measured(sensitivity(members)).items():
+                shares[rule]["kinds"].setdefault(kind, {})[name] = _told(*each)
+    result: dict[str, Any] = {"rules": shares, "images": len(tables[0]), "seeds": len(tables)}
+    if cost_matrix is not None:
+        pairs = {name: (each[MINIMUM_COST], each[ARGMAX]) for name, each in found.items()}
         result["difference"] = {name: _told(two[0] - one[0], two[1] - one[1]) for name, (two, one) in pairs.items()}
         result["cost_matrix"] = np.asarray(cost_matrix, float).tolist()
     if kinds:
         result["kinds"] = {kind: list(names) for kind, names in kinds.items()}
-        result["images_of_kind"] = {kind: int(inside.sum()) for kind, inside in members.items()}
+        result["images_of_kind"] = {kind: int(tables[0]["label"].isin(names).sum()) for kind, names in kinds.items()}
     return result
-
-
-def _mean(each: Sequence[tuple[float, np.ndarray]]) -> tuple[float, np.ndarray]:
-    return float(np.mean([value for value, _ in each])), np.mean([draws for _, draws in each], axis=0)
 
 
 def _told(value: float, draws: np.ndarray) -> dict[str, Any]:

@@ -63,6 +63,12 @@ def cost_metric(cost_matrix: np.ndarray) -> Metric:
     )
 
 
+def sensitivity(members: Sequence[int]) -> Metric:
+    """Share of the images of these classes that are called one of them; of all other classes it is the specificity. NaN without images."""
+    rows = list(members)
+    return Metric("sensitivity", of_confusion=lambda m: m[..., rows, :][..., rows].sum((-2, -1)) / m[..., rows, :].sum((-2, -1)))
+
+
 def _mean_area(area: Callable[[np.ndarray, np.ndarray], float | None]) -> Rows:
     def mean(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None) -> float:
         if probabilities is None:

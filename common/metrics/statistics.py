@@ -19,10 +19,6 @@ class Difference(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 class McNemar(NamedTuple):
     """`only_first`: images that only the first method got right; `p_value`: exact, two-sided."""

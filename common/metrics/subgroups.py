@@ -5,6 +5,7 @@ Test groups (lesions, patients) are drawn once for all parts together, so a grou
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import NormalDist
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.metrics.classification import auc, confusions_by_group
-from common.metrics.statistics import group_counts, holm, percentile_interval
+from common.metrics.draws import Block, Cell, evaluate
+from common.metrics.metric import metric_named, sensitivity
+from common.metrics.statistics import holm, percentile_interval
 
 # Parts of fewer images are marked: their intervals are wide and what is seen may be chance.
 SMALL = 30
 UNKNOWN = "unknown"
 METRICS = ("accuracy", "balanced_accuracy", "auc")
+MOST_AREAS = 200
 
 
 def parts_of(column: pd.Series) -> pd.Series:
@@ -38,74 +41,32 @@ def parts_of(column: pd.Series) -> pd.Series:
     return text.mask(missing, UNKNOWN).astype(str)
 
 
-def _averages(matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy and balanced accuracy (mean recall of the classes present) of confusion matrices `(…, K, K)`; NaN without images."""
-    support = matrices.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        recall = np.where(support > 0, np.diagonal(matrices, axis1=-2, axis2=-1) / support, np.nan)
-        accuracy = np.trace(matrices, axis1=-2, axis2=-1) / support.sum(axis=-1)
-        there = (support > 0).sum(axis=-1)
-        balanced = np.where(there > 0, np.nansum(recall, axis=-1) / there, np.nan)
-    return {"accuracy": accuracy, "balanced_accuracy": balanced}
-
-
-def _macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean one-against-rest AUC over the classes that have images and lack some; NaN where there are none."""
-    areas = [auc(truth == number, probabilities[:, number]) for number in range(probabilities.shape[1])]
-    known = [area for area in areas if area is not None]
-    return float(np.mean(known)) if known else float("nan")
-
-
 def subgroup_metrics(
-    truth: np.ndarray,
-    probabilities: np.ndarray,
-    parts: np.ndarray,
-    classes: tuple[str, ...],
-    groups: np.ndarray | None = None,
-    seed: int = 0,
-    resamples: int = 1000,
+    table: pd.DataFrame, parts: np.ndarray, classes: Sequence[str], seed: int = 0, resamples: int = 1000
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the parts, and the gaps between every two of them.
 
-    truth `(n,)` class numbers; probabilities `(n, K)`; parts `(n,)` names; groups `(n,)` names or None (each image by itself).
+    table: predictions (`image`, `label`, `predicted`, `prob_<class>`, perhaps `group`); parts `(n,)` names.
     A part's row: part, n, small, and per metric (accuracy, balanced_accuracy, auc: macro, one against rest) value, `_low`, `_high`, and
     `sensitivity_<class>` with `_low`, `_high`. A gap's row: metric, part, other, difference (part − other, the larger minus the smaller),
     low, high, p (normal, from the bootstrap's deviation) and p_holm over all gaps of the table; small parts and "unknown" are in no gap.
     """
-    truth, parts = np.asarray(truth), np.asarray(parts)
-    called = probabilities.argmax(axis=1)
-    names, numbers = np.unique(np.arange(len(truth)) if groups is None else np.asarray(groups).astype(str), return_inverse=True)
-    draws = group_counts(len(names), resamples, seed)
-    rows, values, drawn = [], {}, {}
-    for part in sorted(set(parts)):
-        inside = parts == part
-        present, own = np.unique(numbers[inside], return_inverse=True)
-        matrices = confusions_by_group(truth[inside], called[inside], own, len(classes))
-        resampled = (draws[:, present] @ matrices.reshape(len(present), -1)).reshape(resamples, len(classes), len(classes))
-        found, spread = _averages(matrices.sum(axis=0)), _averages(resampled)
-        value = {name: float(found[name]) for name in found} | {"auc": _macro_auc(truth[inside], probabilities[inside])}
-        spread["auc"] = _resampled_auc(truth[inside], probabilities[inside], own, draws[:200, present])
-        row: dict[str, Any] = {"part": part, "n": int(inside.sum()), "small": bool(inside.sum() < SMALL)}
-        for name in METRICS:
-            low, high = _interval(spread[name])
-            row |= {name: value[name], f"{name}_low": low, f"{name}_high": high}
-        for number, label in enumerate(classes):
-            support = resampled[:, number].sum(axis=-1)
-            recall = np.divide(resampled[:, number, number], support, out=np.full(resamples, np.nan), where=support > 0)
-            total = matrices[:, number].sum()
-            own_value = float(matrices[:, number, number].sum() / total) if total else float("nan")
-            low, high = _interval(recall)
-            row |= {f"sensitivity_{label}": own_value, f"sensitivity_{label}_low": low, f"sensitivity_{label}_high": high}
+    sizes = dict(zip(*np.unique(np.asarray(parts), return_counts=True), strict=True))
+    cells: dict[Cell, pd.DataFrame] = {(str(part), None): table[np.asarray(parts) == part] for part in sizes}
+    measures = {name: metric_named(name, classes) for name in METRICS}
+    measures |= {f"sensitivity_{label}": sensitivity([number]) for number, label in enumerate(classes)}
+    # An area takes a sort for each class and draw.
+    draws = {name: resamples if measure.of_rows is None else min(resamples, MOST_AREAS) for name, measure in measures.items()}
+    blocks = {name: evaluate("", cells, classes, measure, draws[name], seed) for name, measure in measures.items()}
+    rows: list[dict[str, Any]] = []
+    for part, size in sizes.items():
+        row: dict[str, Any] = {"part": str(part), "n": int(size), "small": bool(size < SMALL)}
+        for name, block in blocks.items():
+            low, high = _interval(block.draws[str(part), None])
+            row |= {name: block.scores[str(part), None], f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
-        if not row["small"] and part != UNKNOWN:
-            values[part], drawn[part] = value, spread
-    return rows, _gaps(values, drawn)
-
-
-def _resampled_auc(truth: np.ndarray, probabilities: np.ndarray, own: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Macro AUC of each resample `(resamples,)`, from how often it holds each of the part's groups `(resamples, G)`."""
-    rows = [np.repeat(np.arange(len(truth)), draw[own].astype(int)) for draw in draws]
-    return np.array([_macro_auc(truth[each], probabilities[each]) if len(each) else np.nan for each in rows])
+    compared = [row["part"] for row in rows if not row["small"] and row["part"] != UNKNOWN]
+    return rows, _gaps({name: blocks[name] for name in METRICS}, compared)
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
@@ -113,13 +74,13 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return percentile_interval(known) if len(known) else (float("nan"), float("nan"))
 
 
-def _gaps(values: dict[str, dict[str, float]], drawn: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+def _gaps(blocks: Mapping[str, Block], parts: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
-    for metric in METRICS:
-        for first, second in combinations(values, 2):
-            high, low = (first, second) if values[first][metric] >= values[second][metric] else (second, first)
-            gap = values[high][metric] - values[low][metric]
-            spread = drawn[high][metric] - drawn[low][metric]
+    for metric, block in blocks.items():
+        for pair in combinations(parts, 2):
+            low, high = sorted(pair, key=lambda part: block.scores[part, None])
+            gap = block.scores[high, None] - block.scores[low, None]
+            spread = block.draws[high, None] - block.draws[low, None]
             spread = spread[np.isfinite(spread)]
             if not np.isfinite(gap) or len(spread) < 2 or spread.std() == 0:
                 continue

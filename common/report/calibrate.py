@@ -15,10 +15,10 @@ from common.commands.calibrate import CalibrateOptions
 from common.errors import UsageError
 from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error, fit_temperature
 from common.metrics.classification import class_indices
-from common.metrics.conformal import ConformalSets, Score, covered, smallest_calibration
+from common.metrics.conformal import ConformalSets, Score, coverage_of_halves, covered, smallest_calibration
 from common.metrics.selective import aurc, excess_aurc, risk_coverage
 from common.metrics.statistics import bootstrap_interval
-from common.report.markup import interval_text, markdown, number
+from common.report.markup import MISSING, interval_text, markdown, number
 from common.report.plots import panels, save, styled
 from common.report.predict import CALIBRATION, predict_images
 from common.runs.outcome import GROUP, probabilities_of, read_predictions
@@ -86,11 +86,12 @@ def validation_outcome(folder: RunFolder, classes: Sequence[str], data_dir: Path
 
 
 def set_rows(validation: Outcome, test: Outcome, coverages: Sequence[float]) -> list[dict[str, Any]]:
-    """One row per score, kind and coverage: nominal and measured coverage with its interval, mean size, and the share of single classes.
+    """One row per score, kind and coverage: nominal and measured coverage with its interval, mean size, share of single classes, halves.
 
     Coverages that the calibration images are too few for are left out.
     """
-    rows = []
+    rows, pooled = [], [np.concatenate([one, other]) for one, other in zip(validation[:2], test[:2], strict=True)]
+    groups = None if validation.groups is None or test.groups is None else np.concatenate([validation.groups, test.groups])
     kinds: list[tuple[Score, bool]] = [("lac", False), ("aps", False), ("lac", True), ("aps", True)]
     for score, by_class in kinds:
         fitted = ConformalSets.fit(validation.probabilities, validation.labels, score, by_class)
@@ -105,7 +106,12 @@ def set_rows(validation: Outcome, test: Outcome, coverages: Sequence[float]) -> 
             worst = min(inside[test.labels == name].mean() for name in np.unique(test.labels))
             row = {"score": score, "by_class": by_class, "nominal": coverage, "coverage": inside.mean(), "low": low, "high": high}
             shares = {"mean_size": sizes.mean(), "single": (sizes == 1).mean(), "empty": (sizes == 0).mean()}
-            rows.append({**row, "worst_class": worst, **shares})
+            try:
+                halves = coverage_of_halves(*pooled, groups, coverage, score, by_class)
+            except UsageError:  # half of the images is too few where all are enough
+                halves = np.array([np.nan])
+            over = {"halves": halves.mean(), "halves_deviation": halves.std()}
+            rows.append({**row, "worst_class": worst, **shares, **over})
     return rows
 
 
@@ -151,16 +157,27 @@ def _sets_text(rows: Sequence[Mapping[str, Any]], validation: int, test: int, gr
             f"{row['nominal']:g}",
             f"{row['coverage']:.3f} {interval_text([row['low'], row['high']])}",
             *(number(row[name]) for name in ("worst_class", "mean_size", "single", "empty")),
+            MISSING if np.isnan(row["halves"]) else f"{row['halves']:.3f} ± {row['halves_deviation']:.3f}",
         ]
         for row in rows
     ]
-    header = ("score", "nominal", "measured coverage [95 % interval]", "class covered least", "classes in a set", "one class", "none")
+    header = (
+        "score",
+        "nominal",
+        "measured coverage [95 % interval]",
+        "class covered least",
+        "classes in a set",
+        "one class",
+        "none",
+        "20 halves",
+    )
     note = (
         f"Calibrated on {validation} validation images, measured on {test} test images"
         + ("; intervals resample whole groups. " if grouped else ". ")
         + "The promise is one on average over calibrations, for test images drawn like the validation images; images of one group say "
         "less than as many independent ones, and the validation images also chose the epoch. A set of one class is an answer; any other "
-        "size means “unsure”."
+        "size means “unsure”. 20 halves: mean and deviation of the coverage where half of the validation and test images together, whole "
+        "groups, calibrates and the other half is tested, drawn 20 times."
     )
     return f"## Prediction sets\n\n{note}\n\n{markdown(header, lines)}"
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from common.errors import UsageError
-from common.metrics.classification import class_indices
 from common.metrics.decision import ARGMAX, MINIMUM_COST, decision_metrics
-from common.report.markup import MISSING, markdown, number
-from common.runs.outcome import GROUP, probabilities_of, read_predictions, write_metrics
+from common.report.markup import MISSING, markdown, value_text
+from common.runs.outcome import read_predictions, write_metrics
 from common.runs.reading import RunFolder
 
 
@@ -94,10 +93,8 @@ def decision_of(
     for table, others in found[1:]:
         if others != classes or table["image"].tolist() != first["image"].tolist():
             raise UsageError("the runs' test images or classes differ: they are not seeds of one method on one split")
-    labels = class_indices(first["label"], classes)
-    probabilities = [probabilities_of(table, classes) for table, _ in found]
     matrix = None if costs is None else cost_matrix(costs)
-    return decision_metrics(labels, probabilities, classes, cost_matrix=matrix, kinds=kinds, groups=first.get(GROUP), seed=seed)
+    return decision_metrics([table for table, _ in found], classes, cost_matrix=matrix, kinds=kinds, seed=seed)
 
 
 def write_decision(folder: RunFolder, costs_file: Path | None = None, kinds_file: Path | None = None) -> None:
@@ -146,8 +143,4 @@ def decision_text(found: Mapping[str, Any]) -> str:
 
 
 def _cell(told: Mapping[str, Any] | None, sign: bool = False) -> str:
-    if told is None or told["value"] is None:
-        return MISSING
-    low, high = told["interval"]
-    plus = "+" if sign else ""
-    return f"{number(told['value'], sign=sign)} [{low:{plus}.4f}, {high:{plus}.4f}]"
+    return MISSING if told is None else value_text(told["value"], *(told["interval"] or ()), digits=4, sign="+" if sign else "")

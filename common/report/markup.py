@@ -49,6 +49,13 @@ def interval_text(interval: Sequence[float] | None, digits: int = 4) -> str:
     return MISSING if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
+def value_text(value: float | None, low: float = 0, high: float = 0, digits: int = 3, sign: str = "") -> str:
+    """ "0.912 [0.871, 0.945]"; a dash for nothing measured, None or NaN."""
+    if value is None or value != value:
+        return MISSING
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
     """A GitHub table; the first `left` columns flush left, the others right. Bars in cells are escaped."""
     lines = [[str(cell).replace("|", "\\|") for cell in row] for row in [header, *rows]]

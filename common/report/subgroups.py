@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UsageError
-from common.metrics.classification import class_indices
 from common.metrics.skin_tone import tone, typology_angle
 from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
-from common.report.markup import markdown, number
-from common.runs.outcome import GROUP, probabilities_of, read_predictions
-from common.runs.reading import RunFolder, data_dir_of, run_files
+from common.report.markup import markdown, value_text
+from common.runs.outcome import GROUP, read_predictions
+from common.runs.reading import RunFolder, data_dir_of, read_option_table, run_files
 
 # The metadata that a data set brings along, below its folder, and the columns that may name an image in such a file.
 OWN_METADATA = {"ham10000": "HAM10000_metadata.csv", "isic2019": "ISIC_2019_Training_Metadata.csv", "odir5k": "full_df.csv"}
@@ -42,18 +41,16 @@ def write_subgroups(run: Any, metadata: Path | None, by: Sequence[str], data_dir
     values = _read_columns(folder, dataset, table["image"], metadata, [name for name in columns if name != ITA], data_dir)
     if ITA in columns:
         values[ITA] = _tones(folder, table["image"], data_dir)
-    truth, probabilities = class_indices(table["label"], classes), probabilities_of(table, classes)
-    groups = table[GROUP].to_numpy() if GROUP in table else None
     rows, gaps, text = [], [], []
     for name in columns:
-        found, between = subgroup_metrics(truth, probabilities, parts_of(values[name]).to_numpy(), classes, groups, seed)
+        found, between = subgroup_metrics(table, parts_of(values[name]).to_numpy(), classes, seed)
         rows += [{"column": name, **row} for row in found]
         gaps += [{"column": name, **row} for row in between]
         text.append(_section(name, found, between))
     folder.write_table("subgroups.csv", pd.DataFrame(rows))
     gap_columns = ["column", "metric", "part", "other", "difference", "low", "high", "p", "p_holm"]
     folder.write_table("subgroup_gaps.csv", pd.DataFrame(gaps, columns=gap_columns))
-    unit = "lesions or patients (the run's test groups)" if groups is not None else "test images"
+    unit = "lesions or patients (the run's test groups)" if GROUP in table else "test images"
     note = (
         f"Intervals: 95 % bootstrap over {unit}, drawn for all subgroups together. The p of a gap is corrected (Holm) over the gaps of its "
         f"column. Subgroups of fewer than {SMALL} images are marked * and take part in no gap; a difference may come from what else "
@@ -73,12 +70,7 @@ def _read_columns(
         if own is None:
             raise UsageError(f"--metadata: expected a CSV file ({dataset} brings no metadata along)")
         path = data_dir_of(folder, data_dir) / own
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
-    except FileNotFoundError:
-        raise UsageError(f"--metadata {path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UsageError(f"--metadata {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    table = read_option_table("--metadata", path)
     key = next((name for name in IMAGE_COLUMNS if name in table), None)
     if key is None:
         raise UsageError(f"--metadata {path}: expected a column that names the image ({', '.join(IMAGE_COLUMNS)})")
@@ -115,21 +107,16 @@ def _tones(folder: RunFolder, images: pd.Series, data_dir: Path | None) -> pd.Se
 
 def _section(name: str, rows: Sequence[dict[str, Any]], gaps: Sequence[dict[str, Any]]) -> str:
     title = f"## {name}" + (" (skin tone estimated from the image, not a measurement of the person)" if name == ITA else "")
-    lines = [[row["part"] + ("*" if row["small"] else ""), row["n"], *(_cell(row, metric) for metric in METRICS)] for row in rows]
+    lines = [
+        [row["part"] + ("*" if row["small"] else ""), row["n"], *(value_text(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m in METRICS)]
+        for row in rows
+    ]
     text = [title, markdown(("subgroup", "images", "accuracy", "balanced accuracy", "AUC"), lines)]
     for metric in METRICS:
         own = [gap for gap in gaps if gap["metric"] == metric]
         if own:
             gap = max(own, key=lambda each: each["difference"])
             said = "shown" if gap["p_holm"] < 0.05 else "not shown"
-            text.append(
-                f"Largest gap in {metric.replace('_', ' ').replace('auc', 'AUC')}: {gap['part']} over {gap['other']} by "
-                f"{gap['difference']:.3f} [{gap['low']:.3f}, {gap['high']:.3f}], p {gap['p_holm']:.3g} (Holm): {said}."
-            )
+            what, size = metric.replace("_", " ").replace("auc", "AUC"), value_text(gap["difference"], gap["low"], gap["high"])
+            text.append(f"Largest gap in {what}: {gap['part']} over {gap['other']} by {size}, p {gap['p_holm']:.3g} (Holm): {said}.")
     return "\n\n".join(text)
-
-
-def _cell(row: dict[str, Any], metric: str) -> str:
-    if not np.isfinite(row[metric]):
-        return number(None)
-    return f"{row[metric]:.3f} [{row[metric + '_low']:.3f}, {row[metric + '_high']:.3f}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,12 +21,15 @@ from common.errors import UsageError
 from common.explanation.gradcam import split_model
 from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error
 from common.metrics.classification import classification_metrics
-from common.metrics.external import drop, joined_probabilities, metric_draws, two_sample_test
+from common.metrics.draws import evaluate
+from common.metrics.external import joined_probabilities, two_sample_test
+from common.metrics.metric import metric_named
 from common.metrics.statistics import percentile_interval
 from common.report.markup import interval_text, markdown, number
 from common.report.predict import CALIBRATION, load_model, predict_images
-from common.runs.outcome import GROUP, PREFIX, probabilities_of, read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.files import sha256
+from common.runs.outcome import GROUP, predictions_table, probabilities_of, read_predictions
+from common.runs.reading import RunFolder, data_dir_of, read_option_table
 
 log = logging.getLogger(__name__)
 
@@ -59,29 +61,30 @@ def validate_command(options: ValidateOptions) -> Path:
         raise UsageError(f"--data-dir {options.data_dir}: every image, or its group, was seen when the run was trained; nothing is left")
     found = predict_images(folder, [options.data_dir / name for name in external["image"]])
     probabilities, names = joined_probabilities(probabilities_of(found, classes), classes, run_map)
-    groups = external["group"].to_numpy() if external["group"].duplicated().any() else None
-    metrics = classification_metrics(external["joined"], None, probabilities, names, options.seed, groups=groups)
-    own, own_names = joined_probabilities(probabilities_of(table, classes), classes, run_map)
-    own_labels = table["label"].map(lambda name: run_map.get(name, name))
-    own_groups = table[GROUP].to_numpy() if GROUP in table else None
-    here, here_draws = metric_draws(own_labels, own, own_names, own_groups, RESAMPLES, options.seed)
-    there, there_draws = metric_draws(external["joined"], probabilities, names, groups, RESAMPLES, options.seed + 1)
+    written = predictions_table(external.assign(label=external["joined"]), probabilities, names)
+    metrics = classification_metrics(written["label"], None, probabilities, names, options.seed, groups=written.get(GROUP))
+    own, _ = joined_probabilities(probabilities_of(table, classes), classes, run_map)
+    own_table = predictions_table(table.assign(label=table["label"].map(lambda name: run_map.get(name, name))), own, names)
     rows = []
-    for name in here:
-        gap = {"drop": there[name] - here[name], "drop_interval": drop(here_draws[name], there_draws[name])}
-        own_interval, interval = percentile_interval(here_draws[name]), percentile_interval(there_draws[name])
-        rows.append({"metric": name, "own": here[name], "own_interval": own_interval, "external": there[name], "interval": interval, **gap})
+    for name in ("accuracy", "balanced_accuracy"):
+        here, there = (
+            evaluate("", {("", None): each}, names, metric_named(name, names), RESAMPLES, options.seed + number)
+            for number, each in enumerate((own_table, written))
+        )
+        (value, draws), (other, other_draws) = ((each.scores["", None], each.draws["", None]) for each in (here, there))
+        ends = {"own_interval": percentile_interval(draws), "interval": percentile_interval(other_draws)}
+        # Different images, so nothing is paired.
+        gap = {"drop": other - value, "drop_interval": percentile_interval(other_draws - draws)}
+        rows.append({"metric": name, "own": value, "external": other, **ends, **gap})
     shift = compare_pictures(folder, root, options, table["image"], external["image"])
     calibration = calibration_there(folder, classes, run_map, found, external["joined"], names)
     target = RunFolder(folder.path / f"validation-{options.name or options.data_dir.resolve().name}")
     result = {"classes": names, "n": len(external), "left_out": left_out, "unmapped": unmapped, "rows": rows, "shift": shift}
     target.write_json("validation.json", {**result, "calibration": calibration, "metrics": metrics})
-    called = np.asarray(names, object)[probabilities.argmax(axis=1)]
-    written = pd.DataFrame({"image": external["image"], "label": external["joined"], "predicted": called, GROUP: external["group"]})
-    for column, name in enumerate(names):
-        written[PREFIX + name] = probabilities[:, column]
     target.write_table("predictions.csv", written)
-    wrong = written[written["label"] != written["predicted"]].assign(confidence=probabilities.max(axis=1)[written["label"] != called])
+    wrong = written[written["label"] != written["predicted"]].assign(
+        confidence=probabilities.max(axis=1)[written["label"] != written["predicted"]]
+    )
     wrong = wrong.sort_values("confidence", ascending=False, kind="stable")[["image", "label", "predicted", "confidence"]]
     target.write_table("wrong.csv", wrong)
     path = target.write_text("validation.md", _text(folder, options, result, calibration, metrics, wrong))
@@ -89,8 +92,8 @@ def validate_command(options: ValidateOptions) -> Path:
         "%s: %d images, balanced accuracy %.3f (own test split %.3f)",
         path,
         len(external),
-        there["balanced_accuracy"],
-        here["balanced_accuracy"],
+        rows[-1]["external"],
+        rows[-1]["own"],
     )
     return path
 
@@ -110,10 +113,7 @@ def read_external(options: ValidateOptions) -> pd.DataFrame:
 def _labelled(options: ValidateOptions) -> pd.DataFrame:
     path = options.labels_csv
     assert path is not None
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels-csv {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    rows = read_option_table("--labels-csv", path)
     for name in ("image", "label"):
         if name not in rows:
             raise UsageError(f"--labels-csv {path}: lacks the column {name}; expected image, label and perhaps group")
@@ -137,10 +137,7 @@ def read_class_map(path: Path | None, classes: Sequence[str], external: pd.DataF
     """Class -> joined class of the run and of the external set. UsageError for a map that names classes which neither has."""
     if path is None:
         return {}, {}
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UsageError(f"--classes {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    table = read_option_table("--classes", path)
     if not {"set", "class", "joined"} <= set(table.columns):
         raise UsageError(f"--classes {path}: expected the columns set, class and joined, got {', '.join(table.columns)}")
     maps: dict[str, dict[str, str]] = {}
@@ -167,8 +164,8 @@ def without_seen(folder: RunFolder, root: Path, data_dir: Path, external: pd.Dat
     manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
     seen = manifest[manifest["split"].isin(["train", "validation"])].drop_duplicates("image")
     ours, theirs = [root / name for name in seen["image"]], [data_dir / name for name in external["image"]]
-    known = {_digest(path) for path in ours}
-    identical = np.array([_digest(path) in known for path in theirs], bool)
+    known = {sha256(path) for path in ours}
+    identical = np.array([sha256(path) in known for path in theirs], bool)
     near = np.zeros(len(theirs), bool)
     near[near_pairs(hashes_of(theirs), hashes_of(ours))[:, 0]] = True
     groups = set(seen["group"]) - set(seen["image"])
@@ -176,11 +173,6 @@ def without_seen(folder: RunFolder, root: Path, data_dir: Path, external: pd.Dat
     left_out = {"byte-identical": int(identical.sum()), "near-copies": int((near & ~identical).sum())}
     left_out["of a group that the run has seen"] = int((shared & ~near & ~identical).sum())
     return external[~(identical | near | shared)].reset_index(drop=True), left_out
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def compare_pictures(folder: RunFolder, root: Path, options: ValidateOptions, own: pd.Series, external: pd.Series) -> dict[str, Any]:

@@ -67,6 +67,16 @@ class RunFolder:
         return self.path / name
 
 
+def read_option_table(option: str, path: Path) -> pd.DataFrame:
+    """The CSV that an option names, every cell as text. UsageError, naming the option, where it is none."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+    except FileNotFoundError:
+        raise UsageError(f"{option} {path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UsageError(f"{option} {path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+
+
 def data_dir_of(folder: RunFolder, given: Path | None) -> Path:
     """Where a run's images lie: `given` (--data-dir), else what its local.json says. UsageError when neither is a folder."""
     path = given or (Path(folder.read_json("local.json")["data_dir"]) if folder.has("local.json") else None)

@@ -85,11 +85,8 @@ def test_views_show_pros_green_and_cons_red():
 
 
 def test_signature_of_the_maps(model):
-    maps = lime.lime(model, nets.images(2), [0, 1], samples=40, count=6)
-    assert maps.shape == (2, nets.SIZE, nets.SIZE)
-    assert maps.min() >= 0 and maps.max() <= 1
-    with pytest.raises(UsageError, match="--layer"):
-        lime.lime(model, nets.images(1), 0, "conv1")
+    map = lime.weight_map(lime.explain(model, nets.images(1)[0], 1, samples=40, count=6))
+    assert map.shape == (nets.SIZE, nets.SIZE) and map.min() >= 0 and map.max() <= 1
     with pytest.raises(UsageError, match="at least 10"):
         lime.explain(model, nets.images(1)[0], 0, samples=3)
     with pytest.raises(UsageError, match="the model takes 16 x 16"):

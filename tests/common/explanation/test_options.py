@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UsageError
-from common.explanation.options import METHODS, ExplainOptions
+from common.explanation.options import ExplainOptions
 
 
 @pytest.fixture
@@ -42,28 +42,6 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         ExplainOptions(run=tmp_path)
 
 
-def test_methods_are_those_that_exist():
-    from common.explanation.cams import METHODS as CAMS
-
-    assert (*CAMS, "lime", "lime-pros-cons") == METHODS
-
-
 def test_importing_the_options_imports_nothing_heavy():
     check = "import sys, common.explanation.options; print([m for m in ('numpy', 'keras', 'pandas', 'PIL') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-
-
-def test_folder_of_a_table_means_its_most_accurate_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    table = tmp_path / "table"
-    table.mkdir()
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text("{}")
-    (table / "cells.csv").write_text("method,run,accuracy\nfinetune,a,0.81\ncontrastive,b,0.93\n")
-    with pytest.raises(UsageError, match=r"none of the runs in cells\.csv is there"):
-        ExplainOptions(run=table)
-    (tmp_path / "a" / "model.keras").write_text("")
-    assert ExplainOptions(run=table).run.name == "a"  # b has no model here
-    (tmp_path / "b" / "model.keras").write_text("")
-    assert ExplainOptions(run=table).run.name == "b"

@@ -4,12 +4,12 @@ from sklearn import metrics as peer
 
 from common.metrics.classification import (
     auc,
-    bootstrap_interval,
     classification_metrics,
     expected_cost,
     macro_f1,
     one_vs_rest,
 )
+from common.metrics.statistics import bootstrap_interval
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.metrics.conformal import ConformalSets, covered, scores, smallest_calibration
+from common.metrics.conformal import ConformalSets, coverage_of_halves, scores, smallest_calibration
 
 
 def test_scores_by_hand() -> None:
@@ -40,20 +40,22 @@ def test_by_class_each_class_has_a_limit_of_its_own() -> None:
         assert np.array_equal(sets[:, number], 1 - new[:, number] <= limit)
 
 
-def test_mean_coverage_is_the_nominal_one_on_exchangeable_images() -> None:
-    rng = np.random.default_rng(3)
-    logits = rng.normal(size=(2000, 5))
-    labels = rng.integers(0, 5, 2000)
-    logits[np.arange(2000), labels] += 1.5
+@pytest.mark.parametrize("kind", ["lac", "aps"])
+@pytest.mark.parametrize("by_class", [False, True])
+def test_mean_coverage_over_grouped_halves_is_the_nominal_one(kind: str, by_class: bool) -> None:
+    """Lesions of one to six images that share their class and most of their look."""
+    rng = np.random.default_rng(4)
+    sizes = rng.integers(1, 7, 1200)
+    groups = np.repeat(np.arange(1200), sizes)
+    truth = rng.integers(0, 4, 1200)[groups]
+    logits = (rng.normal(size=(1200, 4)))[groups] + 0.3 * rng.normal(size=(len(groups), 4))
+    logits[np.arange(len(groups)), truth] += 1.5
     rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    for kind in ("lac", "aps"):
-        rates = []
-        for _ in range(20):
-            order = rng.permutation(2000)
-            half, rest = order[:1000], order[1000:]
-            sets = ConformalSets.fit(rows[half], labels[half], kind).predict(rows[rest], 0.9)  # type: ignore[arg-type]
-            rates.append(covered(sets, labels[rest]).mean())
-        assert abs(np.mean(rates) - 0.9) < 0.02, kind
+    for coverage in (0.8, 0.9):
+        found = coverage_of_halves(rows, truth, groups, coverage, kind, by_class)
+        assert len(found) == 20 and abs(found.mean() - coverage) < 0.02
+    alone = coverage_of_halves(rows, truth, None, 0.9, kind, by_class)
+    assert alone.std() < found.std(), "images of one lesion say less than independent ones"
 
 
 def test_too_few_calibration_images_are_told_with_the_number_needed() -> None:

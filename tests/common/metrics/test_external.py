@@ -1,10 +1,9 @@
-"""External validation in numbers: joined classes, draws, and the two-sample test."""
+"""External validation in numbers: joined classes and the two-sample test."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from common.metrics.external import drop, joined_probabilities, metric_draws, two_sample_test
+from common.metrics.external import joined_probabilities, two_sample_test
 
 
 def test_joined_classes_have_the_sum_of_their_parts() -> None:
@@ -13,21 +12,6 @@ def test_joined_classes_have_the_sum_of_their_parts() -> None:
     assert names == ("c", "normal") and sums == pytest.approx(np.array([[0.5, 0.5], [0.1, 0.9]]))
     same, names = joined_probabilities(rows, ("a", "b", "c"), {})
     assert names == ("a", "b", "c") and np.array_equal(same, rows)
-
-
-def test_values_are_scikit_learns_and_draws_surround_them() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 3, 200)
-    rows = rng.dirichlet(np.ones(3), 200)
-    rows[np.arange(200), truth] += 0.5
-    labels = [("a", "b", "c")[each] for each in truth]
-    values, draws = metric_draws(labels, rows, ("a", "b", "c"), None, 500, 0)
-    assert values["accuracy"] == pytest.approx(accuracy_score(truth, rows.argmax(axis=1)))
-    assert values["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, rows.argmax(axis=1)))
-    deviation = np.sqrt(values["accuracy"] * (1 - values["accuracy"]) / 200)
-    assert draws["accuracy"].std() == pytest.approx(deviation, rel=0.15) and abs(draws["accuracy"].mean() - values["accuracy"]) < 0.01
-    low, high = drop(draws["accuracy"], draws["accuracy"] - 0.3)
-    assert low == pytest.approx(-0.3) and high == pytest.approx(-0.3)
 
 
 def test_the_two_sample_test_tells_a_shift_from_none() -> None:

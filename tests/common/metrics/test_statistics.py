@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from common.metrics.statistics import (
-    Difference,
     average_deviation,
     average_ranks,
     bootstrap_interval,
@@ -76,13 +75,6 @@ def test_paired_bootstrap_with_a_statistic_draws_the_same_images_for_both():
 def test_paired_bootstrap_refuses_other_images():
     with pytest.raises(ValueError, match="same images"):
         paired_bootstrap(np.ones(3), np.ones(4))
-
-
-def test_difference_says_whether_zero_is_inside():
-    assert Difference(0.1, 0.01, 0.2).excludes_zero
-    assert Difference(-0.1, -0.2, -0.01).excludes_zero
-    assert not Difference(0.1, -0.01, 0.2).excludes_zero
-    assert not Difference(0.0, 0.0, 0.0).excludes_zero
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (3, 7), (780, 812)])

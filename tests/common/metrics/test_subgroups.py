@@ -18,10 +18,19 @@ def drawn(n: int, skill: np.ndarray | float, seed: int = 0) -> tuple[np.ndarray,
     return truth, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
+def table(truth: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None) -> pd.DataFrame:
+    names = np.array(CLASSES)
+    rows = pd.DataFrame(
+        {"image": [f"{i:04d}" for i in range(len(truth))], "label": names[truth], "predicted": names[probabilities.argmax(axis=1)]}
+    )
+    rows = rows.assign(**{f"prob_{name}": probabilities[:, number] for number, name in enumerate(CLASSES)})
+    return rows if groups is None else rows.assign(group=groups.astype(str))
+
+
 def test_values_are_scikit_learns_on_each_part() -> None:
     truth, probabilities = drawn(300, 1.0)
     parts = np.array(["x", "y", "z"])[np.random.default_rng(1).integers(0, 3, 300)]
-    rows, _ = subgroup_metrics(truth, probabilities, parts, CLASSES, resamples=50)
+    rows, _ = subgroup_metrics(table(truth, probabilities), parts, CLASSES, resamples=50)
     for row in rows:
         own = parts == row["part"]
         called = probabilities[own].argmax(axis=1)
@@ -37,11 +46,14 @@ def test_values_are_scikit_learns_on_each_part() -> None:
 def test_a_gap_that_is_there_is_shown_and_chance_is_not() -> None:
     parts = np.repeat(["x", "y"], 300)
     truth, probabilities = drawn(600, np.where(parts == "x", 3.0, 0.3)[:, None].ravel())
-    _, gaps = subgroup_metrics(truth, probabilities, parts, CLASSES)
+    _, gaps = subgroup_metrics(table(truth, probabilities), parts, CLASSES)
     accuracy = next(gap for gap in gaps if gap["metric"] == "accuracy")
     assert (accuracy["part"], accuracy["other"]) == ("x", "y") and accuracy["p_holm"] < 0.001 and accuracy["low"] > 0
     false = sum(
-        min(gap["p_holm"] for gap in subgroup_metrics(*drawn(300, 1.0, seed), np.repeat(["x", "y", "z"], 100), CLASSES, resamples=200)[1])
+        min(
+            gap["p_holm"]
+            for gap in subgroup_metrics(table(*drawn(300, 1.0, seed)), np.repeat(["x", "y", "z"], 100), CLASSES, resamples=200)[1]
+        )
         < 0.05
         for seed in range(40)
     )
@@ -52,8 +64,8 @@ def test_groups_that_hold_images_together_widen_the_intervals() -> None:
     truth, probabilities = drawn(60, 1.0)
     truth, probabilities = np.repeat(truth, 10), np.repeat(probabilities, 10, axis=0)
     parts, groups = np.full(600, "x"), np.repeat(np.arange(60), 10)
-    alone = subgroup_metrics(truth, probabilities, parts, CLASSES)[0][0]
-    together = subgroup_metrics(truth, probabilities, parts, CLASSES, groups)[0][0]
+    alone = subgroup_metrics(table(truth, probabilities), parts, CLASSES)[0][0]
+    together = subgroup_metrics(table(truth, probabilities, groups), parts, CLASSES)[0][0]
     assert together["accuracy"] == alone["accuracy"]
     width = [row["accuracy_high"] - row["accuracy_low"] for row in (alone, together)]
     assert width[1] / width[0] == pytest.approx(np.sqrt(10), rel=0.2)
@@ -62,7 +74,7 @@ def test_groups_that_hold_images_together_widen_the_intervals() -> None:
 def test_small_and_unknown_parts_are_in_no_gap() -> None:
     truth, probabilities = drawn(130, 1.0)
     parts = np.array(["big"] * 60 + ["few"] * 10 + [UNKNOWN] * 60)
-    rows, gaps = subgroup_metrics(truth, probabilities, parts, CLASSES, resamples=50)
+    rows, gaps = subgroup_metrics(table(truth, probabilities), parts, CLASSES, resamples=50)
     assert {row["part"]: row["small"] for row in rows} == {"big": False, "few": True, UNKNOWN: False} and gaps == []
 
 
