@@ -12,7 +12,7 @@ from common.metrics.compare import compare, corrected_together
 from common.report.comparisons import comparisons_text
 from common.report.predict import VIEWS, check_members, combined, predict_images
 from common.runs.outcome import PREFIX, read_predictions
-from common.runs.reading import RunFolder, data_dir_of
+from common.runs.reading import RunFolder, run_files
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 
@@ -31,8 +31,7 @@ def write_gains(folder: RunFolder, others: Sequence[Path], views: int, data_dir:
             raise UsageError(f"--with {run}: its test images are not those of {folder.path}")
     members = list(alone)
     if views > 1:
-        root = data_dir_of(folder, data_dir)
-        files = [root / name for name in alone[0]["image"]]
+        files = run_files(folder, data_dir, alone[0]["image"])
         members += [predict_images(run, files, view=view) for run in runs for view in VIEWS[1:views]]
     found = combined(members, classes)
     columns = ["predicted", *(PREFIX + name for name in classes)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.runs import Run
 from common.runs.fitting import merge_history
+from common.runs.folder import Run
 
 SETTINGS = {"seed": 1, "dataset": "sample", "encoder": {"epochs": 2}, "classes": ("a", "b")}
 ROWS = [{"stage": "encoder", "epoch": 1, "seconds": 0.5, "loss": 0.75}, {"stage": "encoder", "epoch": 2, "seconds": 0.5, "loss": 0.25}]
