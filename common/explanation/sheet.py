@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 
 from common.data.folders import as_text
-from common.data.images import read_image, read_mask, resize
-from common.data.outlines import is_outline, read_outline_mask
 from common.errors import UsageError
 from common.explanation import faithfulness, lime, sanity
 from common.explanation.cams import cam, gradient_maps, upsample
@@ -21,11 +19,12 @@ from common.explanation.graph import describe_map, map_facts
 from common.explanation.options import CAMS, ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
 from common.explanation.provenance import provenance, sentence
+from common.report.pictures import input_of, masks, pictures
 from common.report.plots import save
 from common.report.predict import image_files, load_model
 from common.runs.files import atomic
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder, data_dir_of, run_files
+from common.runs.reading import RunFolder, run_files
 
 log = logging.getLogger(__name__)
 
@@ -77,50 +76,21 @@ def balanced(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return table.loc[picked[:count]].reset_index(drop=True)
 
 
-def _from_run(folder: RunFolder, config: Mapping[str, Any], options: ExplainOptions, count: int = 0) -> Chosen:
+def _from_run(folder: RunFolder, options: ExplainOptions, count: int = 0) -> Chosen:
     table, classes = read_predictions(folder)
     rows = balanced(table, count, options.seed) if count else choose(table, classes, options.seed)
     if not len(rows):
         raise UsageError(f"{folder.path / 'predictions.csv'} holds no image with a label of the run's classes")
-    data_dir = data_dir_of(folder, options.data_dir)
-    masks = _mask_files(folder)
-    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
     names = list(rows["image"])
-    run_files(folder, data_dir, [each for name in names for each in masks.get(name, [])])
-    return Chosen(
-        names,
-        np.stack([resize(read_image(path), size, method) for path in run_files(folder, data_dir, names)]),
-        list(rows["label"]),
-        [_union(data_dir, masks.get(name, []), size) for name in names],
-    )
+    images = pictures(folder, run_files(folder, options.data_dir, names))
+    return Chosen(names, images, list(rows["label"]), masks(folder, options.data_dir, names, images.shape[1]))
 
 
-def _mask_files(folder: RunFolder) -> dict[str, list[str]]:
-    """Mask files of each image, from the `mask_…` columns of manifest.csv; none where the data set has no masks."""
-    if not folder.has("manifest.csv"):
-        return {}
-    manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
-    columns = [name for name in manifest.columns if name.startswith("mask")]
-    if not columns:
-        return {}
-    return {row["image"]: [row[c] for c in columns if row[c]] for _, row in manifest.iterrows()}
-
-
-def _union(data_dir: Path, files: Sequence[str], size: int) -> np.ndarray | None:
-    """All masks of an image together (h, w) bool, as the feedback thesis joins the five attributes."""
-    there = [data_dir / name for name in files if (data_dir / name).is_file()]
-    read = [read_outline_mask(path) if is_outline(path) else read_mask(path) for path in there]
-    found = [resize(mask.astype(np.uint8), size, "nearest") > 0 for mask in read]
-    return np.any(found, axis=0) if found else None
-
-
-def _from_files(config: Mapping[str, Any], options: ExplainOptions) -> Chosen:
+def _from_files(folder: RunFolder, options: ExplainOptions) -> Chosen:
     files = image_files(options.images)
     if len(files) > MOST_IMAGES:
         raise UsageError(f"--images: {len(files)} images, and a sheet holds at most {MOST_IMAGES}: explain them in parts")
-    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
-    pixels = np.stack([resize(read_image(path), size, method) for path in files])
-    return Chosen([path.name for path in files], pixels, [""] * len(files), [None] * len(files))
+    return Chosen([path.name for path in files], pictures(folder, files), [""] * len(files), [None] * len(files))
 
 
 def all_maps(
@@ -161,10 +131,8 @@ def explain_command(options: ExplainOptions) -> None:
     """
     folder = RunFolder.existing(options.run)
     config = folder.read_json("config.json")
-    if not config.get("image_size") or not config.get("classes"):
-        raise UsageError(f"{folder.path / 'config.json'} names no image_size or no classes: not a classifier's run")
-    classes = list(config["classes"])
-    chosen = _from_files(config, options) if options.images else _from_run(folder, config, options)
+    _, _, classes = input_of(folder)
+    chosen = _from_files(folder, options) if options.images else _from_run(folder, options)
     model = load_model(folder)
     predicted = probabilities(model, check_images(model, chosen.images))
     if predicted.shape[1] != len(classes):
@@ -193,7 +161,7 @@ def explain_command(options: ExplainOptions) -> None:
     save(sheet(rows, title=title, synthetic=synthetic), output.path / "sheet.png")
     log.info("%d images, %d methods: %s", len(rows), len(options.methods), output.path / "sheet.png")
     if options.faithfulness and options.faithfulness_images:
-        chosen = _from_run(folder, config, options, count=options.faithfulness_images)
+        chosen = _from_run(folder, options, count=options.faithfulness_images)
         numbers = probabilities(model, check_images(model, chosen.images)).argmax(axis=1)
         maps, _ = all_maps(model, chosen.images, numbers, options)
     if options.faithfulness:
@@ -202,7 +170,7 @@ def explain_command(options: ExplainOptions) -> None:
             notes.append(f"Maps of several layers: {', '.join(options.layer)}; the random map is as coarse as those of the first.")
         _write_faithfulness(output, model, chosen, maps, numbers, options, notes, synthetic)
     if options.sanity:
-        chosen = chosen if options.images else _from_run(folder, config, options, count=options.sanity_images)
+        chosen = chosen if options.images else _from_run(folder, options, count=options.sanity_images)
         _write_sanity(output, model, chosen, options, sentence(facts), synthetic)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from keras import ops
 
 from common.commands.export import ExportOptions
-from common.data.images import read_image, resize
 from common.errors import UsageError
 from common.explanation.gradcam import grad_cam, split_model
+from common.report.pictures import input_of, pictures
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
 from common.runs.reading import RunFolder, run_files
@@ -77,13 +77,8 @@ def export_command(options: ExportOptions) -> Path:
 
 def test_images(folder: RunFolder, data_dir: Path | None, count: int) -> np.ndarray:
     """The first `count` test images, `(n, side, side, 3)` uint8, as the run's model takes them."""
-
-    config = folder.read_json("config.json")
-    if not config.get("image_size") or not config.get("classes"):
-        raise UsageError(f"{folder.path / 'config.json'} names no image_size or no classes: not a classifier's run")
-    table, _ = read_predictions(folder)
-    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
-    return np.stack([resize(read_image(path), size, method) for path in run_files(folder, data_dir, table["image"][:count])])
+    input_of(folder)
+    return pictures(folder, run_files(folder, data_dir, read_predictions(folder)[0]["image"][:count]))
 
 
 def serving_model(model: keras.Model) -> keras.Model:

@@ -18,6 +18,7 @@ from common.errors import UsageError
 from common.metrics.classification import minimum_cost_decision
 from common.metrics.conformal import ConformalSets
 from common.report.decision import cost_matrix, read_costs
+from common.report.pictures import input_of
 from common.runs.files import atomic, cell
 from common.runs.outcome import DECIMALS, PREFIX, probabilities_of
 from common.runs.reading import RunFolder
@@ -149,11 +150,7 @@ def predict_images(
     into first.
     """
     folder = RunFolder.of(run)
-    config = folder.read_json("config.json")
-    size, classes = config.get("image_size"), config.get("classes")
-    if not size or not classes:
-        raise UsageError(f"{folder.path / 'config.json'} names no image_size or no classes: not a classifier's run")
-    method = config.get("resize_filter") or "bilinear"
+    size, method, classes = input_of(folder)
     model, names, rows = None, [], []
     for start in range(0, len(files), CHUNK):
         images, read = decoded(files[start : start + CHUNK], size, method, skip_unreadable)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from common.data.images import read_image, resize
 from common.errors import UsageError
 from common.metrics.skin_tone import tone, typology_angle
 from common.metrics.subgroups import METRICS, SMALL, parts_of, subgroup_metrics
 from common.report.markup import markdown, value_text
+from common.report.pictures import masks
 from common.runs.outcome import GROUP, read_predictions
 from common.runs.reading import RunFolder, data_dir_of, read_option_table, run_files
 
@@ -21,6 +22,7 @@ OWN_METADATA = {"ham10000": "HAM10000_metadata.csv", "isic2019": "ISIC_2019_Trai
 OWN_COLUMNS = {"ham10000": ("sex", "age", "localization", "dx_type"), "odir5k": ("Patient Sex", "Patient Age")}
 IMAGE_COLUMNS = ("image", "image_id", "filename", "isic_id")
 ITA = "ita"
+TONE_SIDE = 128
 
 
 def write_subgroups(run: Any, metadata: Path | None, by: Sequence[str], data_dir: Path | None = None, seed: int = 0) -> Path:
@@ -91,18 +93,9 @@ def _read_columns(
 
 def _tones(folder: RunFolder, images: pd.Series, data_dir: Path | None) -> pd.Series:
     """Skin tone of each image, estimated outside the lesion mask where manifest.csv names one."""
-    from common.data.images import read_image, read_mask, resize
-
-    root = data_dir_of(folder, data_dir)
-    manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False).drop_duplicates("image").set_index("image")
-    masks = [name for name in manifest.columns if name.startswith("mask")]
-    found = []
-    for name, path in zip(images, run_files(folder, data_dir, images), strict=True):
-        pixels = resize(read_image(path), 128, "bilinear")
-        files = [manifest.loc[name, column] for column in masks if name in manifest.index and manifest.loc[name, column]]
-        drawn = [resize(read_mask(root / file).astype(np.uint8), 128, "nearest") > 0 for file in files]
-        found.append(tone(typology_angle(pixels, np.any(drawn, axis=0) if drawn else None)))
-    return pd.Series(found)
+    lesions, files = masks(folder, data_dir, list(images), TONE_SIDE), run_files(folder, data_dir, images)
+    read = (resize(read_image(path), TONE_SIDE, "bilinear") for path in files)
+    return pd.Series([tone(typology_angle(pixels, lesion)) for pixels, lesion in zip(read, lesions, strict=True)])
 
 
 def _section(name: str, rows: Sequence[dict[str, Any]], gaps: Sequence[dict[str, Any]]) -> str:

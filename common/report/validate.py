@@ -14,7 +14,6 @@ import pandas as pd
 
 from common.commands.validate import ValidateOptions
 from common.data.folders import folders_dataset
-from common.data.images import read_image, resize
 from common.data.near_copies import hashes_of, near_pairs
 from common.data.walk import walk
 from common.errors import UsageError
@@ -26,6 +25,7 @@ from common.metrics.external import joined_probabilities, two_sample_test
 from common.metrics.metric import metric_named
 from common.metrics.statistics import percentile_interval
 from common.report.markup import interval_text, markdown, number
+from common.report.pictures import pictures
 from common.report.predict import CALIBRATION, load_model, predict_images
 from common.runs.files import sha256
 from common.runs.outcome import GROUP, predictions_table, probabilities_of, read_predictions
@@ -177,13 +177,11 @@ def without_seen(folder: RunFolder, root: Path, data_dir: Path, external: pd.Dat
 
 def compare_pictures(folder: RunFolder, root: Path, options: ValidateOptions, own: pd.Series, external: pd.Series) -> dict[str, Any]:
     """Mean brightness and contrast of both sets, and whether the network's own features tell them apart."""
-    config = folder.read_json("config.json")
-    size, method = int(config["image_size"]), config.get("resize_filter") or "bilinear"
     rng = np.random.default_rng(options.seed)
 
     def pixels(place: Path, names: pd.Series) -> np.ndarray:
         chosen = names.iloc[np.sort(rng.permutation(len(names))[:COMPARED])]
-        return np.stack([resize(read_image(place / name), size, method) for name in chosen])
+        return pictures(folder, [place / name for name in chosen])
 
     sets = {"own test images": pixels(root, own), "external images": pixels(options.data_dir, external)}
     body, _ = split_model(load_model(folder))
