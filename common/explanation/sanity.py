@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from common.metrics.statistics import bootstrap_interval
 from common.report.markup import markdown, value_text
-from common.report.plots import panels, styled
+from common.report.plots import LINES, MARKERS, panels, styled
 
 # Places where the network is looked at while its layers lose their weights, the last of them all random; more only cost time.
 STAGES = 6
@@ -186,9 +186,10 @@ def cascade_figure(cascade: pd.DataFrame, title: str = "") -> Figure:
     """Mean similarity to the trained network's map against the share of random layers, one line per method; SSIM left, ranks right."""
     figure, axes = panels(1, 2)
     for axis, (name, label) in zip(axes.ravel(), (("ssim", "SSIM"), ("rank_correlation", "rank correlation")), strict=True):
-        for method, part in cascade.groupby("method", sort=False):
+        for number, (method, part) in enumerate(cascade.groupby("method", sort=False)):
             mean = part.groupby("randomised")[name].mean()
-            axis.plot(mean.index, mean.to_numpy(), marker="o", markersize=3, label=str(method))
+            # Dashes of their own: two methods may coincide.
+            axis.plot(mean.index, mean.to_numpy(), LINES[number % len(LINES)], marker=MARKERS[number], markersize=3, label=str(method))
         axis.axhline(0, color="0.7", linewidth=0.8)
         axis.set(xlabel="share of layers with random weights, last first", ylabel=f"{label} with the trained map")
     axes.ravel()[0].legend(fontsize=8)

@@ -123,6 +123,15 @@ def report_command(options: ReportOptions) -> None:
 
 
 def _again(folder: RunFolder, options: ReportOptions) -> None:
+    beside = []  # first, since it is they that may refuse what was given
+    if options.by or options.metadata:
+        from common.report.subgroups import write_subgroups
+
+        beside.append(write_subgroups(folder, options.metadata, options.by, options.data_dir))
+    if options.with_runs or options.views > 1:
+        from common.report.gains import write_gains
+
+        beside.append(write_gains(folder, options.with_runs, options.views, options.data_dir))
     remake_metrics(folder.path)
     control = folder.path / "control"
     if (control / "predictions.csv").is_file():
@@ -139,15 +148,8 @@ def _again(folder: RunFolder, options: ReportOptions) -> None:
     )
     card = folder.read_json("model_card.json") if folder.has("model_card.json") else {}
     write_model_card(folder, **card)
-    print(folder.path / "report.md")
-    if options.by or options.metadata:
-        from common.report.subgroups import write_subgroups
-
-        print(write_subgroups(folder, options.metadata, options.by, options.data_dir))
-    if options.with_runs or options.views > 1:
-        from common.report.gains import write_gains
-
-        print(write_gains(folder, options.with_runs, options.views, options.data_dir))
+    for path in (folder.path / "report.md", *beside):
+        print(path)
 
 
 def _with_own_control(folder: RunFolder, controls: Mapping[str, Path]) -> dict[str, Path]:

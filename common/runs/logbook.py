@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from common.errors import UsageError
 from common.runs.files import flat, read_json, write_json
 
@@ -50,6 +48,8 @@ class Logbook:
         self._begin_once()
         if self.complete:
             return
+        import pandas as pd  # here, so that help answers without it
+
         path = self.path / "history.csv"
         history = pd.read_csv(path) if path.is_file() else pd.DataFrame({"stage": [], "epoch": []})
         for stage, rows in history.groupby("stage", sort=False):
