@@ -45,7 +45,7 @@ def runs(tiny: None, common: list[object], tmp_path_factory: pytest.TempPathFact
 def test_a_run_folder_is_complete(runs: Path) -> None:
     folder = runs / "bio_u_net-seed0"
     for name in (
-        "config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md",
+        "contents.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md",
         "localisation.csv", "localisation_t00.md", "localisation_t06.md", "figures/sheet_globules.png", "figures/heatmaps_streaks.png",
         "figures/thresholds.png", "finished.json",
     ):  # fmt: skip

@@ -14,7 +14,7 @@ from common.report.markup import Printed
 from common.runs.finished import FoundRun
 from tests.cervical.conftest import settings_of
 
-FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
+FILES = ("contents.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 FIGURES = ("confusion.png", "reliability.png", "training_curves.png")
 
 

@@ -34,7 +34,7 @@ from feedback.training.stage import load_classifier, prepare
 from feedback.training.thresholds import run_thresholds
 from tests.feedback.conftest import small_classifier
 
-FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "jaccard.csv", "metrics.json", "report.md",
+FILES = ("contents.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "jaccard.csv", "metrics.json", "report.md",
          "model_card.md", "figures/curves.png", "figures/before_after.png", "figures/jaccard.png")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from lmf.experiments.train import TrainSettings, default
 from lmf.losses import ClassBalancedLoss, FocalLoss, LMFLoss, LogitAdjustedLoss
 from lmf.training import train as training
 
-FILES = ("config.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
+FILES = ("contents.json", "manifest.csv", "history.csv", "model.keras", "predictions.csv", "metrics.json", "report.md", "model_card.md")
 
 
 @pytest.fixture(scope="module")
