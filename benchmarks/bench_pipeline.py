@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pairs import interleaved, row, skipped
+from common.data.dataset import Dataset, class_names
+from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_images
-from common.data.manifest import Dataset, check_readable, class_names, folders_dataset
+from common.data.readable import check_readable
 
 CLASSES, IMAGES, SIZE, BATCH = 5, 2000, 110, 32
 _PEER = "tensorflow"

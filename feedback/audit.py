@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from common.data.audit import audit_command, possible_splits
+from common.data.dataset import Dataset, class_names
 from common.data.images import read_image, read_mask
-from common.data.manifest import Dataset, class_names
 from common.report.plots import save
 from common.report.tables import markdown
 from common.runs.files import atomic

@@ -13,9 +13,9 @@ import numpy as np
 
 from common.data.augmentation_coded import GROUPS, coded_copy
 from common.data.cache import cached_array, digest
+from common.data.dataset import Dataset
 from common.data.fingerprint import content_key
 from common.data.images import Filter, read_image, resize
-from common.data.manifest import Dataset
 from common.errors import UsageError
 
 Kind = Literal["described", "coded"]

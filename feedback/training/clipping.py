@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.data.manifest import fingerprint
+from common.data.fingerprint import fingerprint
 from common.report.tables import markdown, number
 from common.runs.files import read_json
 from common.runs.folder import Run

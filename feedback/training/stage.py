@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pandas as pd
 
+from common.data.dataset import Dataset
 from common.data.images import cached_images
-from common.data.manifest import Dataset
 from common.errors import UsageError
 from common.runs.files import read_json
 from common.runs.models import read_model

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from common import device
+from common.data.dataset import Dataset
 from common.data.images import cached_images
-from common.data.manifest import Dataset
 from common.errors import UsageError
 from common.metrics.overlap import jaccard_index
 from common.report.tables import markdown, number

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common.cli import main
-from common.data.manifest import class_names
+from common.data.dataset import class_names
 from common.errors import UsageError
 from feedback import data
 from feedback.__main__ import COMMANDS

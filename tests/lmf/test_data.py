@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.manifest import class_names, fingerprint
+from common.data.dataset import class_names
+from common.data.fingerprint import fingerprint
 from common.data.sample import ensure_sample
 from common.errors import UsageError
 from lmf import data, paper

@@ -12,8 +12,8 @@ from PIL import Image
 
 from common.data import augmentation_coded as coded
 from common.data.augmentation import MAX_COPIES, _described_operations, augmented_copy, augmented_images
+from common.data.dataset import Dataset
 from common.data.images import resize
-from common.data.manifest import Dataset
 from common.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
