@@ -133,11 +133,9 @@ def paper_split(manifest: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     return manifest.assign(split=split.to_numpy().astype(str))
 
 
-def split_manifest(manifest: pd.DataFrame, settings: CellTraining) -> pd.DataFrame:
-    """The split that the settings name, "paper" or "grouped" (whole groups on one side)."""
-    if settings.split == "grouped":
-        return grouped_split(manifest, FRACTIONS, settings.split_seed)
-    return paper_split(manifest, settings.split_seed)
+def split_manifest(manifest: pd.DataFrame, how: str, seed: int) -> pd.DataFrame:
+    """The split "paper" or "grouped" (whole groups on one side)."""
+    return grouped_split(manifest, FRACTIONS, seed) if how == "grouped" else paper_split(manifest, seed)
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ class Cells:
 
 def prepare(dataset: Dataset, settings: CellTraining) -> Cells:
     """Split, decode, resize and copy (all cached): training images with their copies, validation and test images without."""
-    manifest, cache_dir = split_manifest(dataset.manifest, settings), settings.cache_dir
+    manifest, cache_dir = split_manifest(dataset.manifest, settings.split, settings.split_seed), settings.cache_dir
     classes = class_names(manifest)
     labels = manifest["label"].map({name: index for index, name in enumerate(classes)}).to_numpy().astype("int32")
     images = cached_images(dataset, settings.image_size, settings.resize_filter, cache_dir, progress=True)

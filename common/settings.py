@@ -121,6 +121,31 @@ class Source(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FolderSource(Source):
+    """Images as they lie on disk, perhaps somebody's own in folders, with groups and masks beside them."""
+
+    NOT_RECIPE = Source.NOT_RECIPE | {"mask_dir"}
+
+    group_pattern: str | None = None
+    """Regular expression with one group, matched on the image path, that names the slide, lesion or patient, for `folders`; None: each
+    image is its own group."""
+    mask_dir: Path | None = None
+    """Folder with one mask an image (same file stem), for `folders`; the maps of `explain` are measured against them."""
+
+    def check(self) -> None:
+        super().check()
+        check_group_pattern(self.group_pattern)
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_path("mask-dir", self.mask_dir, "folder")
+
+    def unused(self) -> dict[str, str]:
+        own = {"group_pattern": "the data set names its own groups", "mask_dir": "only `folders` data takes masks from a folder"}
+        return super().unused() | (own if self.dataset != "folders" else {})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training(Source):
     """What training commands of every study take."""
 

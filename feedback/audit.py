@@ -1,11 +1,10 @@
 """`feedback audit`: the common audit, the overlap with ISIC 2019, class distributions, and a sheet of samples with masks."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from common.data.audit import audit_command, possible_splits
+from common.data.audit import audit_command
 from common.data.dataset import Dataset, class_names
 from common.data.images import read_image, read_mask
 from common.report.plots import save
@@ -20,9 +19,7 @@ def run_audit(options: AuditSettings) -> Path:
     dataset = data.read(options, options.role)
     folder = options.run_dir or Path("runs") / "feedback" / "audit" / f"{dataset.name}-{options.role}"
     keep = options.reading == "described" and options.role == "simulation"
-    ways = {kind: partial(data.split_rows, dataset.manifest, kind, options.split_seed, keep) for kind in ("paper", "grouped")}
-    splits = possible_splits(ways)
-    audit_command(dataset, splits, folder, options.run)
+    splits = audit_command(dataset, lambda kind: data.split_rows(dataset.manifest, kind, options.split_seed, keep), folder, options.run)
     for kind, manifest in splits.items():
         save(figures.class_distribution(manifest, dataset.synthetic), folder / "figures" / f"class_distribution_{kind}.png")
     if "paper" in splits and options.role == "simulation":

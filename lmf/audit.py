@@ -1,10 +1,8 @@
 """`lmf audit`: what is in a data set and how far its splits leak, and fig. 2."""
 
-from functools import partial
 from pathlib import Path
 
 from common.data.audit import audit_command as audit_dataset
-from common.data.audit import possible_splits
 from common.data.splits import limit_proportional
 from common.report.plots import save
 from common.runs.folder import RUNS
@@ -16,9 +14,8 @@ def audit_command(settings: AuditSettings) -> Path:
     """Write audit.json, audit.md and fig2.png; returns the folder. A split that cannot be made (a class too small) is left out."""
     dataset = data.found(settings)
     manifest = dataset.manifest if settings.limit is None else limit_proportional(dataset.manifest, settings.limit)
-    splits = possible_splits({how: partial(data.split, manifest, how, settings.split_seed) for how in ("paper", "grouped")})
     folder = settings.run_dir or RUNS / "lmf" / "audit" / dataset.name
-    audit_dataset(dataset, splits, folder, settings.run)
+    audit_dataset(dataset, lambda how: data.split(manifest, how, settings.split_seed), folder, settings.run)
     counts = {dataset.name: dataset.manifest["label"].value_counts().to_dict()}
     save(figures.class_distribution(counts, synthetic=dataset.synthetic), folder / "fig2.png")
     return folder

@@ -1,12 +1,10 @@
 """`melanoma audit`: what is in Dataset A and B: counts, broken files, copies, leakage of both splits, overlap of the two sets."""
 
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from common.data.audit import audit_command as audit_dataset
-from common.data.audit import possible_splits
 from common.report.tables import markdown
 from common.runs.reading import RunFolder
 from melanoma import data, paper
@@ -18,8 +16,7 @@ def audit_command(settings: AuditSettings) -> None:
     dataset = data.load(settings, check=False, undiagnosed=True)
     folder = settings.run_dir or Path("runs") / "melanoma" / "audit" / dataset.name
     taught = dataset.manifest[(dataset.manifest["label"] != "") | dataset.manifest["image"].map(data.is_official_validation)]
-    splits = possible_splits({name: partial(data.split, taught, name, settings.split_seed) for name in ("paper", "grouped")})
-    audit_dataset(dataset, splits, folder, settings.run)
+    audit_dataset(dataset, lambda how: data.split(taught, how, settings.split_seed), folder, settings.run)
     text = f"# Indicators of {dataset.name}\n\n{indicator_table(dataset.manifest, data.present(dataset, settings.cache_dir, strict=False))}"
     if settings.dataset == "sample" or settings.unlabelled_dir is not None:
         _, overlap = data.unlabelled(settings, dataset)

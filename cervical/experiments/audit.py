@@ -16,8 +16,5 @@ from common.settings import Command
 class AuditSettings(Audit, CellSource):
     """What a data set holds, and what its splits let through."""
 
-    def unused(self) -> dict[str, str]:
-        return super().unused() | {"skip_unreadable": "an audit lists every unreadable file"}
-
 
 COMMAND = Command(AuditSettings, "cervical.audit:run_audit", __doc__)

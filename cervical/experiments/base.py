@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from common.settings import MOST_EPOCHS, Source, Training, check_decision, check_group_pattern, check_path, check_range
+from common.settings import MOST_EPOCHS, FolderSource, Training, check_decision, check_path, check_range
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
 # What a pathologist asks of a cell (Plissiti et al. 2018): the classes of each kind.
@@ -81,43 +81,21 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellSource(Source):
+class CellSource(FolderSource):
     """Images of cells as they lie on disk."""
-
-    NOT_RECIPE: ClassVar[frozenset[str]] = Source.NOT_RECIPE | {"mask_dir"}
 
     dataset: DatasetName = "sample"
     """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `cric`: cells of CRIC Cervix by Bethesda class. `folders`: your
     own images, one folder a class."""
-    group_pattern: str | None = None
-    """Regular expression with one group, matched on the image path, that names what a group is (slide, patient), for `folders`; None:
-    each image is its own group."""
-    mask_dir: Path | None = None
-    """Folder with one mask an image (same file stem), for `folders`; the maps of `explain` are measured against them."""
-
-    def check(self) -> None:
-        super().check()
-        check_group_pattern(self.group_pattern)
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("mask-dir", self.mask_dir, "folder")
-
-    def unused(self) -> dict[str, str]:
-        own = {"group_pattern": "the data set names its own groups", "mask_dir": "only `folders` data takes masks from a folder"}
-        return super().unused() | (own if self.dataset != "folders" else {})
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellTraining(Training, CellSource):
+class CellTraining(CellSource, Training):
     """What the three trainings of the study share."""
 
     NOT_RECIPE: ClassVar[frozenset[str]] = Training.NOT_RECIPE | CellSource.NOT_RECIPE | {"decision", "decision_costs", "kinds"}
     STAGES: ClassVar[tuple[str, ...]] = ()
 
-    dataset: DatasetName = "sample"
-    """`sample`: drawn on the spot, synthetic. `sipakmed`: as distributed. `cric`: cells of CRIC Cervix by Bethesda class. `folders`: your
-    own images, one folder a class."""
     reading: Reading = "described"
     """`described`: the documents' text. `coded`: what the authors' code does. `corrected`: careful practice. `reduced`: of no document, a
     protocol for two CPU cores."""

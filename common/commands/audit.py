@@ -29,3 +29,6 @@ class Audit(Settings):
         check_run_dir(self.run_dir)
         if self.run is not None:
             check_run(self.run, "predictions.csv")
+
+    def unused(self) -> dict[str, str]:
+        return super().unused() | {"skip_unreadable": "an audit lists every unreadable file"}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -32,28 +32,29 @@ _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # Pillow's names for a JPEG with a
 _PLAIN_MODES = ("RGB", "L")
 
 
-def possible_splits(ways: Mapping[str, Callable[[], pd.DataFrame]]) -> dict[str, pd.DataFrame]:
-    """Name -> manifest with column `split`, for `audit_command`.
+def possible_splits(split: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """ "paper" and "grouped" -> manifest with column `split`.
 
     A split that the data do not allow (a class of two images, too few groups) is left out and said: what is wrong with the data is what an
     audit tells.
     """
     splits = {}
-    for name, split in ways.items():
+    for name in ("paper", "grouped"):
         try:
-            splits[name] = split()
+            splits[name] = split(name)
         except UsageError as error:
             log.warning("no %s split: %s", name, error)
     return splits
 
 
-def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Path, run: Path | None = None) -> dict:
-    """Audit `dataset`, write audit.json and audit.md into `folder`, log the findings.
+def audit_command(dataset: Dataset, split: Callable[[str], pd.DataFrame], folder: Path, run: Path | None = None) -> dict[str, pd.DataFrame]:
+    """Audit `dataset` under both splits, write audit.json and audit.md into `folder`, log the findings. Returns `possible_splits`.
 
     Give it the data set as loaded, before unreadable files are dropped. run: a finished run of these images, whose test predictions tell
     labels that are probably wrong (`common.report.label_errors`; UsageError where it is of other images).
     """
     errors = None if run is None else errors_of_run(run, dataset)
+    splits = possible_splits(split)
     result = audit(dataset, splits)
     if errors is not None:
         write_errors(errors, dataset, folder)
@@ -63,7 +64,7 @@ def audit_command(dataset: Dataset, splits: dict[str, pd.DataFrame], folder: Pat
     for line in result["findings"]:
         log.info("%s", line)
     log.info("Report: %s", Path(folder) / "audit.md")
-    return result
+    return splits
 
 
 def write_audit(result: dict, folder: Path | str) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from common.data.cache import for_each
 from common.data.dataset import Dataset
 from common.data.fingerprint import content_key
+from common.data.outlines import is_outline, read_outline_mask
 from common.data.pixels import check_kind, opened, read_header, upright, white_is_zero
 from common.data.walk import walk
 from common.errors import UsageError
@@ -141,9 +142,13 @@ def read_mask(path: Path | str) -> np.ndarray:
     The one place where masks are cut. Black (or transparent) is outside; inside is the one other value or colour, whatever it is (1, 2,
     100, 255, red). Values between count as shares of full (1, 255 or 65535) and are cut at one half, if most lie near the two ends.
 
+    An outline (`outlines.is_outline`) is filled.
+
     Raises:
-        UsageError: as `read_image`; several regions, other values. The message names the file and what it holds.
+        UsageError: as `read_image` or `read_outline_mask`; several regions, other values. The message names the file and what it holds.
     """
+    if is_outline(path):
+        return read_outline_mask(path)
     try:
         with opened(path) as image:
             turned = check_kind(image, path, any_range=True)

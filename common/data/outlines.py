@@ -21,9 +21,13 @@ SPARE = 1.0
 
 
 def read_outline(path: Path) -> np.ndarray:
-    """`(n, 2)` float64 corners (x, y). UsageError names the file and the line that is no pair of numbers, or fewer than three corners."""
+    """`(n, 2)` float64 corners (x, y). UsageError names the file, and the line that is no pair of numbers."""
     points = []
-    for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError as error:
+        raise UsageError(f"cannot read mask {path}: {error.strerror}") from None
+    for number, line in enumerate(lines, start=1):
         words = line.replace(",", " ").split()
         if not words:
             continue

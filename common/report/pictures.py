@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from common.data.images import read_image, read_mask, resize
-from common.data.outlines import is_outline, read_outline_mask
 from common.errors import UsageError
 from common.runs.reading import RunFolder, run_files
 
@@ -42,6 +41,6 @@ def masks(folder: RunFolder, data_dir: Path | None, names: Sequence[str], side: 
     found: list[np.ndarray | None] = []
     for files in rows:
         there = [paths[name] for name in files if name and paths[name].is_file()]
-        read = [read_outline_mask(path) if is_outline(path) else read_mask(path) for path in there]
+        read = [read_mask(path) for path in there]
         found.append(np.any([resize(mask.astype(np.uint8), side, "nearest") > 0 for mask in read], axis=0) if read else None)
     return found

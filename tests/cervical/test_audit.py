@@ -10,6 +10,9 @@ def test_audit_of_the_sample(tmp_path, sample_cache):
     folder = run_audit(AuditSettings(cache_dir=sample_cache, run_dir=tmp_path / "audit"))
     found = json.loads((folder / "audit.json").read_text())
     assert found["left_out"] == {"cluster images": 60, ".dat files": 600}
+    assert {name: (mask["present"], mask["problems"]) for name, mask in found["masks"].items()} == dict.fromkeys(
+        ("mask_cytoplasm", "mask_nucleus"), (300, {})
+    )
     assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
 
 

@@ -116,7 +116,7 @@ def test_real_files_have_the_printed_split_and_its_leak(shared_data):
     # facts 1.1: 710 of 812 test cells share their slide with a training cell, per class as given there.
     assert (test["images"], test["shared"]) == (812, 710)
     assert [test["per_class"][name]["shared"] for name in CLASSES] == [136, 137, 118, 154, 165]
-    grouped = data.split_manifest(found.manifest, replace(DESCRIBED, split="grouped", split_seed=0))
+    grouped = data.split_manifest(found.manifest, "grouped", 0)
     assert leakage(grouped)["test"]["shared"] == 0
     assert grouped["split"].value_counts(normalize=True).to_dict() == pytest.approx(
         {"train": 0.64, "validation": 0.16, "test": 0.2}, abs=0.01

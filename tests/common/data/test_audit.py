@@ -126,6 +126,10 @@ def test_masks_are_checked(tmp_path: Path) -> None:
     assert any("4 of 6 images have a lesion mask; 1 cannot be read" in line for line in found["findings"])
 
 
+def no_split(how: str) -> pd.DataFrame:
+    raise UsageError("class x has 2 images")
+
+
 def test_report_and_json_are_written_and_agree(planted: Dataset, result: dict, tmp_path: Path) -> None:
     write_audit(result, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "audit.json").read_text()) == result
@@ -135,7 +139,7 @@ def test_report_and_json_are_written_and_agree(planted: Dataset, result: dict, t
         assert text in page
     assert str(planted.data_dir) not in page + json.dumps(result)
     assert "Synthetic" not in page
-    audit_command(replace(planted, synthetic=True), {}, tmp_path / "drawn")
+    assert not audit_command(replace(planted, synthetic=True), no_split, tmp_path / "drawn")
     assert "**Synthetic images, drawn by this project" in (tmp_path / "drawn" / "audit.md").read_text()
 
 
@@ -192,7 +196,7 @@ def test_what_is_used_and_what_is_not_stands_in_the_first_ten_lines(tmp_path: Pa
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.ones((20, 30), dtype=np.uint8) * 77).save(tmp_path / "masks" / "a1.png")
     Image.fromarray(np.ones((20, 30), dtype=bool)).save(tmp_path / "masks" / "x9.png")
-    audit_command(folders_dataset(root, mask_dir=tmp_path / "masks"), {}, tmp_path / "out")
+    audit_command(folders_dataset(root, mask_dir=tmp_path / "masks"), no_split, tmp_path / "out")
     head = "\n".join((tmp_path / "out" / "audit.md").read_text().splitlines()[:10])
     for words in (
         "6 images in 2 classes", "2 .xyz files", "2 images in helper folders", "1 masks named like no image (first: x9.png)",
@@ -203,8 +207,5 @@ def test_what_is_used_and_what_is_not_stands_in_the_first_ten_lines(tmp_path: Pa
 
 
 def test_a_split_that_the_data_do_not_allow_is_left_out_and_said(caplog):
-    def refused():
-        raise UsageError("class x has 2 images")
-
-    found = possible_splits({"paper": lambda: pd.DataFrame({"split": ["train"]}), "grouped": refused})
+    found = possible_splits(lambda how: no_split(how) if how == "grouped" else pd.DataFrame({"split": ["train"]}))
     assert list(found) == ["paper"] and "no grouped split: class x has 2 images" in caplog.text

@@ -6,6 +6,7 @@ import pytest
 from cervical.data import find
 from cervical.experiments.base import CellSource
 from common.data.images import read_image
+from common.data.masks import read_mask
 from common.data.outlines import is_outline, outline_mask, read_outline, read_outline_mask
 from common.errors import UsageError
 
@@ -42,7 +43,7 @@ def test_drawn_cells_lie_in_their_outlines(sample_cache):
     darker = []
     for _, row in manifest.iloc[::15].iterrows():
         image = read_image(dataset.data_dir / row["image"])
-        cell, nucleus = (read_outline_mask(dataset.data_dir / row[f"mask_{part}"]) for part in ("cytoplasm", "nucleus"))
+        cell, nucleus = (read_mask(dataset.data_dir / row[f"mask_{part}"]) for part in ("cytoplasm", "nucleus"))
         assert cell.shape == nucleus.shape == image.shape[:2]
         assert (nucleus & ~cell).sum() <= 0.1 * nucleus.sum() and 0 < nucleus.sum() < cell.sum()
         darker.append(image[nucleus].mean() < image[~cell].mean())

@@ -58,12 +58,17 @@ def audited(tmp_path: Path) -> tuple[Path, Dataset, set[str]]:
     return run, Dataset("own", data, rows.assign(group=rows["image"])), changed
 
 
+def no_split(how: str) -> pd.DataFrame:
+    raise UsageError("too few images")
+
+
 def test_the_audit_lists_and_draws_labels_that_a_run_takes_for_wrong(audited, tmp_path: Path) -> None:
     run, dataset, changed = audited
-    result = audit_command(dataset, {}, tmp_path / "out", run)
+    audit_command(dataset, no_split, tmp_path / "out", run)
     found = pd.read_csv(tmp_path / "out" / "label_errors.csv")
     assert set(found["image"]) <= changed and (tmp_path / "out" / "label_errors.png").is_file()
     assert f"{len(found)} of the test images of run have a label that is probably wrong" in (tmp_path / "out" / "audit.md").read_text()
+    result = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert result["findings"][-1].startswith(f"{len(found)} of the test images")
 
 
@@ -71,7 +76,7 @@ def test_a_run_of_other_images_is_refused_before_anything_is_written(audited, tm
     run, dataset, _ = audited
     other = replace(dataset, manifest=dataset.manifest[3:])
     with pytest.raises(UsageError, match="--run .*run: 3 of its test images are not in this data set \\(first: 000.png\\)"):
-        audit_command(other, {}, tmp_path / "out", run)
+        audit_command(other, no_split, tmp_path / "out", run)
     assert not (tmp_path / "out").exists()
 
 
