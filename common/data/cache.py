@@ -1,22 +1,22 @@
 """Arrays kept on disk: built once, memory-mapped afterwards, safe for two processes and for a full disk."""
 
 import errno
-import fcntl
 import hashlib
+import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
 from common.errors import UsageError
-from common.runs.files import NO_LOCKS
+from common.runs.files import atomic, flock
 
 log = logging.getLogger(__name__)
 SPARE_BYTES = 64 * 2**20  # left free for logs, run folders and other processes
@@ -27,27 +27,27 @@ def digest(parts: Iterable[object]) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold an exclusive lock on `path` (made if missing), True when it is held; the system frees it when the process dies.
+def noted(note: Path | None) -> dict[str, Any] | None:
+    """What `keep_note` kept; None when there is none or it was cut off, which is said."""
+    if note is None or not note.is_file():
+        return None
+    with suppress(ValueError):
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    log.warning("%s was cut off and is made again", note)
+    return None
 
-    Where the file system has no locks (NFS nolock, some Lustre and FUSE mounts) this says so once and goes on: two processes may then
-    build the same file, each under its own name, and the last one stays.
-    """
-    with open(path, "a") as handle:
-        yield lock(handle)
 
-
-def lock(handle: IO, flags: int = fcntl.LOCK_EX) -> bool:
-    """`fcntl.flock`; False, and a warning, where the file system has none. BlockingIOError when another holds a lock not waited for."""
+def keep_note(note: Path | None, value: Any) -> None:
+    """Write `value` as JSON for `noted`. UsageError where the folder cannot be written."""
+    if note is None:
+        return
     try:
-        fcntl.flock(handle, flags)
-        return True
+        with atomic(note) as temporary:
+            temporary.write_text(json.dumps(value), encoding="utf-8")
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        log.warning("%s: this file system has no locks; do not start the same command twice at a time", Path(handle.name).parent)
-        return False
+        raise UsageError(f"--cache-dir: {note} cannot be written ({error.strerror}); name another folder") from None
 
 
 def check_free_disk(folder: Path, needed: int) -> None:
@@ -75,7 +75,9 @@ def cached_array(
     except OSError as error:
         raise UsageError(f"--cache-dir: cannot make the folder {path.parent}: {error.strerror}") from error
     if not _whole(path, shape):
-        with locked(path.with_suffix(".lock")) as alone:
+        with open(path.with_suffix(".lock"), "a") as handle:
+            # Without locks two processes may build the same file, each under its own name, and the last one stays.
+            alone = flock(handle, path)
             for left_over in path.parent.glob(f"{path.stem}.partial-*") if alone else ():  # of a process that was killed
                 left_over.unlink(missing_ok=True)
             if not _whole(path, shape):

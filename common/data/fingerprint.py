@@ -1,19 +1,15 @@
 """What decides a result, by content: a hash of every file, cached by size and times, and the fingerprint of a data set."""
 
 import hashlib
-import json
-import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.data.cache import digest, for_each
+from common.data.cache import digest, for_each, keep_note, noted
 from common.data.dataset import Dataset
 from common.errors import UsageError
-from common.runs.files import atomic
 
-log = logging.getLogger(__name__)
 # A file that changed within this time before it was read may change again without another time stamp: its hash is not kept.
 SETTLED_SECONDS = 2.0
 
@@ -28,7 +24,7 @@ def file_hashes(root: Path, names: Iterable[str], cache_dir: Path | str | None =
     """
     wanted = list(dict.fromkeys(names))
     note = None if cache_dir is None else Path(cache_dir) / "hashes" / f"{digest([Path(root).resolve()])}.json"
-    known = _known(note)
+    known = noted(note) or {}
     found: list[str] = [""] * len(wanted)
     stamps: list[list[int]] = [[]] * len(wanted)
     stale = []
@@ -42,7 +38,7 @@ def file_hashes(root: Path, names: Iterable[str], cache_dir: Path | str | None =
             continue
         stamps[index] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         entry = known.get(name)
-        if entry is not None and entry[:3] == stamps[index]:
+        if isinstance(entry, list) and len(entry) == 4 and entry[:3] == stamps[index]:
             found[index] = entry[3]
         else:
             stale.append(index)
@@ -70,24 +66,8 @@ def file_hashes(root: Path, names: Iterable[str], cache_dir: Path | str | None =
             if stamps[index] and now - max(stamps[index][1:]) > SETTLED_SECONDS * 1e9
         }
         if fresh:
-            try:
-                with atomic(note) as temporary:
-                    temporary.write_text(json.dumps({**known, **fresh}), encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"--cache-dir {cache_dir}: {note} cannot be written ({error.strerror}); name another folder") from None
+            keep_note(note, {**known, **fresh})
     return dict(zip(wanted, found, strict=True))
-
-
-def _known(note: Path | None) -> dict[str, list]:
-    """What a note of `file_hashes` holds; nothing when there is none or it was cut off."""
-    if note is None or not note.is_file():
-        return {}
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        return {name: entry for name, entry in known.items() if len(entry) == 4}
-    except (ValueError, AttributeError, TypeError):
-        log.warning("%s was cut off and is made again", note)
-        return {}
 
 
 def content_key(root: Path, names: Sequence[str], cache_dir: Path | str | None, *settings: object, missing: str | None = None) -> str:

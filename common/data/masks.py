@@ -1,7 +1,5 @@
 """Masks: which file belongs to which image, what its values mean, and whether it fits its image."""
 
-import json
-import logging
 import os
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -11,16 +9,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from common.data.cache import for_each
+from common.data.cache import for_each, keep_note, noted
 from common.data.dataset import Dataset
 from common.data.fingerprint import content_key
 from common.data.outlines import is_outline, read_outline_mask
 from common.data.pixels import check_kind, opened, read_header, upright, white_is_zero
 from common.data.walk import walk
 from common.errors import UsageError
-from common.runs.files import atomic
 
-log = logging.getLogger(__name__)
 _ENDINGS = ("_segmentation", "_mask")
 PRESENT, EMPTY = "present", "empty"
 _EXPECTED = "expected black outside and one other value (or colour) inside, or grey from 0 to full with the region above one half"
@@ -225,11 +221,8 @@ def mask_states(dataset: Dataset, cache_dir: Path | None, columns: Sequence[str]
         files = [name for row in rows for name in row]
         key = content_key(dataset.data_dir, files, cache_dir, "mask states", missing="")
         note = Path(cache_dir) / "checked" / f"masks-{dataset.name}-{key}.json"
-        if note.is_file():
-            try:
-                return json.loads(note.read_text(encoding="utf-8"))
-            except ValueError:
-                log.warning("%s was cut off and is made again", note)
+        if (known := noted(note)) is not None:
+            return known
     found = [""] * len(rows)
 
     def work(index: int) -> None:
@@ -238,9 +231,7 @@ def mask_states(dataset: Dataset, cache_dir: Path | None, columns: Sequence[str]
 
     for_each(work, len(rows), f"{dataset.name}: checking masks", progress=True)
     states = {mask: state for (_, mask), state in zip(rows, found, strict=True)}
-    if note is not None:
-        with atomic(note) as temporary:
-            temporary.write_text(json.dumps(states), encoding="utf-8")
+    keep_note(note, states)
     return states
 
 

@@ -1,17 +1,15 @@
 """Every image is decoded once before anything is trained on it; what cannot be read is listed, or left out on request."""
 
-import json
 import logging
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from common.data.cache import for_each
+from common.data.cache import for_each, keep_note, noted
 from common.data.dataset import Dataset, class_names
 from common.data.fingerprint import content_key
 from common.data.images import Filter, cache_pixels, read_image
 from common.errors import UsageError
-from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
 UNREADABLE = "unreadable images"
@@ -50,32 +48,16 @@ def check_readable(
         with suppress(UsageError):  # a missing file is listed below with the other unreadable ones
             key = content_key(dataset.data_dir, [str(name) for name in dataset.manifest["image"]], cache_dir, "checked")
             note = Path(cache_dir) / "checked" / f"{dataset.name}-{key}.json"
-    bad = _noted(note)
+    bad = noted(note)
     if bad is None:
         if note is None or cache_dir is None or pixels is None:
             bad = unreadable(dataset, progress=True)
         else:
             bad = cache_pixels(dataset, *pixels, cache_dir, progress=True)
-        if note is not None:
-            with atomic(note) as temporary:
-                temporary.write_text(json.dumps(bad), encoding="utf-8")
+        keep_note(note, bad)
     result = _without(dataset, bad, skip_unreadable) if bad else dataset
     log.info("%s: %d images%s", dataset.name, len(result.manifest), passed_over(result.left_out, "; passed over: "))
     return result
-
-
-def _noted(note: Path | None) -> dict[str, str] | None:
-    """The verdict of an earlier call, None when there is none or the note was cut off."""
-    if note is None or not note.is_file():
-        return None
-    try:
-        bad = json.loads(note.read_text(encoding="utf-8"))
-    except ValueError:
-        bad = None
-    if not isinstance(bad, dict):
-        log.warning("%s was cut off and is made again", note)
-        return None
-    return bad
 
 
 def _without(dataset: Dataset, bad: dict[str, str], skip_unreadable: bool) -> Dataset:

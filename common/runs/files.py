@@ -18,7 +18,7 @@ from typing import IO, Any
 from common.errors import UsageError
 
 log = logging.getLogger(__name__)
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # A config.json has some kilobytes; the metrics of a grid's table some hundred.
 MAX_JSON_BYTES = 32 * 2**20
 
@@ -65,23 +65,27 @@ def lock(folder: Path) -> IO[bytes] | None:
                 f"{path}: is a {'link' if path.is_symlink() else 'folder'}; expected a file of this program, or none"
             ) from None
         raise UsageError(f"{path}: cannot be opened ({error.strerror}); expected a folder that can be written") from None
-    if not _flock(handle, path):
+    try:
+        flock(handle, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         handle.close()
         return None
     return handle
 
 
-def _flock(handle: IO, path: Path) -> bool:
-    """Whether nobody else holds the file. A file system without locks (NFS nolock, some Lustre and FUSE mounts) is said, not obeyed."""
+def flock(handle: IO, path: Path, flags: int = fcntl.LOCK_EX) -> bool:
+    """`fcntl.flock`; False, and a warning, where the file system has none (NFS nolock, some Lustre and FUSE mounts).
+
+    OSError when another process holds a lock that is not waited for.
+    """
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        fcntl.flock(handle, flags)
+        return True
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            return False
+        if error.errno not in _NO_LOCKS:
+            raise
         log.warning("%s: this file system has no locks; do not start the same command twice at a time", path.parent)
-    return True
+        return False
 
 
 def refuse_links(folder: Path) -> None:
