@@ -136,7 +136,8 @@ def read_mask(path: Path | str) -> np.ndarray:
     """Decode a mask to upright `(height, width)` bool: True inside.
 
     The one place where masks are cut. Black (or transparent) is outside; inside is the one other value or colour, whatever it is (1, 2,
-    100, 255, red), or what an expert's outline (`.dat`) surrounds. Values between count as shares of full (1, 255 or 65535) and are cut at one half, if most lie near the two ends.
+    100, 255, red), or what an expert's outline (`.dat`) surrounds. Values between count as
+    shares of full (1, 255 or 65535) and are cut at one half, if most lie near the two ends.
 
     An outline (`outlines.is_outline`) is filled.
 
