@@ -19,15 +19,16 @@ def test_audit_of_the_sample(tmp_path, sample_cache):
     assert set(found["splits"]) == {"paper", "grouped"} and (folder / "audit.md").is_file()
 
 
-def test_audit_reads_the_outlines_and_names_one_outside_its_image(tmp_path, sample_cache, caplog):
+def test_audit_reads_the_outlines_and_names_one_outside_its_image(tmp_path, sample_cache):
     cells = Path(shutil.copytree(ensure_sample("sipakmed", sample_cache), tmp_path / "cells"))
     outline = next((cells / "im_Parabasal" / "im_Parabasal" / "CROPPED").glob("*_cyt.dat"))
     outline.write_text("0,0\n9000,0\n0,9000\n")
     settings = AuditSettings(dataset="sipakmed", data_dir=cells, cache_dir=tmp_path, run_dir=tmp_path / "audit")
-    masks = json.loads((run_audit(settings) / "audit.json").read_text())["masks"]
+    folder = run_audit(settings)
+    masks = json.loads((folder / "audit.json").read_text())["masks"]
     assert masks["mask_nucleus"]["present"] == 300 and not masks["mask_nucleus"]["problems"]
     (problem,) = masks["mask_cytoplasm"]["problems"].values()
-    assert outline.name in problem and "outside its image" in problem and problem in caplog.text
+    assert outline.name in problem and "outside its image" in problem and problem in (folder / "audit.md").read_text()
 
 
 def test_audit_tells_of_data_that_no_split_fits(tmp_path, caplog):
