@@ -40,8 +40,9 @@ from common.data.fingerprint import fingerprint
 from common.errors import UsageError
 from common.report.decision import cost_matrix
 from common.report.tables import Printed, TableRow, write_table
+from common.runs.cells import GridCell
 from common.runs.finished import FoundRun, by_recipe, names_by_difference
-from common.runs.grid import GridCell, run_grid
+from common.runs.grid import run_grid
 
 # Every method against fine-tuning, and the contrastive one against its control.
 PAIRS = (("finetune", "cost-sensitive"), ("finetune", "contrastive"), ("contrastive-control", "contrastive"))
@@ -53,7 +54,7 @@ def run_tables(grid: TablesSettings) -> Path:
     """Run what is missing, then write every table of what is there. Returns the folder."""
     dataset = load(grid, grid.finetune.limit)
     cells = table_cells(grid, dataset)
-    folder, outcome = folder_of("tables", grid, cells), run_grid(cells)
+    folder, outcome = folder_of("tables", grid, cells), run_grid(cells, grid)
     rows = grid_rows(cells)
     text = "\n".join([class_tables(rows), previous_text(rows), settings_text(rows), images_text(dataset, rows)])
     figures = {f"accuracy_{name}": figure for name, figure in accuracy_figures(rows).items()}
@@ -72,7 +73,7 @@ def run_compare_losses(grid: CompareLossesSettings) -> Path:
     """Train what is missing, then write curves and tables. Returns the folder."""
     dataset = load(grid, grid.contrastive.limit)
     cells = loss_cells(grid, dataset)
-    folder, outcome = folder_of("compare-losses", grid, cells), run_grid(cells)
+    folder, outcome = folder_of("compare-losses", grid, cells), run_grid(cells, grid)
     rows = grid_rows(cells)
     first = next((row.name for row in rows if row.runs and row.runs[0].value("loss") == grid.losses[0]), None)
     figures = {
@@ -90,7 +91,7 @@ def run_freeze_depth(grid: FreezeDepthSettings) -> Path:
     """One fine-tuning run a depth, chosen on validation images, told on test images. Returns the folder."""
     dataset = load(grid, grid.finetune.limit)
     cells = depth_cells(grid, dataset)
-    folder, outcome = folder_of("freeze-depth", grid, cells), run_grid(cells)
+    folder, outcome = folder_of("freeze-depth", grid, cells), run_grid(cells, grid)
     rows = [replace(row, name=f"{row.runs[0].value('freeze')} frozen") for row in grid_rows(cells) if row.runs]
     drawn = {f"depth_{backbone}": depth_curve(rows, backbone) for backbone in grid.backbones[:3]}
     figures = {name: figure for name, figure in drawn.items() if figure is not None}

@@ -26,7 +26,7 @@ import tyro
 from tyro.conf import Positional
 
 from common import stopping
-from common.errors import UsageError
+from common.errors import Done, UsageError
 from common.runs.files import read_json
 from common.runs.folder import nothing_half_written
 from common.settings import (
@@ -101,6 +101,8 @@ def _guarded(action: Callable[[], None]) -> int:
     try:
         with stopping.handled():
             action()
+    except Done:
+        return 0
     except UsageError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -1,17 +1,63 @@
-"""Settings of a command of many runs: its axes, its seeds, and the settings of one run, which hold for all of them. No Keras."""
+"""Settings of a command of many runs: where they run, its axes, its seeds, and the settings of one run, which hold for all. No Keras."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from common.settings import LARGEST_SEED, Settings, check_backbone, check_range, check_run_dir, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid(Settings):
+class Engine(Settings):
+    """Where the runs of a command happen; no number depends on it."""
+
+    NOT_RECIPE: ClassVar[frozenset[str]] = frozenset({"engine", "address", "cpus_per_cell", "gpus_per_cell", "parallel", "plan"})
+
+    engine: Literal["local", "ray"] = "local"
+    """`local`: processes of this machine. `ray`: tasks of a Ray cluster (requirements-ray.txt, docs/clusters.md)."""
+    parallel: int = 1
+    """Runs at a time on this machine; they divide its threads."""
+    address: str = "auto"
+    """Ray cluster: `auto` is the one that runs here, HOST:PORT another, `local` one that is started on this machine for this command."""
+    cpus_per_cell: int = 1
+    """CPUs, and threads, of one run on Ray."""
+    gpus_per_cell: float = 0.0
+    """GPUs of one run on Ray; 0.25 packs four runs on one, 0 hides them."""
+    plan: bool = False
+    """Only print the runs, their estimated hours and disk."""
+
+    def check(self) -> None:
+        super().check()
+        check_range("parallel", self.parallel, 1, 1024)
+        check_range("cpus-per-cell", self.cpus_per_cell, 1, 1024)
+        check_range("gpus-per-cell", self.gpus_per_cell, 0, 64)
+        whole = self.gpus_per_cell <= 1 or self.gpus_per_cell == int(self.gpus_per_cell)
+        require(whole, f"--gpus-per-cell {self.gpus_per_cell:g}: expected a part of one GPU, or whole ones")
+        known = self.address in ("auto", "local") or re.fullmatch(r"[^\s:/]+:\d{1,5}", self.address)
+        require(bool(known), f"--address {self.address}: expected auto, local or HOST:PORT")
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        if self.engine == "ray" and not self.plan:
+            require(importlib.util.find_spec("ray") is not None, "--engine ray: Ray is not installed; install requirements-ray.txt")
+
+    def idle_options(self) -> dict[str, str]:
+        """Those of the options here that have no effect beside the others, each with the reason."""
+        on_ray = ("address", "cpus_per_cell", "gpus_per_cell")
+        if self.engine == "local":
+            return dict.fromkeys(on_ray, "expected --engine ray")
+        return {"parallel": "with --engine ray the cluster runs as many at a time as it has CPUs and GPUs for"}
+
+    def unused(self) -> dict[str, str]:
+        return super().unused() | self.idle_options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Engine):
     """Networks by seeds. A study's grid derives from this and from the class of its images, so that those are given once."""
 
     RUNS: ClassVar[tuple[str, ...]] = ()
@@ -37,7 +83,7 @@ class Grid(Settings):
         for seed in self.seeds:
             check_range("seeds", seed, 0, LARGEST_SEED)
         for name in self.AXES:
-            values, option = getattr(self, name), name.replace("_", "-")
+            values, option = getattr(self, name) or (), name.replace("_", "-")
             require(len(set(values)) == len(values), f"--{option} {' '.join(map(str, values))}: one is given twice")
 
     def check_paths(self) -> None:
@@ -50,22 +96,12 @@ class Grid(Settings):
         found = super().unused()
         driven = dict.fromkeys((*self.SHARED, *self.DRIVEN), "an option of the command itself sets it for all runs")
         for name in self.RUNS:
-            found |= {f"{name}.{field}": reason for field, reason in (self.run_settings(name).unused() | driven).items()}
+            # What has an effect with one of the networks has one here.
+            each = [self.run_settings(name, backbone=backbone).unused() for backbone in self.backbones] or [{}]
+            idle = {field: reason for field, reason in each[0].items() if all(field in other for other in each)}
+            found |= {f"{name}.{field}": reason for field, reason in (idle | driven).items()}
         return found
 
     def run_settings(self, name: str, **changes: Any) -> Any:
         """The settings of one run: those of the field `name` with what the grid shares, and `changes`."""
         return replace(getattr(self, name), **{**{field: getattr(self, field) for field in self.SHARED}, **changes})
-
-
-def everywhere(runs: Mapping[str, Mapping[str, tuple[str, ...]]], shared: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Short options for all the runs' settings: {field: its own short options} -> {"epochs": ("finetune.training.epochs", …)}.
-
-    `shared`: fields, as options are spelled, that every run has.
-    """
-    spelled = {name.replace("_", "-"): options for name, options in runs.items()}
-    found: dict[str, tuple[str, ...]] = {option: tuple(f"{name}.{option}" for name in spelled) for option in shared}
-    for name, options in spelled.items():
-        for option, targets in options.items():
-            found[option] = found.get(option, ()) + tuple(f"{name}.{target}" for target in targets)
-    return found

@@ -24,6 +24,7 @@ class CompareLossesSettings(Grid):
     """Networks by losses by seeds."""
 
     RUNS: ClassVar[tuple[str, ...]] = ("contrastive",)
+    AXES: ClassVar[tuple[str, ...]] = (*Grid.AXES, "losses")
 
     losses: tuple[Loss, ...] = LOSSES
     """Losses to compare; the first is what the others are measured against."""
@@ -32,7 +33,7 @@ class CompareLossesSettings(Grid):
 
     def check(self) -> None:
         super().check()
-        require(bool(self.losses) and len(set(self.losses)) == len(self.losses), "--losses: expected at least one, and none twice")
+        require(bool(self.losses), "--losses: expected at least one")
 
     def unused(self) -> dict[str, str]:
         why = "--losses names the losses; the first one's runs bring the control"

@@ -11,7 +11,7 @@ from typing import ClassVar
 from cervical.experiments import finetune
 from cervical.experiments.finetune import FinetuneSettings
 from cervical.experiments.grids import Grid, everywhere, grid_networks
-from common.settings import Command, check_range, require
+from common.settings import Command, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class FreezeDepthSettings(Grid):
     """Networks by depths by seeds."""
 
     RUNS: ClassVar[tuple[str, ...]] = ("finetune",)
+    AXES: ClassVar[tuple[str, ...]] = (*Grid.AXES, "depths")
 
     depths: tuple[int, ...] | None = None
     """Numbers of frozen layers to try; None: none, a quarter, half, three quarters and all of the network, and the paper's."""
@@ -29,7 +30,6 @@ class FreezeDepthSettings(Grid):
         super().check()
         for depth in self.depths or ():
             check_range("depths", depth, 0)
-        require(self.depths is None or len(set(self.depths)) == len(self.depths), "--depths: one is given twice")
 
     def unused(self) -> dict[str, str]:
         return super().unused() | {"finetune.freeze": "--depths names the numbers of frozen layers"}

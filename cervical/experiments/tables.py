@@ -26,6 +26,7 @@ class TablesSettings(Grid):
     """Networks by methods by seeds."""
 
     RUNS: ClassVar[tuple[str, ...]] = ("finetune", "cost_sensitive", "contrastive")
+    AXES: ClassVar[tuple[str, ...]] = (*Grid.AXES, "methods")
 
     methods: tuple[Method, ...] = METHODS
     """Methods, one printed table each."""

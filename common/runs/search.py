@@ -18,9 +18,9 @@ import pandas as pd
 
 from common.errors import UsageError
 from common.report.markup import markdown, number
+from common.runs.cells import GridCell, run_cell
 from common.runs.files import plain, read_json, write_json
 from common.runs.finished import FoundRun
-from common.runs.grid import GridCell, run_cell
 from common.runs.reading import find_metric
 
 log = logging.getLogger(__name__)
@@ -84,9 +84,9 @@ def search(
     *,
     metric: str,
     trials: int,
+    run: Callable[[GridCell], tuple[int, str]] = run_cell,
     seed: int = 0,
     direction: Literal["maximize", "minimize"] = "maximize",
-    run: Callable[[GridCell], tuple[int, str]] | None = None,
 ) -> SearchOutcome:
     """Run as many trials as are missing and write search.json and trials.csv into `folder`.
 
@@ -95,7 +95,7 @@ def search(
             trial: all others would be the same.
         cell: settings -> its cell, with the run folder that these settings have.
         metric: key of metrics.json (dots into it) measured on validation images, such as "validation_macro_f1".
-        run: runs a cell: (exit code, last line of its errors); None: in a process of its own.
+        run: runs a cell: (exit code, last line of its errors); by default in a process of its own.
 
     Raises:
         UsageError: the folder holds a search of other settings, no trial finished, or a run lacks the metric.
@@ -117,7 +117,7 @@ def search(
                 raise UsageError(reason)
         else:
             log.info("trial %d of %d: %s", place + 1, trials, _text(parameters))
-            code, reason = (run or run_cell)(here)
+            code, reason = run(here)
             if code not in (0, 2):
                 raise SystemExit(code)
         value = None if reason else _value(here, metric)

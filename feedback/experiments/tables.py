@@ -1,4 +1,4 @@
-"""Tables 5.1 to 5.4 over objectives, balances and seeds; runs only what is missing, one process at a time.
+"""Tables 5.1 to 5.4 over objectives, balances and seeds; runs only what is missing.
 
 Printed, Jaccard index before and after with the explanation loss: 0.100 and 0.447 unbalanced (Table 5.1), 0.10 and 0.18 up-sampled (5.3).
 Cost: nine `simulate` runs a seed, with --slices three `slices` runs more; --faithfulness N adds 168 passes for each of N images to a run.
@@ -7,6 +7,7 @@ Cost: nine `simulate` runs a seed, with --slices three `slices` runs more; --fai
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from common.grids import Engine
 from common.settings import Command, check_range, require
 from feedback.experiments import simulate
 from feedback.experiments.simulate import OBJECTIVES, SimulateSettings
@@ -16,8 +17,10 @@ TableBalance = Literal["none", "reduced", "upsampled"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TablesSettings(SimulateSettings):
+class TablesSettings(Engine, SimulateSettings):
     """As `simulate`, for every cell of the tables."""
+
+    NOT_RECIPE = Engine.NOT_RECIPE | SimulateSettings.NOT_RECIPE
 
     objectives: tuple[TableObjective, ...] = OBJECTIVES
     """Rows of the tables. `balanced-combined` has balanced batches of its own and stands in the table of unbalanced data."""

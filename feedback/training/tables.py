@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
+from common.runs.cells import GridCell
 from common.runs.finished import FoundRun
 from common.runs.folder import Run
-from common.runs.grid import GridCell, run_grid
+from common.runs.grid import run_grid
 from common.settings import recipe
 from feedback import tables
 from feedback.experiments import slices
@@ -18,6 +19,8 @@ from feedback.training.stage import model_digest
 
 def run_tables(settings: TablesSettings) -> Path:
     """`feedback tables`: runs what is missing, writes report.md and figures; returns the folder."""
+    if settings.plan:  # before the sample's base is trained
+        run_grid(cells_of(settings, settings.run_dir or Path("cells")), settings)
     settings = with_base(settings)
     assert settings.base is not None
     own = {**recipe(settings), "base": settings.base.name, "base_model": model_digest(settings.base)}
@@ -26,7 +29,7 @@ def run_tables(settings: TablesSettings) -> Path:
     if run.finished:
         return run.path
     cells = cells_of(settings, run.path / "cells")
-    outcome = run_grid(cells)
+    outcome = run_grid(cells, settings)
     done = [FoundRun.of(cell.run_dir) for cell in cells if cell.finished]
     if done:
         reports = tables.write_tables(run.path, done)

@@ -10,9 +10,11 @@ import pandas as pd
 
 from common.data.dataset import Dataset
 from common.data.fingerprint import fingerprint
+from common.grids import Engine
+from common.runs.cells import GridCell
 from common.runs.finished import FoundRun
 from common.runs.folder import RUNS, run_path
-from common.runs.grid import GridCell, GridOutcome, run_grid
+from common.runs.grid import GridOutcome, run_grid
 from lmf import data, tables
 from lmf.experiments.sweep import SweepSettings
 from lmf.experiments.tables import TablesSettings
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def run_tables(settings: TablesSettings) -> Path:
     """`lmf tables`; returns its report.md."""
-    cells, outcome = run_cells(settings.cells())
+    cells, outcome = run_cells(settings.cells(), settings)
     path = tables.write_tables(_folder("tables", settings), _finished(cells))
     outcome.check()
     return path
@@ -32,13 +34,13 @@ def run_tables(settings: TablesSettings) -> Path:
 
 def run_sweep(settings: SweepSettings) -> Path:
     """`lmf sweep`; returns its report.md."""
-    cells, outcome = run_cells(settings.cells())
+    cells, outcome = run_cells(settings.cells(), settings)
     path = tables.write_sweep(_folder("sweep", settings), _finished(cells), settings)
     outcome.check()
     return path
 
 
-def run_cells(wanted: Sequence[TrainSettings]) -> tuple[list[GridCell], GridOutcome]:
+def run_cells(wanted: Sequence[TrainSettings], where: Engine) -> tuple[list[GridCell], GridOutcome]:
     """Run what is missing of these trainings; a failed one stops no other."""
     cells: list[GridCell] = []
     known: dict[tuple, tuple] = {}
@@ -48,7 +50,7 @@ def run_cells(wanted: Sequence[TrainSettings]) -> tuple[list[GridCell], GridOutc
             dataset = data.load(each, (each.image_size, each.resize_filter))
             known[images] = (dataset, data.split(dataset.manifest, each.split, each.split_seed))
         cells.append(cell_of(each, *known[images]))
-    return cells, run_grid(cells)
+    return cells, run_grid(cells, where)
 
 
 def cell_of(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> GridCell:

@@ -50,6 +50,7 @@ class BaselineSettings(TableSettings):
 
     def unused(self) -> dict[str, str]:
         found = super().unused() | {"encoders": "these methods explain the plain classifier f_Res"}
+        found |= dict.fromkeys(("engine", "parallel", "plan"), "these methods share what one process has read")
         found |= {} if "cams" in self.rows else dict.fromkeys(("cam_stage", "lime_samples", "lime_images"), "the row cams is not run")
         found |= {} if "vat" in self.rows else dict.fromkeys(("vat_epsilon", "vat_xi", "vat_weight"), "the row vat is not run")
         if "unet" in self.rows:  # which draws, though it is no f_Seg

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from common.grids import Engine
 from common.settings import LARGEST_SEED, check_range, require
 from melanoma.experiments.base import reading
 from melanoma.experiments.train import DESCRIBED, BioUNetSettings
@@ -26,11 +27,11 @@ LIKE_FOR_LIKE: Mapping[str, Any] = {"encoders": "equal", "head": "l2", "watch": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings(BioUNetSettings):
+class TableSettings(Engine, BioUNetSettings):
     """A table: several runs, each made only when it is missing."""
 
     ROWS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"bio_u_net": ABLATION["bio_u_net"]}
-    NOT_RECIPE = BioUNetSettings.NOT_RECIPE | {"seeds", "rows"}
+    NOT_RECIPE = BioUNetSettings.NOT_RECIPE | Engine.NOT_RECIPE | {"seeds", "rows"}
 
     seeds: tuple[int, ...] = (0,)
     """Seeds; every row of the table is run with each. Comparisons need several."""
@@ -54,7 +55,7 @@ class TableSettings(BioUNetSettings):
         # What no row of the table takes.
         found = {name: reason for name, reason in (cells[0] if cells else {}).items() if all(name in cell for cell in cells)}
         found |= dict.fromkeys(decided, "the rows of the table decide that; choose them with --rows, or use the command train")
-        return found | {"seed": "a table is made of several runs; use --seeds"}
+        return found | self.idle_options() | {"seed": "a table is made of several runs; use --seeds"}
 
     def cell(self, seed: int, row: str) -> BioUNetSettings:
         """The settings of one run of the table."""

@@ -1,20 +1,29 @@
 """The runs behind Tables 2 to 6: each command makes the ones that are missing, then writes its tables from what is there."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-from common.runs.folder import Run
+from common.runs.cells import GridCell
+from common.runs.folder import Run, run_path
+from common.runs.grid import run_grid
+from melanoma.experiments.base import STUDY
 from melanoma.experiments.baselines import BaselineSettings
+from melanoma.experiments.pretrain import own
 from melanoma.experiments.table import TableSettings, root, variant
 from melanoma.experiments.train import DESCRIBED, BioUNetSettings
 from melanoma.reporting import complete, complete_pretraining, report
 from melanoma.tables import write_all
 from melanoma.training import baselines
-from melanoma.training.inputs import load_inputs
+from melanoma.training.inputs import Inputs, load_inputs
+from melanoma.training.pretraining import origin, own_recipe
 
 
 def grid_command(settings: TableSettings) -> None:
     """`melanoma ablation`, `repeats`, `multitask` and `thresholds` (Tables 3 to 6): the table's runs, then all tables they can fill."""
+    if settings.engine != "local" or settings.parallel > 1 or settings.plan:
+        in_processes(settings)
     for seed in settings.seeds:
         for row in settings.rows:
             run_cell(settings, seed, row)
@@ -30,6 +39,28 @@ def cell_name(cell: BioUNetSettings) -> str:
         parts += [value] * (name not in skipped and value != getattr(DESCRIBED, name))
     parts += [f"repeats{cell.repeats}"] * ("repeats" not in skipped and cell.repeats != DESCRIBED.repeats)
     return "-".join([*parts, f"seed{cell.seed}"])
+
+
+def in_processes(settings: TableSettings) -> None:
+    """The table's missing runs, each in a process of its own, their pre-trainings before them."""
+    before: dict[Path, GridCell] = {}
+    cells: dict[Path, GridCell] = {}
+    for seed, row in product(settings.seeds, settings.rows):
+        cell = settings.cell(seed, row)
+        inputs, where = load_inputs(cell), settings.run_dir
+
+        def default(experiment: str, content: dict[str, Any], inputs: Inputs = inputs) -> Path:
+            return run_path(STUDY, experiment, content, name_parts=inputs.name_parts(), fingerprint=inputs.fingerprint)
+
+        place = where / cell_name(cell) if where is not None else default("train", inputs.recipe(**origin(inputs)))
+        if cell.simclr and cell.order == "phases" and cell.pretrained is None:
+            first = where / f"pretrain-seed{seed}" if where is not None else default("pretrain", own_recipe(inputs))
+            before[first] = GridCell(STUDY, "pretrain", own(cell), first, {"seed": seed})
+            cell = replace(cell, pretrained=first)
+        cells[place] = GridCell(STUDY, "train", cell, place, {"row": row, "seed": seed})
+    missing = [[each for each in stage.values() if not each.finished] for stage in (before, cells)]
+    for stage in [missing[0] + missing[1]] if settings.plan else missing:
+        run_grid(stage, settings).check()
 
 
 def run_cell(settings: TableSettings, seed: int, row: str) -> Run:

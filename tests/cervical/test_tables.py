@@ -26,7 +26,7 @@ def here(finished, tmp_path, monkeypatch):
     monkeypatch.setattr("cervical.models.build_backbone", small_backbone)
     trained = []
 
-    def run(cell):
+    def run(cell, own):
         from cervical.training.contrastive import run_contrastive
         from cervical.training.cost_sensitive import run_cost_sensitive
         from cervical.training.finetune import run_finetune
@@ -92,7 +92,7 @@ def test_tables_with_costs_also_tell_the_decisions_that_cost_least(here):
 
 def test_a_failed_cell_leaves_a_hole_and_the_exit_code(here, monkeypatch):
     _, options = here
-    monkeypatch.setattr("common.runs.grid.run_cell", lambda cell: (2, "--weights imagenet: the download failed"))
+    monkeypatch.setattr("common.runs.grid.run_cell", lambda cell, own: (2, "--weights imagenet: the download failed"))
     with pytest.raises(UsageError, match="download failed"):
         tables.run_tables(settings_of("tables", *options, "--methods", "finetune", "cost-sensitive", "--run-dir", "tables"))
     report = Path("tables/report.md").read_text()

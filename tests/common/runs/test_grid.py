@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UsageError
-from common.runs.grid import GridCell, GridOutcome, run_grid
+from common.errors import Done, UsageError
+from common.grids import Engine
+from common.runs.cells import GridCell
+from common.runs.grid import GridOutcome, run_grid
 from common.runs.reading import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,6 +95,67 @@ def test_a_cell_that_ends_without_finishing_is_a_failure(cell):
     assert "without finishing" in outcome.failed[0][2]
 
 
+# It waits for the other one, which only a second process at the same time can be.
+PAIR = """
+import os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True)
+(folder / "threads").write_text(os.environ["OMP_NUM_THREADS"])
+until = time.monotonic() + 60
+while time.monotonic() < until and not all((folder.parent / name / "threads").is_file() for name in "ab"): time.sleep(0.05)
+if time.monotonic() < until: (folder / "finished.json").write_text("{}")
+"""
+
+
+class Pair(Toy):
+    def command(self):
+        return [sys.executable, "-c", PAIR, str(self.run_dir)]
+
+
+def test_two_at_a_time_divide_the_threads(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cells = [Pair("toy", "train", None, tmp_path / name, {"name": name}) for name in "ab"]
+    assert run_grid(cells, Engine(parallel=2)) == GridOutcome(2, 0, 2)
+    assert (tmp_path / "a" / "threads").read_text() == str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert "[1/2] toy train name=" in caplog.text and "[2/2] toy train name=" in caplog.text
+
+
+def test_a_plan_runs_nothing_and_says_what_each_cell_costs(typed, capsys):
+    with pytest.raises(Done):
+        run_grid([typed("a"), typed("b")], Engine(plan=True))
+    said = capsys.readouterr().out
+    assert "? h       2 MB  typed train loss=a" in said and "2 cells to run" in said and "no finished run of these data" in said
+    assert not (typed("a").run_dir).exists()
+
+
+def test_a_cell_ends_with_the_process_that_started_it(tmp_path):
+    """A Ray worker may be killed; the cell must save and free its folder for the one that takes it up."""
+    child = (
+        "import os, sys, time\nfrom common.runs.cell import end_with\nend_with(os.getppid())\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write('x')\ntime.sleep(60)"
+    )
+    parent = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); print(p.pid, flush=True); p.wait()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+    )
+    number = int(process.stdout.readline())
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        try:
+            status = Path(f"/proc/{number}/status").read_text()
+        except FileNotFoundError:
+            return
+        if "State:\tZ" in status:
+            return
+        time.sleep(0.05)
+    os.kill(number, signal.SIGKILL)
+    pytest.fail("the cell went on alone")
+
+
 def test_two_cells_may_not_share_a_folder(cell):
     with pytest.raises(ValueError, match="share"):
         run_grid([cell("a", "x"), cell("a", "y")])
@@ -146,7 +209,7 @@ def typed(tmp_path, monkeypatch):
 
 def test_a_cell_gets_its_settings_object(typed):
     cells = [typed("a", loss="x", rate=0.3, seed=4), typed("b", loss="wrong")]
-    outcome = run_grid(cells, parallel=2)
+    outcome = run_grid(cells, Engine(parallel=2))
     assert outcome.ran == 1 and outcome.exit_code == 2 and outcome.failed[0][2] == "--loss wrong: unknown"
     settings = RunFolder(cells[0].run_dir).read_json("config.json")["settings"]
     assert (settings["rate"], settings["seed"]) == (0.3, 4)
@@ -167,7 +230,8 @@ import sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from common import cli, stopping
-from common.runs.grid import GridCell, run_grid
+from common.runs.cells import GridCell
+from common.runs.grid import run_grid
 
 class Slow(GridCell):
     def command(self):

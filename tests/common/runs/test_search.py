@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
-from common.runs.grid import GridCell
+from common.runs.cells import GridCell
 from common.runs.search import Range, changed, report, search
 from common.settings import Settings, recipe
 

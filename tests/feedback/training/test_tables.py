@@ -15,7 +15,7 @@ from feedback.training.tables import cells_of, run_tables
 
 
 def test_one_table_in_this_process(sample_cache, small_base, tmp_path, monkeypatch):
-    def here(cells):
+    def here(cells, where):
         for cell in cells:
             run_simulate(replace(cell.settings, run_dir=cell.run_dir))
         return GridOutcome(len(cells), 0, len(cells))

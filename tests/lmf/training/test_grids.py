@@ -17,7 +17,7 @@ def tiny(network, sample_cache, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     ran = []
 
-    def here(cell):
+    def here(cell, own):
         ran.append(cell.labels)
         run = training.train(cell.settings)
         return (0, "") if run.finished else (1, "unfinished")

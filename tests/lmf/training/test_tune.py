@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from common.errors import UsageError
-from common.runs import search as searches
+from common.runs import grid
 from lmf.experiments.train import LOSS_SETTINGS, TrainSettings, default
 from lmf.experiments.tune import TuneSettings
 from lmf.losses import LOSSES
@@ -27,11 +27,11 @@ def test_a_search_goes_on_and_reports_every_trial(sample_cache, network, tmp_pat
     monkeypatch.chdir(tmp_path)
     ran = []
 
-    def here(cell):
+    def here(cell, own):
         ran.append(cell.settings)
         return (0, "") if training.train(cell.settings).finished else (1, "unfinished")
 
-    monkeypatch.setattr(searches, "run_cell", here)
+    monkeypatch.setattr(grid, "run_cell", here)
     train = TrainSettings(network=network, image_size=32, epochs=1, limit=60, batch_size=16)
     settings = TuneSettings(train=train, losses=("cce", "focal"), trials=2, cache_dir=sample_cache, run_dir=tmp_path / "tune")
     report = tune.run_tune(settings).read_text()
