@@ -100,7 +100,8 @@ class Stress:
         """`one(number)` says what was wrong in a trial, or ""."""
         began = time.monotonic()
         wrong = [said for said in self.pool.map(one, range(count)) if said]
-        words = "; ".join([*filter(None, [remark()]), *wrong[:3]])
+        print(*wrong, sep="\n", end="", file=sys.stderr)
+        words = "; ".join([*filter(None, [remark()]), *(" ".join(said.split())[:200] for said in wrong[:3])])
         return Row(part, name, count, count - len(wrong), (time.monotonic() - began) / 60, words)
 
     def killed(self, part: str, name: str, count: int, number: signal.Signals, code: int) -> Row:
@@ -119,7 +120,7 @@ class Stress:
             if ended.code in (0, code) and again.code == 0 and "Traceback" not in ended.said and not differ:
                 return ""
             bytes_are = ", ".join(differ) or "equal"
-            return f"at {moment / spent:.0%}: exit {ended.code}, then {again.code}, {bytes_are}: {again.said[-200:].strip()}"
+            return f"at {moment / spent:.0%}: exit {ended.code}, then {again.code}, {bytes_are}: {again.said}"
 
         return self.tried(part, name, count, one, lambda: f"{sum(hit)} before the end")
 
@@ -136,7 +137,7 @@ class Stress:
             slowest[0] = max(slowest[0], ended.waited)
             shutil.rmtree(run, ignore_errors=True)
             fine = ended.code in (0, 130) and "Traceback" not in ended.said
-            return "" if fine else f"at {moment / spent:.0%}: exit {ended.code}: {ended.said[-200:].strip()}"
+            return "" if fine else f"at {moment / spent:.0%}: exit {ended.code}: {ended.said}"
 
         busy = [
             subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.nice(19)) for _ in range(os.cpu_count() or 1)
@@ -157,7 +158,7 @@ class Stress:
             shutil.copytree(run, copy)
             what = hostile.damage(copy, chance)
             ended = trial.forked(self.context, ["lmf", "report", str(copy)], self.home, copy.with_suffix(".said"))
-            return "" if ended.in_one_line else f"{what}: exit {ended.code}: {ended.said[-200:].strip()}"
+            return "" if ended.in_one_line else f"{what}: exit {ended.code}: {ended.said}"
 
         return self.tried("corrupted", "lmf report", 3 * self.count, one)
 
@@ -175,7 +176,7 @@ class Stress:
             shutil.copytree(run, copy)
             change(copy, self.home)
             ended = trial.forked(self.context, ["lmf", command, str(copy), *more], self.home, copy.with_suffix(".said"))
-            wrong = [] if ended.in_one_line else [f"exit {ended.code}: {ended.said[-300:].strip()}"]
+            wrong = [] if ended.in_one_line else [f"exit {ended.code}: {ended.said}"]
             wrong += hostile.sprung(self.home, before, ended.said)
             return f"{change.__name__}, {command}: {'; '.join(wrong)}" if wrong else ""
 

@@ -61,10 +61,13 @@ def handled() -> Iterator[None]:
     except ValueError:
         yield
         return
-    _State.wanted = None
+    _State.wanted, shown = None, sys.unraisablehook
+    # Swallowed in a destructor it comes again, so nobody needs the traceback.
+    sys.unraisablehook = lambda what: None if issubclass(what.exc_type, KeyboardInterrupt | Terminated) else shown(what)
     try:
         yield
     finally:
+        sys.unraisablehook = shown
         if _State.wanted is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_IGN)

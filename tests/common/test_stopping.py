@@ -64,6 +64,21 @@ def test_what_nobody_checked_is_raised_at_the_end() -> None:
         time.sleep(0.01)
 
 
+def test_what_a_destructor_swallows_comes_again_and_shows_no_traceback(monkeypatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+
+    class Interrupted:
+        def __del__(self) -> None:
+            send()
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt), stopping.handled():
+        Interrupted()
+        time.sleep(5)
+    assert shown == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_has_just_started_shows_no_traceback(number: signal.Signals) -> None:
     for delay in (0.05, 0.3):
