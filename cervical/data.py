@@ -16,6 +16,7 @@ from common.data.dataset import Dataset, class_names
 from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_images
 from common.data.outlines import PARTS
+from common.data.pipeline import Augment
 from common.data.readable import check_readable
 from common.data.splits import grouped_split, limit_per_class
 from common.data.walk import walk
@@ -201,6 +202,25 @@ def random_views(images: np.ndarray, targets: Any, rng: np.random.Generator) -> 
 def free_views(images: np.ndarray, targets: Any, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
     """As `random_views`, but turned by any angle and scaled within 10 %: a cell has no upright position. Not of the documents (--views)."""
     return _turned(images, rng, 180.0, 0.1), targets
+
+
+def soft_labels(
+    images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, *, classes: int, views: Augment | None, smoothing: float, mixup: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A batch with shares of classes as labels, `(n, classes)` float32 with rows summing to 1, for `Batches(augment=…)`.
+
+    views: applied to the images first. mixup: lambda ~ Beta(mixup, mixup) for the batch, x = lambda x_i + (1 - lambda) x_j and the labels
+    alike, j a permutation of the batch (Zhang et al. 2018, eq. in section 2); 0 leaves the images as they are. smoothing: y becomes
+    (1 - smoothing) y + smoothing / classes (Szegedy et al. 2016, section 7).
+    """
+    if views is not None:
+        images, _ = views(images, labels, rng)
+    shares = np.eye(classes, dtype="float32")[labels]
+    if mixup:
+        weight, partner = np.float32(rng.beta(mixup, mixup)), rng.permutation(len(images))
+        images = weight * images + (1 - weight) * images[partner]
+        shares = weight * shares + (1 - weight) * shares[partner]
+    return images, (1 - smoothing) * shares + smoothing / classes
 
 
 def _turned(images: np.ndarray, rng: np.random.Generator, rotation: float, scaling: float) -> np.ndarray:

@@ -29,6 +29,10 @@ class CostSensitiveSettings(FinetuneSettings):
     init: Literal["finetuned", "start"] = "start"
     """`finetuned`: go on from the fine-tuned model, as the authors did (it is trained first if missing). `start`: an equal start."""
 
+    def unused(self) -> dict[str, str]:
+        why = "a cost belongs to one class, and these labels are of several"
+        return super().unused() | {"label_smoothing": why, "mixup": why}
+
     def check_paths(self) -> None:
         super().check_paths()
         if self.costs not in CLASS_COSTS:

@@ -37,11 +37,17 @@ class FinetuneSettings(CellTraining):
     """Input scaled as the weights expect, or raw 0..255 as the code feeds it (facts 1.3)."""
     views: bool = False
     """Show every image newly flipped, turned and scaled in each epoch; with --copies 0 the cheapest good augmentation. Of no document."""
+    label_smoothing: float = 0.0
+    """Share of a label that is spread over all classes (Szegedy et al. 2016, section 7). Of no document."""
+    mixup: float = 0.0
+    """Alpha of the Beta distribution by which pairs of a batch are mixed (Zhang et al. 2018, section 2); 0: none. Of no document."""
     dropout_everywhere: bool = True
     """Dropout also in the heads of DenseNet169 and MobileNetV2, where the code has none."""
 
     def check(self) -> None:
         super().check()
+        check_range("label-smoothing", self.label_smoothing, 0, 0.9)
+        check_range("mixup", self.mixup, 0, 10)
         if self.freeze != "paper":
             check_range("freeze", self.freeze, 0)
         elif self.weights != "none" and self.backbone not in FREEZE:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from cervical.data import free_views
+from cervical.data import free_views, soft_labels
 from cervical.experiments.finetune import FinetuneSettings
 from cervical.models import build_classifier
 from cervical.training.outcome import conclude
@@ -21,6 +24,7 @@ from cervical.training.stages import (
     short_run_note,
     train_stage,
 )
+from common.data.pipeline import Augment
 from common.runs.folder import Run
 
 
@@ -38,10 +42,16 @@ def run_finetune(settings: FinetuneSettings) -> Path:
 
 def fit_classifier(job: Job, model: keras.Model, loss: keras.losses.Loss) -> list[str]:
     """One stage of training on all images and copies; views on the fly only where asked for (facts 1.3). Returns notes for the report."""
-    settings = job.settings
-    train = batches(job.cells.train, settings, shuffle=True, augment=free_views if settings.views else None)
-    compile_model(model, settings.training, loss, [accuracy()])
-    history = train_stage(job, model, "training", settings.training, train, evaluation_batches(job.cells.validation, settings))
+    settings, validation, metric = job.settings, job.cells.validation, accuracy()
+    augment: Augment | None = free_views if settings.views else None
+    if settings.label_smoothing or settings.mixup:
+        classes = len(job.cells.classes)
+        augment = partial(soft_labels, classes=classes, views=augment, smoothing=settings.label_smoothing, mixup=settings.mixup)
+        loss, metric = keras.losses.CategoricalCrossentropy(), keras.metrics.CategoricalAccuracy(name="accuracy")
+        validation = replace(validation, labels=np.eye(classes, dtype="float32")[validation.labels])
+    train = batches(job.cells.train, settings, shuffle=True, augment=augment)
+    compile_model(model, settings.training, loss, [metric])
+    history = train_stage(job, model, "training", settings.training, train, evaluation_batches(validation, settings))
     notes = short_run_note(history, train, settings.training)
     frozen = sum(not layer.trainable for layer in model.get_layer(index=2).layers)
     if "body" not in settings.unused():
@@ -50,4 +60,6 @@ def fit_classifier(job: Job, model: keras.Model, loss: keras.losses.Loss) -> lis
         notes.append(f"Starting weights {Path(job.weights).name}; {frozen} of the network's layers were not trained.")
     if settings.views:
         notes.append("Images were newly flipped, turned and scaled in every epoch (--views), which neither document does.")
+    if settings.label_smoothing or settings.mixup:
+        notes.append(f"Labels smoothed by {settings.label_smoothing:g}, pairs mixed with alpha {settings.mixup:g}; of no document.")
     return notes
