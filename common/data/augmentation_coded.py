@@ -42,30 +42,6 @@ def _affine(image: np.ndarray, angle: float = 0, scale=(1.0, 1.0), shift=(0.0, 0
     return cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _rotate(image, rng):
-    return _affine(image, angle=rng.uniform(-90, 90))
-
-
-def _scale(image, rng):
-    return _affine(image, scale=tuple(rng.uniform(0.5, 0.9, 2)))
-
-
-def _translate(image, rng):
-    return _affine(image, shift=tuple(rng.uniform(-0.15, 0.15, 2)))
-
-
-def _shear(image, rng):
-    return _affine(image, shear=rng.uniform(-2, 2))
-
-
-def _flip_horizontally(image, rng):
-    return cv2.flip(image, 1)
-
-
-def _flip_vertically(image, rng):
-    return cv2.flip(image, 0)
-
-
 # Group 1: local contrast. CLAHE works on the lightness of Lab, "all channels" on each channel; defaults are imgaug's.
 def _equalise(channel: np.ndarray, clip: float, tiles: int) -> np.ndarray:
     return cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(np.ascontiguousarray(channel))
@@ -81,39 +57,11 @@ def _all_channels(image: np.ndarray, clips: Sequence[float], tiles: int) -> np.n
     return np.stack([_equalise(image[..., c], clips[c], tiles) for c in range(3)], axis=-1)
 
 
-def _clahe(image, rng):
-    return _lightness(image, rng.uniform(0.1, 8), int(rng.integers(3, 13)))
-
-
-def _clahe_clip(image, rng):
-    return _lightness(image, rng.uniform(1, 10), int(rng.integers(3, 13)))
-
-
-def _clahe_tiles(image, rng):
-    return _lightness(image, rng.uniform(0.1, 8), int(rng.integers(3, 22)))
-
-
-def _gamma(image, rng):
-    return cv2.LUT(image, _to_bytes(255 * (np.arange(256) / 255) ** rng.uniform(0.5, 2)))
-
-
-def _clahe_all(image, rng):
-    return _all_channels(image, [rng.uniform(0.1, 8)] * 3, int(rng.integers(3, 13)))
-
-
-def _clahe_all_clip(image, rng):
-    return _all_channels(image, tuple(rng.uniform(1, 10, 3)), int(rng.integers(3, 13)))
-
-
 # Group 2: edges. A 3x3 kernel, blended with the identity.
 def _blend_kernel(image: np.ndarray, effect: np.ndarray, alpha: float) -> np.ndarray:
     identity = np.zeros((3, 3))
     identity[1, 1] = 1
     return cv2.filter2D(image, -1, (1 - alpha) * identity + alpha * effect, borderType=cv2.BORDER_REFLECT_101)
-
-
-def _edges(image, rng):
-    return _blend_kernel(image, np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=np.float64), rng.uniform(0, 0.7))
 
 
 def _directed_edges(image, rng):
@@ -136,39 +84,13 @@ def _canny(image: np.ndarray, rng: np.random.Generator, alpha: float, apertures:
     return cv2.addWeighted(image, 1 - alpha, colours[edges.view(np.uint8)], alpha, 0)
 
 
-def _canny_any(image, rng):
-    return _canny(image, rng, rng.uniform(0, 1), (3, 5, 7))
-
-
-def _canny_strong(image, rng):
-    return _canny(image, rng, rng.uniform(0.5, 1), (3, 7))
-
-
 # Group 4: colour.
-def _shuffle_channels(image, rng):
-    return np.ascontiguousarray(image[..., rng.permutation(3)])
-
-
-def _grey(image, rng):
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-
-
-def _hue_saturation(image: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _hue_saturation(image: np.ndarray, factors: np.ndarray | tuple[int, int], amounts: np.ndarray | tuple[int, int]) -> np.ndarray:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hue, saturation = change(hsv[..., 0].astype(np.float64), hsv[..., 1].astype(np.float64))
-    hsv[..., 0] = np.rint(hue).astype(np.int64) % 256  # hue is a circle
-    hsv[..., 1] = _to_bytes(saturation)
+    changed = hsv[..., :2].astype(np.float64) * factors + amounts
+    hsv[..., 0] = np.rint(changed[..., 0]).astype(np.int64) % 256  # hue is a circle
+    hsv[..., 1] = _to_bytes(changed[..., 1])
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
-
-
-def _multiply_hue_saturation(image, rng):
-    factors = rng.uniform(0.5, 1.5, 2)
-    return _hue_saturation(image, lambda hue, saturation: (hue * factors[0], saturation * factors[1]))
-
-
-def _add_hue_saturation(image, rng):
-    amounts = rng.integers(-50, 51, 2)
-    return _hue_saturation(image, lambda hue, saturation: (hue + amounts[0], saturation + amounts[1]))
 
 
 def _few_colours(image, rng):
@@ -201,26 +123,46 @@ def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return best
 
 
-# Group 5: contrast and brightness.
-def _contrast(image, rng):
-    return cv2.LUT(image, _to_bytes(127 + rng.uniform(0.75, 1.5) * (np.arange(256) - 127.0)))
-
-
-def _brightness(image, rng):
-    return cv2.LUT(image, _to_bytes(np.arange(256) * rng.uniform(0.35, 1.65)))
-
-
 def _brightness_per_channel(image, rng):
     factors = rng.uniform(0.5, 1.5, 3) if rng.uniform() < 0.75 else np.full(3, rng.uniform(0.5, 1.5))
     return cv2.LUT(image, _to_bytes(np.arange(256)[:, None] * factors)[:, None])
 
 
+OPERATIONS: dict[str, Operation] = {
+    "rotate": lambda image, rng: _affine(image, angle=rng.uniform(-90, 90)),
+    "scale": lambda image, rng: _affine(image, scale=tuple(rng.uniform(0.5, 0.9, 2))),
+    "translate": lambda image, rng: _affine(image, shift=tuple(rng.uniform(-0.15, 0.15, 2))),
+    "shear": lambda image, rng: _affine(image, shear=rng.uniform(-2, 2)),
+    "flip_horizontally": lambda image, rng: cv2.flip(image, 1),
+    "flip_vertically": lambda image, rng: cv2.flip(image, 0),
+    "clahe": lambda image, rng: _lightness(image, rng.uniform(0.1, 8), int(rng.integers(3, 13))),
+    "clahe_clip": lambda image, rng: _lightness(image, rng.uniform(1, 10), int(rng.integers(3, 13))),
+    "clahe_tiles": lambda image, rng: _lightness(image, rng.uniform(0.1, 8), int(rng.integers(3, 22))),
+    "gamma": lambda image, rng: cv2.LUT(image, _to_bytes(255 * (np.arange(256) / 255) ** rng.uniform(0.5, 2))),
+    "clahe_all": lambda image, rng: _all_channels(image, [rng.uniform(0.1, 8)] * 3, int(rng.integers(3, 13))),
+    "clahe_all_clip": lambda image, rng: _all_channels(image, tuple(rng.uniform(1, 10, 3)), int(rng.integers(3, 13))),
+    "edges": lambda image, rng: _blend_kernel(image, np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=np.float64), rng.uniform(0, 0.7)),
+    "directed_edges": _directed_edges,
+    "canny_any": lambda image, rng: _canny(image, rng, rng.uniform(0, 1), (3, 5, 7)),
+    "canny_strong": lambda image, rng: _canny(image, rng, rng.uniform(0.5, 1), (3, 7)),
+    "shuffle_channels": lambda image, rng: np.ascontiguousarray(image[..., rng.permutation(3)]),
+    "grey": lambda image, rng: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
+    "multiply_hue_saturation": lambda image, rng: _hue_saturation(image, rng.uniform(0.5, 1.5, 2), (0, 0)),
+    "add_hue_saturation": lambda image, rng: _hue_saturation(image, (1, 1), rng.integers(-50, 51, 2)),
+    "few_colours": _few_colours,
+    "contrast": lambda image, rng: cv2.LUT(image, _to_bytes(127 + rng.uniform(0.75, 1.5) * (np.arange(256) - 127.0))),
+    "brightness": lambda image, rng: cv2.LUT(image, _to_bytes(np.arange(256) * rng.uniform(0.35, 1.65))),
+    "brightness_per_channel": _brightness_per_channel,
+}
 # Each group: its operations and how many distinct ones, in random order, a copy gets.
-GROUPS: tuple[tuple[tuple[Operation, ...], int], ...] = (
-    ((_rotate, _scale, _translate, _shear, _flip_horizontally, _flip_vertically), 2),
-    ((_clahe, _clahe_clip, _clahe_tiles, _gamma, _clahe_all, _clahe_all_clip), 2),
-    ((_edges, _directed_edges), 1),
-    ((_canny_any, _canny_strong), 1),
-    ((_shuffle_channels, _grey, _multiply_hue_saturation, _add_hue_saturation, _few_colours), 1),
-    ((_contrast, _brightness, _brightness_per_channel), 1),
+GROUPS: tuple[tuple[tuple[Operation, ...], int], ...] = tuple(
+    (tuple(OPERATIONS[name] for name in names.split()), number)
+    for names, number in (
+        ("rotate scale translate shear flip_horizontally flip_vertically", 2),
+        ("clahe clahe_clip clahe_tiles gamma clahe_all clahe_all_clip", 2),
+        ("edges directed_edges", 1),
+        ("canny_any canny_strong", 1),
+        ("shuffle_channels grey multiply_hue_saturation add_hue_saturation few_colours", 1),
+        ("contrast brightness brightness_per_channel", 1),
+    )
 )

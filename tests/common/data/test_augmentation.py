@@ -18,6 +18,8 @@ from common.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
 
+DRAW = coded.OPERATIONS
+
 
 def _cell(height: int = 40, width: int = 30) -> np.ndarray:
     """A dark disc on a light ground with some texture, not symmetric."""
@@ -136,17 +138,17 @@ def _pixel(*values: int) -> np.ndarray:
 
 def test_coded_geometry_by_hand() -> None:  # facts 1.2, group 0
     square = _cell(31, 31)
-    turned, asked = _drawn(coded._rotate, square)
+    turned, asked = _drawn(DRAW["rotate"], square)
     np.testing.assert_array_equal(turned, np.rot90(square, -1))
     assert asked == [(-90, 90)]
-    assert _drawn(coded._scale, square)[1] == [(0.5, 0.9)]
+    assert _drawn(DRAW["scale"], square)[1] == [(0.5, 0.9)]
     image = _cell(40, 20)
-    moved, asked = _drawn(coded._translate, image)  # 15 % of 20 columns and 40 rows
+    moved, asked = _drawn(DRAW["translate"], image)  # 15 % of 20 columns and 40 rows
     np.testing.assert_array_equal(moved[6:, 3:], image[:-6, :-3])
     assert not moved[:6].any() and not moved[:, :3].any() and asked == [(-0.15, 0.15)]
     white = np.zeros((201, 21, 3), dtype=np.uint8)
     white[:, 10] = 255
-    slanted, asked = _drawn(coded._shear, white)  # tan 2 degrees: 100 rows from the centre a line has moved by 3.49 columns
+    slanted, asked = _drawn(DRAW["shear"], white)  # tan 2 degrees: 100 rows from the centre a line has moved by 3.49 columns
     assert asked == [(-2, 2)] and slanted[100, :, 0].argmax() == 10
     places = (slanted[..., 0] * np.arange(21)).sum(axis=1) / slanted[..., 0].sum(axis=1)
     assert abs(places[200] - places[0]) == pytest.approx(2 * 100 * np.tan(np.deg2rad(2)), abs=0.1)
@@ -155,28 +157,28 @@ def test_coded_geometry_by_hand() -> None:  # facts 1.2, group 0
 def test_coded_local_contrast_by_hand() -> None:  # facts 1.2, group 1; clip 0.1..8 and tiles 3..12 are imgaug's defaults
     image = _cell(60, 60)
     for operation, clip, tiles in (
-        (coded._clahe, (0.1, 8), (3, 12)),
-        (coded._clahe_clip, (1, 10), (3, 12)),
-        (coded._clahe_tiles, (0.1, 8), (3, 21)),
+        (DRAW["clahe"], (0.1, 8), (3, 12)),
+        (DRAW["clahe_clip"], (1, 10), (3, 12)),
+        (DRAW["clahe_tiles"], (0.1, 8), (3, 21)),
     ):
         found, asked = _drawn(operation, image)
         assert asked == [clip, tiles]
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
         lab[..., 0] = cv2.createCLAHE(float(clip[1]), (tiles[1], tiles[1])).apply(np.ascontiguousarray(lab[..., 0]))
         np.testing.assert_array_equal(found, cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
-    for operation, clip in ((coded._clahe_all, (0.1, 8)), (coded._clahe_all_clip, (1, 10))):
+    for operation, clip in ((DRAW["clahe_all"], (0.1, 8)), (DRAW["clahe_all_clip"], (1, 10))):
         found, asked = _drawn(operation, image)
         assert asked == [clip, (3, 12)]
         green = cv2.createCLAHE(float(clip[1]), (12, 12)).apply(np.ascontiguousarray(image[..., 1]))
         np.testing.assert_array_equal(found[..., 1], green)
-    found, asked = _drawn(coded._gamma, _pixel(0, 128, 255))
+    found, asked = _drawn(DRAW["gamma"], _pixel(0, 128, 255))
     assert asked == [(0.5, 2)] and found.ravel().tolist() == [0, 64, 255]  # 255 (128 / 255)^2 = 64.25
 
 
 def test_coded_edges_by_hand() -> None:  # facts 1.2, groups 2 and 3
     dot = np.zeros((7, 7, 3), dtype=np.uint8)
     dot[3, 3] = 200
-    found, asked = _drawn(coded._edges, dot)
+    found, asked = _drawn(DRAW["edges"], dot)
     assert asked == [(0, 0.7)]
     assert found[2:5, 2:5, 0].tolist() == [[0, 140, 0], [140, 0, 140], [0, 140, 0]]  # 0.7 times 200 beside it; 0.3 - 2.8 < 0 on it
     found, asked = _drawn(coded._directed_edges, dot)  # a whole turn: to the top
@@ -184,7 +186,10 @@ def test_coded_edges_by_hand() -> None:  # facts 1.2, groups 2 and 3
     weights = np.array([1, 2 * 0.75**4, 2 * 0.5**4, 2 * 0.25**4])
     assert found[4, 3, 0] == round(0.7 * 200 / weights.sum()) and found[2, 3, 0] == 0
     image = _cell(60, 60)
-    for operation, alpha, apertures in ((coded._canny_any, (0, 1), (3, 5, 7)), (coded._canny_strong, (0.5, 1), (3, 7))):
+    for operation, alpha, apertures in (
+        (DRAW["canny_any"], (0, 1), (3, 5, 7)),
+        (DRAW["canny_strong"], (0.5, 1), (3, 7)),
+    ):
         found, asked = _drawn(operation, image)
         assert asked == [alpha, (60, 140), (160, 240), apertures, (0, 255)]
         np.testing.assert_array_equal(found, 255)  # alpha 1: nothing but the two colours, both drawn white here
@@ -193,10 +198,13 @@ def test_coded_edges_by_hand() -> None:  # facts 1.2, groups 2 and 3
 
 
 def test_coded_colours_by_hand() -> None:  # facts 1.2, group 4
-    np.testing.assert_array_equal(_drawn(coded._shuffle_channels, _cell())[0], _cell()[..., ::-1])
-    assert _drawn(coded._grey, _pixel(200, 100, 50))[0].ravel().tolist() == [124, 124, 124]  # 59.8 + 58.7 + 5.7
+    np.testing.assert_array_equal(_drawn(DRAW["shuffle_channels"], _cell())[0], _cell()[..., ::-1])
+    assert _drawn(DRAW["grey"], _pixel(200, 100, 50))[0].ravel().tolist() == [124, 124, 124]  # 59.8 + 58.7 + 5.7
     colour = cv2.cvtColor(_pixel(100, 100, 200), cv2.COLOR_HSV2RGB_FULL)
-    for operation, asked in ((coded._multiply_hue_saturation, (0.5, 1.5)), (coded._add_hue_saturation, (-50, 50))):
+    for operation, asked in (
+        (DRAW["multiply_hue_saturation"], (0.5, 1.5)),
+        (DRAW["add_hue_saturation"], (-50, 50)),
+    ):
         found, ranges = _drawn(operation, colour)
         assert ranges == [asked]
         assert cv2.cvtColor(found, cv2.COLOR_RGB2HSV_FULL).ravel().astype(int) == pytest.approx([150, 150, 200], abs=2)
@@ -204,16 +212,16 @@ def test_coded_colours_by_hand() -> None:  # facts 1.2, group 4
 
 
 def test_coded_contrast_and_brightness_by_hand() -> None:  # facts 1.2, group 5
-    found, asked = _drawn(coded._contrast, _pixel(0, 127, 157))
+    found, asked = _drawn(DRAW["contrast"], _pixel(0, 127, 157))
     assert asked == [(0.75, 1.5)] and found.ravel().tolist() == [0, 127, 172]
-    found, asked = _drawn(coded._brightness, _pixel(10, 100, 200))
+    found, asked = _drawn(DRAW["brightness"], _pixel(10, 100, 200))
     assert asked == [(0.35, 1.65)] and found.ravel().tolist() == [16, 165, 255]
 
 
 def test_flips_and_translations_are_exact() -> None:
     image, rng = _cell(), np.random.default_rng(0)
-    np.testing.assert_array_equal(coded._flip_horizontally(image, rng), image[:, ::-1])
-    np.testing.assert_array_equal(coded._flip_vertically(image, rng), image[::-1])
+    np.testing.assert_array_equal(DRAW["flip_horizontally"](image, rng), image[:, ::-1])
+    np.testing.assert_array_equal(DRAW["flip_vertically"](image, rng), image[::-1])
     moved = coded._affine(image, shift=(0.1, 0.0))  # 3 of 30 columns, black from outside
     np.testing.assert_array_equal(moved[:, 3:], image[:, :-3])
     assert not moved[:, :3].any()
@@ -224,7 +232,7 @@ def test_flips_and_translations_are_exact() -> None:
 def test_scaling_stays_between_half_and_nine_tenths() -> None:
     white = np.full((101, 101, 3), 255, dtype=np.uint8)
     for seed in range(20):
-        result = coded._scale(white, np.random.default_rng(seed))[..., 0] > 127
+        result = DRAW["scale"](white, np.random.default_rng(seed))[..., 0] > 127
         for covered in (result.any(axis=1).sum(), result.any(axis=0).sum()):
             assert 49 <= covered <= 93
 
