@@ -26,9 +26,6 @@ def value(loss: keras.losses.Loss, labels: np.ndarray, rows: np.ndarray) -> floa
     return float(loss(labels, rows))
 
 
-# --- NumPy loops: the formulas of the docstrings, one pair at a time -----------------------------------------------------------------
-
-
 def loop_npairs(labels, rows, temperature):
     z, total = unit(rows), 0.0
     for i in range(len(z)):
@@ -91,9 +88,6 @@ def test_contrastive_losses_equal_numpy_loops(seed):
     assert value(losses.TripletLoss(0.4), labels, rows) == pytest.approx(loop_triplet(labels, rows, 0.4), rel=1e-4)
 
 
-# --- outside values ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("temperature", "expected"), [(0.05, 0.5384101), (1.0, 1.6314947)])
 def test_npairs_golden_numbers(temperature, expected):
     # Reference facts, 1.6: value of tfa.losses.npairs_loss on the cosine similarities of this batch.
@@ -127,9 +121,6 @@ def test_coded_triplet_by_hand():
     assert value(losses.CodedTripletLoss(0.2), np.zeros(4), rows) == pytest.approx(1.2)
     assert value(losses.CodedTripletLoss(0.2), np.zeros(4), rows[[0, 2, 1, 3]]) == 0.0
     assert value(losses.CodedTripletLoss(0.2), np.zeros(2), rows[:2]) == pytest.approx(2 - 1 + 0.2)  # a short batch: zeros
-
-
-# --- pytorch-metric-learning -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -205,9 +196,6 @@ def test_triplet_equals_pytorch_metric_learning(metric_learning, seed, margin):
     assert value(losses.TripletLoss(margin), labels, rows) == pytest.approx(np.mean(found), rel=1e-4)
 
 
-# --- closed forms -----------------------------------------------------------------------------------------------------------------
-
-
 def test_constant_embeddings_give_the_chance_values():
     rows, labels = np.ones((32, 8), "float32"), np.arange(32) % 5
     assert value(losses.NPairsLoss(0.05), labels, rows) == pytest.approx(np.log(32), rel=1e-5)
@@ -250,9 +238,6 @@ def test_coded_ntxent_equals_a_loop():
         logits = np.array([rows[i] @ rows[k] / 0.05 for k in others], "float64")
         terms.append(np.log(np.exp(logits).sum()) - logits[0])
     assert value(losses.CodedNTXentLoss(0.05), np.zeros(12), rows) == pytest.approx(np.mean(terms), rel=1e-4)
-
-
-# --- invariances and awkward batches -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["npairs", "multiclass-npair", "ntxent", "triplet", "supcon"])
@@ -324,9 +309,6 @@ def test_wrong_settings_are_named():
         losses.ExpectedCostLoss([[0, 1, 2], [1, 0, 2]])
 
 
-# --- costs -----------------------------------------------------------------------------------------------------------------------------
-
-
 def test_weighted_log_loss_equals_the_formula_and_keras_class_weights():
     generator = np.random.default_rng(0)
     labels, costs = generator.integers(0, 5, 20), np.array([0.996319, 0.984242, 1.021384, 1.027848, 0.972455])
@@ -336,11 +318,6 @@ def test_weighted_log_loss_equals_the_formula_and_keras_class_weights():
     found = value(losses.WeightedLogLoss(costs), labels, probabilities)
     assert found == pytest.approx(by_hand, rel=1e-5)
     assert found == pytest.approx(float(by_keras), rel=1e-5)
-
-
-def test_weighted_log_loss_by_hand():
-    # -(2 ln 0.5 + 1 ln 0.25) / 2 = (2 ln 2 + 2 ln 2) / 2
-    assert value(losses.WeightedLogLoss([2, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])) == pytest.approx(2 * np.log(2))
 
 
 def test_expected_cost_loss_by_hand_and_finite_for_certain_errors():
@@ -353,19 +330,10 @@ def test_expected_cost_loss_by_hand_and_finite_for_certain_errors():
         losses.ExpectedCostLoss(matrix)(np.array([0, 1]), np.ones((2, 3)))
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        losses.NPairsLoss(0.1),
-        losses.MultiClassNPairLoss(),
-        losses.NTXentLoss(0.2),
-        losses.SupConLoss(0.3),
-        losses.TripletLoss(0.4),
-        losses.WeightedLogLoss([1.5, 0.5, 1.0]),
-        losses.ExpectedCostLoss([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
-    ],
-    ids=lambda loss: loss.name,
-)
+COSTS = (losses.WeightedLogLoss([1.5, 0.5, 1.0]), losses.ExpectedCostLoss([[0, 1, 1], [1, 0, 1], [1, 1, 0]]))
+
+
+@pytest.mark.parametrize("loss", [*map(losses.contrastive_loss, losses.CONTRASTIVE), *COSTS], ids=lambda loss: loss.name)
 def test_losses_survive_serialisation(loss):
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(again) is type(loss) and again.get_config() == loss.get_config()

@@ -1,4 +1,4 @@
-"""What every loss takes and refuses: integer, column, one-hot and dense labels; wrong shapes; labels that are no class."""
+"""What holds for every loss: forms of labels it takes and refuses, finite gradients on awkward batches, a config that makes it again."""
 
 import math
 
@@ -40,6 +40,37 @@ def test_dense_predictions_are_a_loop_over_pixels(name, reading):
     plain = build_loss(name, COUNTS)  # without the batch's own weight, so that a pixel can be looked at alone
     alone = [[[float(plain(labels[b, y, x][None], logits[b, y, x][None])) for x in range(3)] for y in range(2)] for b in range(2)]
     assert np.asarray(plain.call(labels, logits)) == pytest.approx(np.array(alone), rel=1e-5)
+
+
+@pytest.mark.parametrize("reading", ["described", "coded"])
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("kind", ["right by far", "wrong by far", "one sample", "one class", "float16", "equal"])
+def test_finite_gradients_on_awkward_batches(gradient, name, reading, kind):
+    logits, labels = LOGITS, LABELS
+    if kind == "right by far":
+        logits = 1e4 * ONE_HOT
+    elif kind == "wrong by far":
+        logits = -1e4 * ONE_HOT
+    elif kind == "one sample":
+        logits, labels = LOGITS[:1], LABELS[:1]
+    elif kind == "one class":
+        labels = np.full(4, 3)
+    elif kind == "float16":
+        logits = (6e4 * (ONE_HOT - 0.5)).astype("float16")
+    elif kind == "equal":
+        logits = np.zeros_like(LOGITS)
+    loss = build_loss(name, COUNTS, reading)
+    assert np.isfinite(float(loss(labels, logits)))
+    assert np.isfinite(gradient(loss, labels, logits)).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_survives_a_round_trip_through_its_config(name):
+    loss = build_loss(name, COUNTS, "coded")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+    assert float(again(LABELS, LOGITS)) == float(loss(LABELS, LOGITS))
 
 
 def test_sample_weights_work():
