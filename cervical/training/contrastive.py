@@ -30,10 +30,10 @@ from cervical.training.stages import (
     short_run_note,
     train_stage,
     weights_file,
-    without,
     write_manifest,
 )
 from common import device
+from common.commands.report import ReportOptions
 from common.data.pipeline import Batches
 from common.runs.folder import Run, is_finished
 
@@ -104,7 +104,7 @@ def features(encoder: keras.Model, part: Part) -> Part:
 def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> None:
     """The same network with plain cross-entropy in `control/`: the encoder's epochs, rate and views, no early end."""
     settings = job.settings
-    known = without(run_settings(settings, job.cells.dataset), *NOT_OF_THE_CONTROL)
+    known = {name: value for name, value in run_settings(settings, job.cells.dataset).items() if name not in NOT_OF_THE_CONTROL}
     run = job.run.subrun("control", {**known, "training": asdict(settings.control_stage)}, weights_file(settings))
     if run.finished:
         return
@@ -129,9 +129,9 @@ def add_control(run: Run, settings: ContrastiveSettings) -> Path:
     if settings.control and not is_finished(run.path / "control"):
         job = Job(run, settings, prepare(load_for_training(settings), settings))
         run_control(job, channel_statistics(job.cells.train) if settings.pixels == "adapted" else None)
-        from cervical.training.outcome import report_again
+        from common.report.report import report_command
 
-        report_again(run)
+        report_command(ReportOptions(run=run.path))
     return run.path
 
 

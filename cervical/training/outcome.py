@@ -13,13 +13,11 @@ from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, decision_files, predict
-from common.commands.report import ReportOptions
 from common.data.splits import leakage
 from common.report.decision import decision_of
 from common.report.provenance import differs
-from common.report.report import Printed, report_command, write_model_card, write_report
+from common.report.report import Printed, write_model_card, write_report
 from common.runs.finished import FoundRun
-from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
 
 DATA_NOTES = {
@@ -59,11 +57,6 @@ def conclude(
     write_report(run, title, printed_numbers(FoundRun.of(run.path)), everything, controls)
     write_model_card(run, title, "Sorting single Pap-smear cells into the classes below.", DATA_NOTES[cells.dataset.name], everything[:1])
     run.finish()
-
-
-def report_again(run: Run) -> None:
-    """The report of a finished run once more, beside the control that it has now."""
-    report_command(ReportOptions(run=run.path))
 
 
 def printed_numbers(run: FoundRun) -> dict[str, Printed]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -210,15 +211,8 @@ def train_stage(job: Job, model: keras.Model, name: str, stage: Stage, train: Ba
 
 def first_batches(train: Batches) -> Iterator[Any]:
     """The batches of the first epoch, whatever epoch `train` is in: the same ones for a resumed run as for an unbroken one."""
-    again = Batches(
-        train.images,
-        train.targets,
-        batch_size=train.batch_size,
-        seed=train.seed,
-        shuffle=train.shuffle,
-        augment=train.augment,
-        rows=train.rows,
-    )
+    again = copy(train)
+    again.epoch = 0
     return (again[index] for index in range(len(again)))
 
 
@@ -260,8 +254,3 @@ def short_run_note(history: pd.DataFrame, train: Batches, stage: Stage) -> list[
         f"A short run ({len(history) * len(train)} steps of at most {planned}): where batch normalisation is trained, {faster}"
         "its statistics were recomputed on training images, before each validation that decided something or else at the end."
     ]
-
-
-def without(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The settings but those named."""
-    return {name: value for name, value in settings.items() if name not in names}

@@ -11,22 +11,6 @@ from common.errors import UsageError
 Augment = Callable[[np.ndarray, Any, np.random.Generator], tuple[np.ndarray, Any]]
 
 
-def _select(targets: Any, rows: np.ndarray) -> Any:
-    if isinstance(targets, dict):
-        return {name: _select(value, rows) for name, value in targets.items()}
-    if isinstance(targets, (tuple, list)):
-        return tuple(_select(value, rows) for value in targets)
-    return targets[rows]
-
-
-def _lengths(targets: Any) -> list[int]:
-    if isinstance(targets, dict):
-        return [length for value in targets.values() for length in _lengths(value)]
-    if isinstance(targets, (tuple, list)):
-        return [length for value in targets for length in _lengths(value)]
-    return [len(targets)]
-
-
 class Batches(keras.utils.PyDataset):
     """Batches of stored images, shuffled and augmented as a pure function of (seed, epoch, batch number).
 
@@ -66,9 +50,9 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size}: expected at least 1")
-        for length in _lengths(targets) if targets is not None else []:
-            if length != len(images):
-                raise ValueError(f"{len(images)} images but {length} targets")
+        for part in keras.tree.flatten(targets) if targets is not None else []:
+            if len(part) != len(images):
+                raise ValueError(f"{len(images)} images but {len(part)} targets")
         if sample_weights is not None and len(sample_weights) != len(images):
             raise ValueError(f"{len(images)} images but {len(sample_weights)} sample weights")
         self.images, self.targets, self.sample_weights = images, targets, sample_weights
@@ -110,7 +94,7 @@ class Batches(keras.utils.PyDataset):
         epoch = self._epoch
         rows = self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         images = self.images[rows]
-        targets = None if self.targets is None else _select(self.targets, rows)
+        targets = None if self.targets is None else keras.tree.map_structure(lambda each: each[rows], self.targets)
         if self.augment is not None:
             # From 1 on: NumPy takes (seed, epoch, 0) for (seed, epoch), which drew the order.
             images, targets = self.augment(images, targets, np.random.default_rng([self.seed, epoch, index + 1]))
