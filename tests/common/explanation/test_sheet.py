@@ -172,6 +172,16 @@ def test_missing_data_folder_and_wrong_layer(options, run, tmp_path):
         (run / "local.json").write_text(local)
 
 
+def test_images_that_changed_since_the_run_began_are_named(options, run, tmp_path):
+    names = pd.read_csv(run / "predictions.csv")["image"].tolist()
+    try:
+        (run / "contents.json").write_text(json.dumps({"files": dict.fromkeys(names, "0" * 32)}))
+        with pytest.raises(UsageError, match=f"files changed since {run} began .*{names[0][:2]}.*put them back, or train again"):
+            sheet.explain_command(replace(options, output=tmp_path))
+    finally:
+        (run / "contents.json").unlink()
+
+
 def test_sanity_checks_beside_the_sheet(options, tmp_path):
     sheet.explain_command(replace(options, output=tmp_path, methods=("gradcam", "lime"), faithfulness=False, sanity=True, sanity_images=4))
     table = pd.read_csv(tmp_path / "sanity.csv")
