@@ -9,7 +9,6 @@ import gc
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from keras import ops
 
 from benchmarks.bench_explanation import double_precision
 from benchmarks.pairs import interleaved, row, skipped
+from benchmarks.torch_network import TorchNetwork
 from common.backbones import keep_batchnorm_frozen, preprocess_layer, recompute_batchnorm
 from common.device import jit_compile
 from feedback.models import SelfExplaining, build_classifier, skincare_vgg16
@@ -219,21 +219,15 @@ def _discs(rng: np.random.Generator) -> np.ndarray:
     return np.stack([((grid[:, None] - r) ** 2 + (grid[None] - c) ** 2 < 400).astype("uint8") * 255 for r, c in centres])
 
 
-class ThesisPlan:
+class ThesisPlan(TorchNetwork):
     """Algorithm 2 of the thesis in PyTorch: for each image a deep copy of the model, a pass through it for the a_k, and a second pass.
 
     The network is our Keras one layer for layer, with its weights, so that loss and gradients can be compared.
     """
 
     def __init__(self, network: keras.Model, layer: str) -> None:
-        import torch
-
-        self.torch, self.layer = torch, layer
-        self.model = torch.nn.Module()
-        self.names: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self.plan = [self._translate(one) for one in network.layers]
-        self.output = network.layers[-1].name
-        self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-4)
+        super().__init__(network, layer)
+        self.optimizer = self.torch.optim.SGD(self.model.parameters(), 1e-4)
 
     def step(self, images: np.ndarray, labels: np.ndarray, masks: np.ndarray) -> float:
         self.optimizer.zero_grad()
@@ -259,10 +253,10 @@ class ThesisPlan:
             x = torch.from_numpy(image).permute(2, 0, 1)[None]
             y = torch.from_numpy((mask / np.float32(255))[None, None])
             duplicate = copy.deepcopy(self.model)
-            activations, logits = self._forward(duplicate, x)
+            activations, logits = self.forward(duplicate, x)
             (slopes,) = torch.autograd.grad(logits[0, int(label)], activations)
             alpha = slopes.mean(dim=(2, 3), keepdim=True)
-            activations, logits = self._forward(self.model, x)
+            activations, logits = self.forward(self.model, x)
             saliency = torch.relu((alpha * activations).sum(dim=1, keepdim=True))
             peak = saliency.max()
             saliency = saliency / peak if peak > 0 else saliency
@@ -275,79 +269,6 @@ class ThesisPlan:
             loss.backward()
             total += float(loss.detach())
         return total
-
-    def _forward(self, module: Any, x: Any) -> tuple[Any, Any]:
-        values = {}
-        for name, sources, call in self.plan:
-            values[name] = call(module, *([values[source] for source in sources] or [x]))
-        return values[self.layer], values[self.output]
-
-    def _translate(self, layer: keras.Layer) -> tuple[str, list[str], Callable]:
-        sources = [tensor._keras_history.operation.name for node in layer._inbound_nodes[-1:] for tensor in node.input_tensors]
-        return layer.name, sources, getattr(self, f"_{type(layer).__name__.lower()}")(layer)
-
-    def _parameter(self, layer: keras.Layer, variable: keras.Variable, to_torch: tuple[int, ...] = (), back: tuple[int, ...] = ()) -> str:
-        name = f"{layer.name}_{variable.name}"
-        value = self.torch.from_numpy(ops.convert_to_numpy(variable).copy())
-        value = value.permute(to_torch).contiguous() if to_torch else value
-        self.model.register_parameter(name, self.torch.nn.Parameter(value))
-        self.names[variable.path] = (name, back)
-        return name
-
-    def _inputlayer(self, layer: keras.Layer) -> Callable:
-        return lambda module, x: x
-
-    def _pixelscaling(self, layer: keras.Layer) -> Callable:
-        return lambda module, x: x / 127.5 - 1
-
-    def _conv2d(self, layer: keras.Layer, groups: bool = False) -> Callable:
-        functional, stride, side = self.torch.nn.functional, layer.strides[0], layer.kernel_size[0]
-        # Keras keeps a depthwise kernel as (h, w, channels, 1), a plain one as (h, w, in, out).
-        axes = ((2, 3, 0, 1), (2, 3, 0, 1)) if groups else ((3, 2, 0, 1), (2, 3, 1, 0))
-        name = self._parameter(layer, layer.kernel, *axes)
-        padded = layer.padding == "same"
-
-        def call(module: Any, x: Any) -> Any:
-            if padded:
-                total = [max((-(-size // stride) - 1) * stride + side - size, 0) for size in x.shape[2:]]
-                x = functional.pad(x, (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2))
-            return functional.conv2d(x, getattr(module, name), stride=stride, groups=x.shape[1] if groups else 1)
-
-        return call
-
-    def _depthwiseconv2d(self, layer: keras.Layer) -> Callable:
-        return self._conv2d(layer, groups=True)
-
-    def _batchnormalization(self, layer: keras.Layer) -> Callable:
-        stored = (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
-        values = [self.torch.from_numpy(ops.convert_to_numpy(each).copy()) for each in stored]
-        return lambda module, x: self.torch.nn.functional.batch_norm(x, *values, training=False, eps=layer.epsilon)
-
-    def _relu(self, layer: keras.Layer) -> Callable:
-        return lambda module, x: x.clamp(0, layer.max_value)
-
-    def _zeropadding2d(self, layer: keras.Layer) -> Callable:
-        (top, bottom), (left, right) = layer.padding
-        return lambda module, x: self.torch.nn.functional.pad(x, (left, right, top, bottom))
-
-    def _add(self, layer: keras.Layer) -> Callable:
-        return lambda module, a, b: a + b
-
-    def _globalaveragepooling2d(self, layer: keras.Layer) -> Callable:
-        return lambda module, x: x.mean(dim=(2, 3))
-
-    def _dropout(self, layer: keras.Layer) -> Callable:
-        return lambda module, x: x
-
-    def _dense(self, layer: keras.Layer) -> Callable:
-        kernel, bias = self._parameter(layer, layer.kernel), self._parameter(layer, layer.bias)
-        active = layer.activation is keras.activations.relu
-
-        def call(module: Any, x: Any) -> Any:
-            y = x @ getattr(module, kernel) + getattr(module, bias)
-            return y.relu() if active else y
-
-        return call
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from common.metrics.classification import auc
 from common.metrics.overlap import jaccard_index
 from common.metrics.statistics import bootstrap_interval, paired_bootstrap
 from feedback.models import SelfExplaining, upsample
-from feedback.paper import CASES
+from feedback.paper import CASES, REGION_RIGHT
 
 # An area under the curve sorts its images in every resample.
 AREA_RESAMPLES = 500
@@ -66,8 +66,8 @@ class Explainer:
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             truth = np.eye(count, dtype="float32")[chosen[start : start + self.batch_size]]
-            # A last batch that is not full is filled up: another shape would be another compilation.
-            short = self.batch_size - len(batch) if len(images) > self.batch_size else 0
+            # A batch that is not full is filled up: another shape would be another compilation.
+            short = self.batch_size - len(batch)
             outputs = self._both(_filled(np.asarray(batch, "float32"), short), _filled(truth, short))
             outputs = [ops.convert_to_numpy(ops.cast(x, "float32")) for x in outputs]
             if size is not None:
@@ -120,9 +120,7 @@ def balanced_accuracy(rows: np.ndarray) -> float:
     return float(np.mean([(rows[rows[:, 0] == k, 1] == k).mean() for k in np.unique(rows[:, 0])]))
 
 
-def summary(
-    found: Assessment, classes: Sequence[str], region_threshold: float = 0.5, groups: Sequence[str] | None = None
-) -> dict[str, Any]:
+def summary(found: Assessment, classes: Sequence[str], groups: Sequence[str] | None = None) -> dict[str, Any]:
     """What the thesis's tables show of a test set, with intervals (95 % bootstrap over `groups`, names of lesions, or over images).
 
     `accuracy` is over all outputs of the model; `accuracy_among_present` lets it choose only among the classes that occur (facts, section
@@ -147,7 +145,7 @@ def summary(
         "jaccard": spread(found.jaccard, groups),
         "jaccard_truth": spread(found.jaccard_truth, groups),
         "unmarked": int(np.isnan(found.jaccard).sum()),
-        "cases": cases(found, region_threshold),
+        "cases": cases(found),
     }
 
 
@@ -162,9 +160,9 @@ def spread(values: np.ndarray, groups: Sequence[str] | None = None) -> dict[str,
     return {"mean": float(values.mean()), "deviation": float(values.std()), "interval": interval, "n": len(values)}
 
 
-def cases(found: Assessment, region_threshold: float = 0.5) -> dict[str, int]:
-    """Images by the thesis's four cases; a region is right from `region_threshold` on, and an unmarked one is not wrong."""
-    region = np.isnan(found.jaccard) | (np.nan_to_num(found.jaccard) >= region_threshold)
+def cases(found: Assessment) -> dict[str, int]:
+    """Images by the thesis's four cases; a region is right from a Jaccard index of `REGION_RIGHT` on, and an unmarked one is not wrong."""
+    region = np.isnan(found.jaccard) | (np.nan_to_num(found.jaccard) >= REGION_RIGHT)
     wanted = ((True, True), (True, False), (False, True), (False, False))
     return {name: int(((found.right == a) & (region == b)).sum()) for name, (a, b) in zip(CASES, wanted, strict=True)}
 

@@ -228,14 +228,13 @@ def overlap_counts(manifest: pd.DataFrame) -> dict[str, dict[str, int | None]]:
 _OVERLAPS = {"same_id": "same", "renamed": "renamed"}
 
 
-def seen_by_base(manifest: pd.DataFrame, base: pd.DataFrame) -> dict[str, int]:
-    """Per split: images whose id is among the base's training images, ISIC 2019's ending `_downsampled` taken off both.
-
-    Args:
-        manifest: of the simulation, with `image` and `split`.
-        base: manifest.csv of the base's run, with `image` and `split`. An id is a file's name without folder and ending.
-    """
-    known = {image_id(name) for name in base.loc[base["split"] == "train", "image"]}
+def seen_by_base(manifest: pd.DataFrame, base: Path) -> dict[str, int] | None:
+    """Per split of a simulation: images whose id is among the training images of the base's run folder, ISIC 2019's ending `_downsampled`
+    taken off both. None when that folder holds no manifest.csv (a published run)."""
+    if not (base / "manifest.csv").is_file():
+        return None
+    table = pd.read_csv(base / "manifest.csv", keep_default_na=False, dtype=str, encoding_errors="surrogateescape")
+    known = {image_id(name) for name in table.loc[table["split"] == "train", "image"]}
     return {split: sum(image_id(name) in known for name in rows["image"]) for split, rows in _split_parts(manifest)}
 
 

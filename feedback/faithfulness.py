@@ -33,29 +33,19 @@ READING = (
 )
 
 
-def side_by_side(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """What faithfulness.csv holds: a row an image, each area as `<area>_before` and `<area>_after`."""
-    return before.merge(after, on="image", suffixes=("_before", "_after"), validate="one_to_one")
-
-
-def with_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """faithfulness.csv with `<area>_minus_random_<when>`, `unmoved_<when>`: 1 where a random map's deletion area reaches `UNMOVED`."""
-    table = table.copy()
-    for when in ("before", "after"):
-        for area in ("deletion", "insertion"):
-            table[f"{area}_minus_random_{when}"] = table[f"{area}_{when}"] - table[f"random_{area}_{when}"]
-        table[f"unmoved_{when}"] = (table[f"random_deletion_{when}"] >= UNMOVED).astype(float)
-    return table
-
-
 def summary(table: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """What metrics.json says of faithfulness.csv, with 95 % bootstrap intervals over images.
+    """What metrics.json says of faithfulness.csv (a row per image, each area as `<area>_before` and `<area>_after`), with 95 % bootstrap
+    intervals over images.
 
     Returns:
         `before` and `after`: `images`, the mean of each area, `<area>_minus_random` and `unmoved`, the former with `…_interval`;
         `change`: for each of these the mean of after - before, paired, as {"value", "interval"}.
     """
-    table = with_differences(table)
+    table = table.copy()
+    for when in ("before", "after"):
+        for area in ("deletion", "insertion"):
+            table[f"{area}_minus_random_{when}"] = table[f"{area}_{when}"] - table[f"random_{area}_{when}"]
+        table[f"unmoved_{when}"] = (table[f"random_deletion_{when}"] >= UNMOVED).astype(float)
     found: dict[str, Any] = {"before": {"images": len(table)}, "after": {"images": len(table)}, "change": {}}
     for name in ROWS:
         pair = [table[f"{name}_{when}"].to_numpy(float) for when in ("before", "after")]

@@ -27,8 +27,6 @@ def simulation_figures(run: Path) -> None:
         save(slice_curves({settings["objective"]: pd.read_csv(run / "slices.csv")}, synthetic=synthetic), folder / "slices.png")
     table = pd.read_csv(run / "jaccard.csv", encoding_errors="surrogateescape")
     save(learning_curves({settings["objective"]: history}, synthetic=synthetic), folder / "curves.png")
-    if table["jaccard_after"].notna().any():
-        save(jaccard_histogram(table, synthetic=synthetic), folder / "jaccard.png")
     if (run / "maps.npz").is_file():
         with np.load(run / "maps.npz") as kept:
             parts = {name: kept[name] for name in kept.files}
@@ -57,20 +55,6 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(True)
     axes[0, 0].legend()
-    return figure
-
-
-@styled
-def jaccard_histogram(table: pd.DataFrame) -> Figure:
-    """How the test images' Jaccard indices lie, before and after."""
-    figure, axes = panels(width=4.6)
-    axis = axes[0, 0]
-    edges = np.linspace(0, 1, 21)
-    for column, label, colour in (("jaccard_before", "before", COLOURS[1]), ("jaccard_after", "after", COLOURS[0])):
-        values = table[column].dropna()
-        axis.hist(values, edges, histtype="step", linewidth=1.6, color=colour, label=f"{label}: mean {values.mean():.3f}")
-    axis.set(xlabel="Jaccard index", ylabel="test images")
-    axis.legend()
     return figure
 
 
@@ -114,11 +98,13 @@ def threshold_strip(image: np.ndarray, saliency: np.ndarray, mask: np.ndarray) -
     return figure
 
 
-def threshold_curve(thresholds: Sequence[float], lines: Mapping[str, Sequence[float]], blob: float | None, synthetic: bool) -> Figure:
-    """Average Jaccard index against the threshold."""
+def threshold_figures(run: Path, table: pd.DataFrame, blob: float | None, shown: Sequence[np.ndarray], synthetic: bool) -> None:
+    """Figure 3.3 of a run: average Jaccard index against the threshold, and one image, map and mask `shown` at each threshold."""
+    drawn = {name: (table["threshold"].tolist(), table[name].tolist()) for name in ("validation", "test")}
     levels = {} if blob is None else {"centred circle": blob}
-    drawn = {name: (thresholds, values) for name, values in lines.items()}
-    return curves(drawn, "threshold (share of the map's maximum)", "average Jaccard index", levels=levels, synthetic=synthetic)
+    curve = curves(drawn, "threshold (share of the map's maximum)", "average Jaccard index", levels=levels, synthetic=synthetic)
+    save(curve, run / "figures" / "thresholds.png")
+    save(threshold_strip(*shown, synthetic=synthetic), run / "figures" / "threshold_strip.png")
 
 
 @styled
@@ -155,23 +141,4 @@ def sample_sheet(rows: Sequence[tuple[str, np.ndarray, Mapping[str, np.ndarray]]
             axis.imshow(content, cmap="gray", vmin=0, vmax=None if content.ndim == 3 else 1)
             axis.set_title(title, fontsize=8)
             axis.axis("off")
-    return figure
-
-
-@styled
-def divergence(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss and Jaccard index over the epochs with and without a limit to the gradient's norm."""
-    figure, axes = panels(1, 2, width=4.4)
-    for axis, column, title in zip(axes[0], ("loss", "val_jaccard"), ("training loss", "validation Jaccard index"), strict=True):
-        for index, (name, table) in enumerate(tables.items()):
-            line = "--" if "not clipped" in name else "-"
-            axis.plot(table["epoch"], table[column], line, marker="o", markersize=3, color=COLOURS[index // 2 % len(COLOURS)], label=name)
-        axis.set(xlabel="epoch", title=title)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axis.grid(True)
-    losses = np.concatenate([table["loss"].to_numpy() for table in tables.values()])
-    losses = losses[np.isfinite(losses) & (losses > 0)]
-    if losses.size and losses.max() > 100 * losses.min():
-        axes[0, 0].set_yscale("log")  # else the run that blew up flattens all others
-    axes[0, 0].legend()
     return figure

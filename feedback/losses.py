@@ -1,8 +1,10 @@
 """The explanation loss of the thesis, its parts, and two forms for feedback that is not binary.
 
 Everywhere: `mask` is what the user marked, `saliency` what the model shows, both `(batch, height, width)` or `(batch, height, width, 1)`
-in 0..1; results are one float32 number an image, `(batch,)`, and the `Loss` classes average them.
+in 0..1; results are one float32 number per image, `(batch,)`, and the `Loss` classes average them.
 """
+
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -40,65 +42,29 @@ def weighted_jaccard(importance, saliency):
     return _ratio(ops.sum(ops.minimum(importance, saliency), axis=1), ops.sum(ops.maximum(importance, saliency), axis=1))
 
 
-def explanation_loss(mask, saliency):
-    """Eq. 3.6: (1 - J)^2. Both empty: 0."""
-    return ops.square(1.0 - soft_jaccard(mask, saliency))
-
-
-def combined_loss(classification, explanation, explanation_weight):
-    """Eq. 4.1: L = (1 - lambda) L_cls + lambda L_exp, element by element."""
-    return (1.0 - explanation_weight) * classification + explanation_weight * explanation
-
-
-@keras.saving.register_keras_serializable(package="feedback")
 class JaccardLoss(keras.losses.Loss):
     """`JaccardLoss()(mask, map)`: mean over images of (1 - J)^2 (eq. 3.6; eq. 4.3 sums J itself, which would be maximised). Both empty: 0.
 
     Args:
         threshold: None takes the map as it is; a number softens it first with `soft_threshold` (the block T of eq. 4.4).
-        steepness: of the soft threshold.
+        jaccard: `soft_jaccard`, or `weighted_jaccard` for feedback with a weight for each pixel (thesis, section 6.3).
 
     Raises:
         ValueError: the shapes differ or are not images; the message names them.
     """
 
-    def __init__(self, threshold: float | None = None, steepness: float = STEEPNESS, name: str = "jaccard_loss", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.threshold = threshold
-        self.steepness = steepness
+    def __init__(self, threshold: float | None = None, jaccard: Callable = soft_jaccard, **kwargs):
+        super().__init__(name="jaccard_loss", **kwargs)
+        self.threshold, self.jaccard = threshold, jaccard
 
     def call(self, y_true, y_pred):
         """(batch,) losses of masks `y_true` and maps `y_pred`."""
         _check_shapes(y_true, y_pred)
-        if self.threshold is not None:
-            y_pred = soft_threshold(y_pred, self.threshold, self.steepness)
-        return explanation_loss(y_true, y_pred)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "threshold": self.threshold, "steepness": self.steepness}
+        return ops.square(1.0 - self.jaccard(y_true, y_pred if self.threshold is None else soft_threshold(y_pred, self.threshold)))
 
 
-@keras.saving.register_keras_serializable(package="feedback")
-class WeightedJaccardLoss(JaccardLoss):
-    """(1 - J)^2 with the graded J of `weighted_jaccard`, for feedback with a weight for each pixel (thesis, section 6.3)."""
-
-    def __init__(self, threshold: float | None = None, steepness: float = STEEPNESS, name: str = "weighted_jaccard_loss", **kwargs):
-        super().__init__(threshold, steepness, name, **kwargs)
-
-    def call(self, y_true, y_pred):
-        """(batch,) losses of importances `y_true` and maps `y_pred`."""
-        _check_shapes(y_true, y_pred)
-        if self.threshold is not None:
-            y_pred = soft_threshold(y_pred, self.threshold, self.steepness)
-        return ops.square(1.0 - weighted_jaccard(y_true, y_pred))
-
-
-@keras.saving.register_keras_serializable(package="feedback")
 class PixelDistanceLoss(keras.losses.Loss):
     """Mean squared distance of the map and graded feedback, pixel by pixel: the other loss that section 6.3 proposes."""
-
-    def __init__(self, name: str = "pixel_distance_loss", **kwargs):
-        super().__init__(name=name, **kwargs)
 
     def call(self, y_true, y_pred):
         """(batch,) losses of importances `y_true` and maps `y_pred`."""
@@ -107,13 +73,13 @@ class PixelDistanceLoss(keras.losses.Loss):
         return ops.mean(ops.square(importance - saliency), axis=1)
 
 
-def explanation_loss_for(feedback: str, threshold: float | None, steepness: float = STEEPNESS) -> keras.losses.Loss:
-    """The explanation loss of a setting, one value an image: "binary" (the thesis), "graded" or "distance" (its future work)."""
+def explanation_loss_for(feedback: str, threshold: float) -> keras.losses.Loss:
+    """The explanation loss of a setting, one value per image: "binary" (the thesis), "graded" or "distance" (its future work)."""
     if feedback == "binary":
-        return JaccardLoss(threshold, steepness, reduction=None)
+        return JaccardLoss(threshold, reduction=None)
     if feedback == "graded":
         # Graded feedback is compared with the map itself: a threshold would throw away what the grades say.
-        return WeightedJaccardLoss(None, steepness, reduction=None)
+        return JaccardLoss(None, weighted_jaccard, reduction=None)
     if feedback == "distance":
         return PixelDistanceLoss(reduction=None)
     raise ValueError(f"feedback {feedback!r}: expected binary, graded or distance")

@@ -20,7 +20,7 @@ from common.explanation.gradcam import (
 )
 from common.explanation.graph import flatten
 from feedback.losses import EPSILON, explanation_loss_for
-from feedback.paper import CASES
+from feedback.paper import CASES, REGION_RIGHT
 
 IMAGE_SIZE = 227
 _NO_FEATURES = (keras.layers.InputLayer, keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
@@ -140,10 +140,8 @@ class SelfExplaining(keras.Model):
         differentiate_weights: False takes the a_k as constants, as the thesis's copy of the model does; True differentiates them too.
         layers: names of the layers whose maps are fused by their mean; (None,) is the last feature map alone.
         feedback: "binary", "graded" or "distance" (see `feedback.losses.explanation_loss_for`).
-        threshold: of the region, in the reported Jaccard index (hard) and, when `soft`, in the loss (made soft).
-        soft: False: the loss takes the map uncut.
+        threshold: of the region, in the reported Jaccard index (hard) and in the loss of binary feedback (made soft).
         only_wrong: learn only from images whose class or region is wrong (figure 4.1); otherwise from all.
-        region_threshold: Jaccard index from which a region counts as right.
         nominal_batch: images of a full batch, for which the optimiser's rate is meant. A smaller batch (the last of an epoch) pulls in
             proportion, so that every image has the same weight; the reported loss is the mean all the same. None: the mean of any batch.
     """
@@ -160,9 +158,7 @@ class SelfExplaining(keras.Model):
         layers: tuple[str | None, ...] = (None,),
         feedback: str = "binary",
         threshold: float = 0.5,
-        soft: bool = True,
         only_wrong: bool = False,
-        region_threshold: float = 0.5,
         nominal_batch: int | None = None,
     ) -> None:
         super().__init__(name=f"self_explaining_{classifier.name}")
@@ -181,10 +177,9 @@ class SelfExplaining(keras.Model):
         self.anchor_weight = anchor_weight
         self.differentiate_weights = differentiate_weights
         self.only_wrong = only_wrong
-        self.region_threshold = region_threshold
         self.nominal_batch = nominal_batch
         self.cut = threshold
-        self.explanation_loss = explanation_loss_for(feedback, threshold if soft else None)
+        self.explanation_loss = explanation_loss_for(feedback, threshold)
         self.trackers = {
             name: keras.metrics.Mean(name=name)
             for name in ("classification", "explanation", "accuracy", "jaccard", "jaccard_truth", *(("anchor",) if anchor_weight else ()))
@@ -228,7 +223,7 @@ class SelfExplaining(keras.Model):
         if not training:
             shown = self.saliency(x, y_pred["activations"], ops.one_hot(predicted, seen["steady"].shape[-1]))[0]
             jaccard = self._jaccard(mask, upsample(shown, mask.shape[1:3]))
-        region_right = ops.where(marked > 0, ops.cast(jaccard >= self.region_threshold, "float32"), 1.0)
+        region_right = ops.where(marked > 0, ops.cast(jaccard >= REGION_RIGHT, "float32"), 1.0)
         share = ops.stop_gradient(1.0 - class_right * region_right) if self.only_wrong and training else 1.0
 
         self.trackers["classification"].update_state(seen["classification"])

@@ -16,6 +16,7 @@ CASE_TITLES = {
     "both_wrong": "both wrong",
 }  # fmt: skip
 CASES = tuple(CASE_TITLES)
+REGION_RIGHT = 0.5  # Jaccard index from which a region counts as right (not stated)
 NETWORK, NETWORK_TITLE, SIZE = "vgg16", "VGG16", 227
 # What every cell of Tables 5.1 to 5.4 has in common, under the names of config.json; beside anything else no printed number stands.
 METHOD = {

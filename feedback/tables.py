@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,50 +11,47 @@ from typing import Any
 import pandas as pd
 
 from common.metrics.statistics import mean_and_deviation
-from common.report.tables import MISSING, Printed, TableRow, interval_text, markdown, number, write_table
+from common.report.tables import MISSING, TableRow, interval_text, markdown, number, write_table
 from common.runs.finished import FoundRun, by_recipe
 from feedback import faithfulness, figures, paper, reporting
-from feedback.experiments.simulate import LAMBDA, stored
+from feedback.experiments.simulate import stored
 
 METRICS = ("accuracy", "balanced_accuracy", "auc.macro", "jaccard")
 START = "before the feedback"
-MEASURES = {
-    "accuracy": "accuracy", "average_sensitivity": "average sensitivity (balanced accuracy)", "auc": "AUC, one against the rest",
-    "jaccard": "average Jaccard index",
-}  # fmt: skip
 # The printed run of every cell, under the names of a recipe.
 DOCUMENT = {
     "dataset": "isic2018", "limit": None, "backbone": "vgg16", "image_size": 227, "split": "paper", "base_dataset": "isic2019",
-    "feedback": "all", "channel_weights": "constant", "fuse_stages": 1, "feedback_form": "union", "explanation_loss": "binary",
-    "threshold": 0.5, "gradient_scaling": "sum", "anchor_weight": 0.0, "adapt_epochs": 0,
+    **paper.METHOD,
 }  # fmt: skip
 
 
 def write_tables(folder: Path, runs: Sequence[FoundRun]) -> list[Path]:
-    """One folder for each of Tables 5.1 to 5.4 that has runs, with the methods compared by balanced accuracy, and beside it one with
+    """One folder for each of Tables 5.1 to 5.4 that has runs, the methods compared by balanced accuracy and AUC, and beside it one with
     `-regions`, compared by the Jaccard index of each test image. Returns the reports."""
     written = []
     for table, members in by_table(runs).items():
         rows = rows_of(members, table)
         learned = [run for row in rows for run in row.runs]
+        repeated = any(len({run.value("split_seed") for run in row.runs}) > 1 for row in rows)
         title = f"{paper.table_title(table) if table != 'slices' else 'Table 5.4'}: {TITLES[table]}"
+        trivial = "## Maps that look at no image\n\n" + reporting.trivial_table(learned[0].metrics())
         text = [
             "## Change by the feedback\n\n" + change_table(rows), faithfulness_table(rows),
-            "## Maps that look at no image\n\n" + trivial_table(learned[0]), "## Time (section 5.10)\n\n" + minutes_table(rows, table),
+            trivial, "## Time (section 5.10)\n\n" + minutes_table(rows, table),
         ]  # fmt: skip
         notes = reporting.leakage_notes(learned[0].config, learned[0].metrics())[:2]
         baseline = next((row.name for row in rows if row.name == START), None)
         curves = {row.name: run.history() for row in rows for run in row.runs[:1] if "val_jaccard" in run.history()}
         drawn = {"curves": figures.learning_curves(curves, synthetic=bool(learned[0].config.get("synthetic")))} if curves else {}
         written.append(write_table(
-            folder / NAMES[table], title, rows, metrics=METRICS, compared="balanced_accuracy", baseline=baseline,
-            text="\n".join(part for part in text if part), notes=notes, figures=drawn,
+            folder / NAMES[table], title, rows, metrics=METRICS, compared=("balanced_accuracy", "auc.macro"), baseline=baseline,
+            repeated_splits=repeated, text="\n".join(part for part in text if part), notes=notes, figures=drawn,
         ))  # fmt: skip
         regions = [TableRow(row.name, row.block, row.runs, row.printed, row.document, jaccard_scores) for row in rows]
         regions = [row for row in regions if row.runs]
         written.append(write_table(
             folder / f"{NAMES[table]}-regions", f"{title}, regions", regions, metrics=("jaccard",), compared="jaccard", baseline=baseline,
-            text="## Maps that look at no image\n\n" + trivial_table(learned[0]), notes=notes,
+            repeated_splits=repeated, text=trivial, notes=notes,
         ))  # fmt: skip
     return written
 
@@ -71,16 +70,14 @@ def by_table(runs: Sequence[FoundRun]) -> dict[str, list[FoundRun]]:
 
 
 def rows_of(runs: Sequence[FoundRun], table: str) -> list[TableRow]:
-    """One row per recipe, the model before the feedback first; printed numbers of the cells that the thesis has."""
-    rows = []
-    for seeds in by_recipe(runs).values():
-        name, printed = method(seeds[0]), {}
-        settings = stored(seeds[0].config["settings"])
-        if settings.balance != "batches" and (settings.objective != "combined" or settings.explanation_weight == LAMBDA):
-            cells = paper.slice_rows(settings.objective)[19] if table == "slices" else paper.simulation_row(table, settings.objective)
-            source = "thesis, Table 5.4, slice 19" if table == "slices" else f"thesis, {paper.table_title(table)}"
-            names = {"accuracy": "accuracy", "jaccard": "jaccard", "average_sensitivity": "balanced_accuracy"}
-            printed = {ours: Printed(cells[theirs], source) for theirs, ours in names.items() if theirs in cells}
+    """One row per recipe, repeated splits in one, the model before the feedback first; printed numbers of the cells that the thesis has."""
+    rows, repeated = [], defaultdict(list)
+    for same in by_recipe(runs).values():
+        repeated[json.dumps({**same[0].recipe, "split_seed": None}, sort_keys=True, default=str)] += same
+    for seeds in repeated.values():
+        name, settings = method(seeds[0]), stored(seeds[0].config["settings"])
+        cells = reporting.printed_cells(settings, table)
+        printed = {ours: cell for ours, cell in cells.items() if ours in METRICS}
         rows.append(TableRow(name, "", seeds, printed, DOCUMENT if printed else {}))
     order = [START, *(f"{name}" for name in paper.OBJECTIVES), "combined, lambda 0.3"]
     return sorted(rows, key=lambda row: (order.index(row.name) if row.name in order else len(order), row.name))
@@ -107,7 +104,7 @@ def change_table(rows: Sequence[TableRow]) -> str:
     for row in rows:
         for run in row.runs if row.name != START else ():
             change = run.metrics()["change"]
-            for name, said in MEASURES.items():
+            for name, said in reporting.MEASURES.items():
                 if name in change:
                     gap = change[name]
                     lines.append([row.name, run.seed, said, number(gap["value"], sign=True), interval_text(gap["interval"])])
@@ -121,20 +118,12 @@ def faithfulness_table(rows: Sequence[TableRow]) -> str:
         for run in row.runs:
             found: Any = run.metrics().get("faithfulness")
             for name in ("deletion_minus_random", "insertion_minus_random") if found else ():
-                sides = [f"{number(found[when][name])} {interval_text(found[when][f'{name}_interval'])}" for when in ("before", "after")]
+                sides = reporting.faithful_cells(found, name)
                 lines.append([row.name, run.seed, faithfulness.ROWS[name], *sides, found["after"]["images"]])
     if not lines:
         return ""
     header = ("method", "seed", "", "before", "after", "images")
     return f"## Faithfulness of the maps\n\n{faithfulness.READING}\n" + markdown(header, lines, left=3)
-
-
-def trivial_table(run: FoundRun) -> str:
-    """Jaccard index of the maps that look at no image."""
-    found = run.metrics()["trivial"]
-    cells = {title: found[name] for name, title in reporting.TRIVIAL_TITLES.items()}
-    lines = [[title, number(cell["mean"]), interval_text(cell["interval"])] for title, cell in cells.items()]
-    return markdown(("map", "average Jaccard index", "95 % interval"), lines)
 
 
 def minutes_table(rows: Sequence[TableRow], table: str) -> str:

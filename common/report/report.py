@@ -45,11 +45,13 @@ def write_report(
     notes: Sequence[str] = (),
     controls: Mapping[str, Path] | None = None,
     figures: bool = True,
+    section: str = "",
 ) -> Path:
     """Write report.md into the run folder, report.json with the arguments, and the standard figures; return report.md's path.
 
     printed: metric -> printed number; a metric is a key of metrics.json, with dots into it: "accuracy", "per_class.Dyskeratotic.f1".
     controls: name -> run folder to compare with on the same test images; a `control/` folder inside the run is added by itself.
+    section: Markdown of the study's own, put before the classes.
     A printed number whose metric was not measured is shown with a dash for ours. UsageError when metrics.json is missing.
     """
     folder = RunFolder.of(run)
@@ -61,6 +63,7 @@ def write_report(
             "title": title,
             "printed": {name: {key: value for key, value in asdict(item).items() if value != ""} for name, item in printed.items()},
             "notes": list(notes),
+            "section": section,
             "controls": {name: Path(os.path.relpath(path, folder.path)).as_posix() for name, path in controls.items()},
         },
     )
@@ -71,6 +74,8 @@ def write_report(
     parts.append("## Measured beside printed\n\n" + comparison_table(measured_rows(metrics, printed)) + _explanation(metrics))
     if metrics.get("baselines"):
         parts.append("## Beside trivial classifiers\n\n" + _baselines(metrics))
+    if section:
+        parts.append(section)
     parts.append("## Per class\n\n" + _per_class(metrics))
     parts.append("## Confusion\n\n" + _confusion(metrics))
     if metrics.get("decision"):
@@ -145,6 +150,7 @@ def _again(folder: RunFolder, options: ReportOptions) -> None:
         {name: Printed(**item) for name, item in kept.get("printed", {}).items()},
         kept.get("notes", ()),
         {name: folder.path / path for name, path in kept.get("controls", {}).items()},
+        section=kept.get("section", ""),
     )
     card = folder.read_json("model_card.json") if folder.has("model_card.json") else {}
     write_model_card(folder, **card)

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.settings import Command, Training, check_group_pattern, check_path, check_range, require
+from common.settings import MOST_EPOCHS, Command, Source, Training, check_group_pattern, check_path, check_range, require
 
 DATASETS = ("sample", "folders", "isic2018", "isic2019", "ham10000")
 MAX_RATE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesions(Training):
-    """Images of lesions with a diagnosis; what both kinds of training read."""
+class Lesions(Source):
+    """Images of lesions with a diagnosis."""
 
-    NOT_RECIPE = Training.NOT_RECIPE | {"labels_csv"}  # it counts by the labels that are read
+    NOT_RECIPE = Source.NOT_RECIPE | {"labels_csv"}  # it counts by the labels that are read
 
     labels_csv: Path | None = None
     """ISIC 2019's ground truth, where it does not lie beside the images (ISIC 2018 has no diagnoses; HAM10000 has no SCC)."""
@@ -31,7 +31,6 @@ class Lesions(Training):
     def check(self) -> None:
         super().check()
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: unknown; expected one of {', '.join(DATASETS)}")
-        require(self.reading != "coded", "--reading coded: the thesis's code is not public; expected described or corrected")
         check_group_pattern(self.group_pattern)
 
     def check_paths(self) -> None:
@@ -48,8 +47,27 @@ class Lesions(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings(Lesions):
+class MarkedLesions(Lesions):
+    """Images of lesions with a diagnosis and masks."""
+
+    NOT_RECIPE = Lesions.NOT_RECIPE | {"mask_dir"}
+
+    mask_dir: Path | None = None
+    """Folder with the masks, where they do not lie beside the images."""
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_path("mask-dir", self.mask_dir, "folder")
+
+    def unused(self) -> dict[str, str]:
+        return super().unused() | ({"mask_dir": "the sample has its own masks"} if self.dataset == "sample" else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSettings(Lesions, Training):
     """The base classifier, thesis section 3.2 and Table 3.1."""
+
+    NOT_RECIPE = Lesions.NOT_RECIPE | Training.NOT_RECIPE
 
     backbone: str = "vgg16"
     weights: str = "imagenet"
@@ -82,7 +100,8 @@ class BaselineSettings(Lesions):
 
     def check(self) -> None:
         super().check()
-        check_range("epochs", self.epochs, 1, 100_000)
+        require(self.reading != "coded", "--reading coded: the thesis's code is not public; expected described or corrected")
+        check_range("epochs", self.epochs, 1, MOST_EPOCHS)
         check_range("learning-rate", self.learning_rate, 0, MAX_RATE, above=True)
         check_range("rotations", self.rotations, 1, 360)
         check_range("head-units", self.head_units, 0, 8192)

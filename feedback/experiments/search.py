@@ -1,31 +1,43 @@
-"""Search over lambda of eq. 4.1 (a hyper-parameter "that can be search[ed]"), chosen on validation.
+"""Search over lambda of eq. 4.1 (a hyper-parameter "that can be search[ed]"), rate, anchor and gradient norm, chosen on validation.
 
-One `simulate` for each lambda, in run folders of their own. Chosen is the largest validation Jaccard index among those whose balanced
-accuracy stays within --allowed-drop of the base's. Printed: Table 5.3 has lambda 0, 0.3 and 1. Cost: one `simulate` a value.
+One `simulate` for each combination, in run folders of their own. Chosen is the largest validation Jaccard index among those whose balanced
+accuracy stays within --allowed-drop of the base's. `--clip-norms 0 1 --rates …` shows the divergence of section 5.6. Printed: Table 5.3 has
+lambda 0, 0.3 and 1. Cost: one `simulate` a combination.
 """
 
 from dataclasses import dataclass, replace
 
 from common.settings import Command, check_range, require
 from feedback.experiments import simulate
-from feedback.experiments.simulate import SimulateSettings
+from feedback.experiments.simulate import RANGES, SimulateSettings
+
+AXES = {"lambdas": "explanation_weight", "rates": "learning_rate", "anchors": "anchor_weight", "clip_norms": "clip_norm"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(SimulateSettings):
-    """As `simulate`, for several lambdas."""
+    """As `simulate`, for every combination of the values given."""
 
     lambdas: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 1.0)
     """Values of --explanation-weight to try."""
+    rates: tuple[float, ...] = ()
+    """Values of --learning-rate to try; none: that one alone, as with the other two."""
+    anchors: tuple[float, ...] = ()
+    """Values of --anchor-weight to try."""
+    clip_norms: tuple[float, ...] = ()
+    """Values of --clip-norm to try; a loss that is no longer finite is a result then."""
 
     def check(self) -> None:
         super().check()
-        for value in self.lambdas:
-            check_range("lambdas", value, 0, 1)
-        require(self.objective == "combined", f"--objective {self.objective}: has no lambda; expected combined")
+        ranges = {name: (low, high) for name, low, high in RANGES}
+        for axis, name in AXES.items():
+            for value in getattr(self, axis):
+                check_range(axis.replace("_", "-"), value, *ranges[name], above=name == "learning_rate")
+        require(self.objective == "combined" or len(self.lambdas) < 2, f"--objective {self.objective}: has no lambda; expected combined")
 
     def unused(self) -> dict[str, str]:
-        return super().unused() | {"explanation_weight": "the search sets it (--lambdas)"}
+        given = {name: axis for axis, name in AXES.items() if getattr(self, axis)}
+        return super().unused() | {name: f"the search sets it (--{axis.replace('_', '-')})" for name, axis in given.items()}
 
 
 def default(reading: str, dataset: str) -> SearchSettings:

@@ -5,6 +5,7 @@ Needs requirements-page.txt. Cost: under 5 s a correction on 2 cores with mobile
 kept.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,6 +74,7 @@ class ServeSettings(Settings):
 
     def check_paths(self) -> None:
         super().check_paths()
+        require(importlib.util.find_spec("gradio") is not None, "the page needs Gradio: pip install -r requirements-page.txt")
         if self.run is not None:
             check_run(self.run, "model.keras", "finished.json")
         check_path("images", self.images, "folder")
@@ -85,4 +87,4 @@ class ServeSettings(Settings):
         return super().unused() | ({} if self.guard_images else dict.fromkeys(watched, "there is no guard (--guard-images 0)"))
 
 
-COMMAND = Command(ServeSettings, "feedback.page.start:run_serve", __doc__ or "")
+COMMAND = Command(ServeSettings, "feedback.page.serve:run_serve", __doc__ or "")

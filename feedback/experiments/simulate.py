@@ -14,32 +14,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import check_run
-from common.settings import Command, Log, Source, check_group_pattern, check_log, check_path, check_range, check_run_dir, require
-from feedback.experiments.baseline import DATASETS, MAX_RATE
+from common.settings import (
+    LARGEST_SEED,
+    MOST_BATCH,
+    MOST_EPOCHS,
+    MOST_IMAGES,
+    Command,
+    Log,
+    check_log,
+    check_range,
+    check_run_dir,
+    require,
+)  # fmt: skip
+from feedback.experiments.baseline import MAX_RATE, MarkedLesions
 
 Objective = Literal["classification", "explanation", "combined"]
 Balance = Literal["none", "reduced", "upsampled", "batches"]
 OBJECTIVES: tuple[Objective, ...] = ("classification", "explanation", "combined")
 LAMBDA = 0.3  # of eq. 4.1 in Table 5.3's combined rows
-LARGEST_SEED = 2**31 - 1
+RANGES: tuple[tuple[str, float, float], ...] = (
+    ("limit", 1, MOST_IMAGES), ("split_seed", 0, LARGEST_SEED), ("adapt_epochs", 0, MOST_EPOCHS), ("adapt_learning_rate", 0, MAX_RATE),
+    ("explanation_weight", 0, 1), ("anchor_weight", 0, 1000), ("fuse_stages", 1, 4), ("threshold", 0.01, 0.99), ("epochs", 0, MOST_EPOCHS),
+    ("batch_size", 1, MOST_BATCH), ("learning_rate", 0, MAX_RATE), ("clip_norm", 0, 1e6), ("allowed_drop", 0, 1),
+    ("patience", 0, MOST_EPOCHS), ("faithfulness", 0, MOST_IMAGES), ("seed", 0, LARGEST_SEED),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings(Source):
+class SimulateSettings(MarkedLesions):
     """Tuning from simulated feedback, thesis chapters 4 and 5. Network, image size and arithmetic are the base's."""
 
-    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "log", "labels_csv", "mask_dir", "base"}
+    NOT_RECIPE = MarkedLesions.NOT_RECIPE | {"seed", "run_dir", "log", "base"}
 
     reading: Literal["described", "corrected"] = "described"
     """`described`: the thesis's text. `corrected`: careful practice."""
     base: Path | None = None
     """Run folder of a finished `baseline`; None: the sample's own, trained when it is missing."""
-    labels_csv: Path | None = None
-    """ISIC 2019's ground truth, where it does not lie beside the images (ISIC 2018 has no diagnoses)."""
-    mask_dir: Path | None = None
-    """Folder with the masks, where they do not lie beside the images."""
-    group_pattern: str | None = None
-    """Regular expression with one group, matched on the image path, that names the lesion or patient (for `folders`)."""
     limit: int | None = None
     """Use only N images in all, class-balanced (smoke runs); None: all."""
     split: Literal["paper", "grouped"] = "paper"
@@ -67,8 +77,6 @@ class SimulateSettings(Source):
     """The map's channel weights a_k inside the loss: constants (thesis), or differentiated as well."""
     feedback: Literal["all", "wrong"] = "all"
     """Learn from every image (thesis), or only where class or region is wrong (its motive, figure 4.1)."""
-    region_threshold: float = 0.5
-    """Jaccard index from which a region counts as right."""
     layer: str = "stride16"
     """Layer of the map: `stride16`, the last map at a sixteenth of the image (VGG16's last convolution, section 4.1), `last`, or a name."""
     fuse_stages: int = 1
@@ -79,8 +87,6 @@ class SimulateSettings(Source):
     """Jaccard loss of binary masks, its graded form, or the squared distance of pixels."""
     threshold: float = 0.5
     """Share of a map's maximum from which a pixel is inside the region (section 3.4)."""
-    loss_threshold: Literal["soft", "none"] = "soft"
-    """In the loss the map is cut softly at --threshold, or taken as it is."""
     epochs: int = 40
     """Epochs (sections 5.3 and 5.8); 0: no feedback, the adapted base is the result."""
     batch_size: int = 1
@@ -95,6 +101,8 @@ class SimulateSettings(Source):
     allowed_drop: float = 1.0
     """Kept is the epoch with the largest validation Jaccard index among those whose balanced accuracy is at most so much below that of
     the model before the feedback; 1: among all (thesis)."""
+    patience: int = 0
+    """End after so many epochs without a better one, by the same rule; 0: all epochs (thesis)."""
     faithfulness: int = 0
     """Measure deletion and insertion curves before and after on so many test images."""
     seed: int = 0
@@ -113,25 +121,9 @@ class SimulateSettings(Source):
 
     def check(self) -> None:
         super().check()
-        require(self.dataset in DATASETS, f"--dataset {self.dataset}: unknown; expected one of {', '.join(DATASETS)}")
-        check_group_pattern(self.group_pattern)
-        check_range("limit", self.limit, 1, 10**9)
-        check_range("split-seed", self.split_seed, 0, LARGEST_SEED)
-        check_range("adapt-epochs", self.adapt_epochs, 0, 100_000)
-        check_range("adapt-learning-rate", self.adapt_learning_rate, 0, MAX_RATE, above=True)
-        check_range("explanation-weight", self.explanation_weight, 0, 1)
-        check_range("anchor-weight", self.anchor_weight, 0, 1000)
-        check_range("region-threshold", self.region_threshold, 0, 1)
-        check_range("fuse-stages", self.fuse_stages, 1, 4)
-        check_range("threshold", self.threshold, 0.01, 0.99)
-        check_range("epochs", self.epochs, 0, 100_000)
+        for name, low, high in RANGES:
+            check_range(name.replace("_", "-"), getattr(self, name), low, high, above=name.endswith("rate"))
         require(self.epochs or self.adapt_epochs, "--epochs 0: nothing would be learned; expected 1 or more, or --adapt-epochs")
-        check_range("batch-size", self.batch_size, 1, 65_536)
-        check_range("learning-rate", self.learning_rate, 0, MAX_RATE, above=True)
-        check_range("clip-norm", self.clip_norm, 0, 1e6)
-        check_range("allowed-drop", self.allowed_drop, 0, 1)
-        check_range("faithfulness", self.faithfulness, 0, 10**6)
-        check_range("seed", self.seed, 0, LARGEST_SEED)
         require(
             self.feedback_form == "union" or self.explanation_loss != "binary",
             "--explanation-loss binary: graded feedback needs --explanation-loss graded or distance (by the binary loss a map that equals "
@@ -140,8 +132,6 @@ class SimulateSettings(Source):
 
     def check_paths(self) -> None:
         super().check_paths()
-        check_path("labels-csv", self.labels_csv, "file")
-        check_path("mask-dir", self.mask_dir, "folder")
         check_run_dir(self.run_dir)
         check_log(self.log)
         if self.base is not None:
@@ -153,18 +143,10 @@ class SimulateSettings(Source):
 
     def unused(self) -> dict[str, str]:
         found = super().unused()
-        if self.dataset != "folders":
-            found["group_pattern"] = f"{self.dataset} names its lesions itself"
-        if self.dataset in ("sample", "folders"):
-            found["labels_csv"] = f"{self.dataset} has its own labels"
-        if self.dataset == "sample":
-            found["mask_dir"] = "the sample has its own masks"
         if self.objective != "combined":
             found["explanation_weight"] = f"the objective is {self.objective} alone"
         if self.objective == "classification":
             found |= dict.fromkeys(("gradient_scaling", "channel_weights", "explanation_loss"), "no explanation is learned")
-        if self.objective == "classification" or self.explanation_loss != "binary":
-            found["loss_threshold"] = "the loss takes the map uncut" if self.objective != "classification" else "no explanation is learned"
         if self.fuse_stages > 1:
             found["layer"] = "the map is fused of several layers (--fuse-stages)"
         if self.split == "grouped":

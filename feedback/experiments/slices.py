@@ -4,8 +4,7 @@ Printed: Jaccard index 0.15 after the first slice and 0.19 after the last with t
 are of up-sampled data, as in section 5.9. Cost: 20 times the epochs of one slice.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from common.settings import Command, check_range
 from feedback.experiments import simulate
@@ -26,17 +25,12 @@ class SlicesSettings(SimulateSettings):
         check_range("slices", self.slices, 1, 200)
 
 
-def of(settings: SimulateSettings, **changes: Any) -> SlicesSettings:
-    """The settings of a `simulate` for slices."""
-    return SlicesSettings(**{**vars(settings), **changes})
-
-
 def default(reading: str, dataset: str) -> SlicesSettings:
     """As `simulate`, on up-sampled data and 20 epochs a slice; two slices of the drawn sample."""
-    settings = of(simulate.default(reading, dataset), balance="upsampled", epochs=20, batch_size=1 if dataset != "sample" else 8)
-    return replace(settings, slices=2, epochs=1) if dataset == "sample" else settings
+    own = {"slices": 2, "epochs": 1, "batch_size": 8} if dataset == "sample" else {"epochs": 20, "batch_size": 1}
+    return SlicesSettings(**{**vars(simulate.default(reading, dataset)), "balance": "upsampled", **own})
 
 
 COMMAND = Command(
-    SlicesSettings, "feedback.training.slices:run_slices", __doc__ or "", default, presets={"objective": simulate.objective_words}
+    SlicesSettings, "feedback.training.simulate:run_simulate", __doc__ or "", default, presets={"objective": simulate.objective_words}
 )

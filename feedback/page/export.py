@@ -20,8 +20,7 @@ from common.report.tables import markdown
 from common.runs.files import atomic, cell
 from feedback.figures import before_after
 from feedback.page.files import write_png
-from feedback.page.log import CorrectionLog
-from feedback.page.model import REPLAYED, Look, TunedModel
+from feedback.page.model import REPLAYED
 from feedback.page.replay import network_mask, restore
 from feedback.page.session import CorrectionSession
 from feedback.page.summary import summarise
@@ -67,9 +66,7 @@ def _export(session: CorrectionSession) -> Path:
         replaced = _write_data(folder, entries, names, session)
         with atomic(folder / "model.keras") as temporary:
             session.model.classifier.save(temporary)
-        looks = _looks(log, session.model, entries)
-        figures = _write_figures(folder, entries, looks, session)
-        _write_report(folder, entries, looks, figures, session, names, replaced)
+        _write_report(folder, entries, names, replaced, session)
         os.replace(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -110,69 +107,52 @@ def _write_data(folder: Path, entries: list[dict[str, Any]], names: dict[str, st
         if mask.any():
             write_png(folder / MASKS / f"{name}_segmentation.png", mask)
         rows.append([name, *("1.0" if one == entry["class"] else "0.0" for one in session.classes)])
-    _write_csv(folder / LABELS, ["image", *session.classes], rows)
     header = ["number", "time", "status", "image", "case", "class_shown", "class", "region", "model_before", "model_after"]
-    _write_csv(folder / "corrections.csv", header, [[cell(entry.get(key)) for key in header] for entry in session.log.entries()])
+    tables = {
+        LABELS: [["image", *session.classes], *rows],
+        "corrections.csv": [header, *([cell(entry.get(key)) for key in header] for entry in session.log.entries())],
+    }
+    for name, lines in tables.items():
+        with atomic(folder / name) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+            csv.writer(handle, lineterminator="\n").writerows(lines)
     return replaced
 
 
-def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        csv.writer(handle, lineterminator="\n").writerows([header, *rows])
-
-
-def _looks(log: CorrectionLog, model: TunedModel, entries: list[dict[str, Any]]) -> list[tuple[Look, Look]]:
-    """Each corrected image as the base model sees it and as the tuned one does."""
-    after = [model.look(log.seen(entry)) for entry in entries]
+def _write_report(
+    folder: Path, entries: list[dict[str, Any]], names: dict[str, str], replaced: list[str], session: CorrectionSession
+) -> None:
+    """report.md and figures/: each corrected image as the base model sees it and as the tuned one does."""
+    log, model, classes = session.log, session.model, session.classes
+    seen, regions = [log.seen(entry) for entry in entries], [network_mask(log.mask(entry), model.size) for entry in entries]
+    after = [model.look(image) for image in seen]
     try:
         restore(log, model, [])
-        before = [model.look(log.seen(entry)) for entry in entries]
+        before = [model.look(image) for image in seen]
     finally:
         restore(log, model)
-    return list(zip(before, after, strict=True))
-
-
-def _write_figures(folder: Path, entries: list[dict[str, Any]], looks: list[tuple[Look, Look]], session: CorrectionSession) -> list[str]:
-    names = []
+    figures, synthetic = [], bool(log.session.get("synthetic"))
     for start in range(0, len(entries), _ROWS):
-        part, seen = entries[start : start + _ROWS], looks[start : start + _ROWS]
-        drawn = before_after(
-            np.stack([session.log.seen(entry) for entry in part]),
-            np.stack([network_mask(session.log.mask(entry), session.model.size) for entry in part]).astype(np.uint8) * 255,
-            np.stack([before.map for before, _ in seen]),
-            np.stack([after.map for _, after in seen]),
-            [(session.classes[before.predicted], session.classes[after.predicted]) for before, after in seen],
-            session.threshold,
-            synthetic=bool(session.log.session.get("synthetic")),
-        )  # fmt: skip
-        names.append(f"before_after_{start // _ROWS + 1:02d}.png")
-        save(drawn, folder / "figures" / names[-1])
-    return names
-
-
-def _write_report(
-    folder: Path, entries: list[dict[str, Any]], looks: list[tuple[Look, Look]], figures: list[str], session: CorrectionSession,
-    names: dict[str, str], replaced: list[str],
-) -> None:  # fmt: skip
-    every = session.log.entries()
-    facts = session._facts
+        part = slice(start, start + _ROWS)
+        pairs = list(zip(before[part], after[part], strict=True))
+        maps = [np.stack([look.map for look in looks]) for looks in zip(*pairs, strict=True)]
+        said = [(classes[first.predicted], classes[last.predicted]) for first, last in pairs]
+        masks = np.stack(regions[part]).astype(np.uint8) * 255
+        figures.append(f"before_after_{start // _ROWS + 1:02d}.png")
+        drawn = before_after(np.stack(seen[part]), masks, *maps, said, session.threshold, synthetic=synthetic)
+        save(drawn, folder / "figures" / figures[-1])
     rows = []
-    for entry, (before, after) in zip(entries, looks, strict=True):
-        region = network_mask(session.log.mask(entry), session.model.size)
-        first, last = facts(before, region), facts(after, region)
+    for entry, region, *looks in zip(entries, regions, before, after, strict=True):
+        first, last = (session.facts(look, region) for look in looks)
         jaccard = f"{first['jaccard']:.2f} → {last['jaccard']:.2f}" if region.any() else "no region"
-        said = f"{first['class']} → {last['class']}"
-        rows.append([names[entry["image"]], CASE_TITLES[entry["case"]], entry["class"], said, jaccard])
-    counts = Counter(entry["case"] for entry in session.log.active())
-    undone = sum(entry["status"] == "undone" for entry in every)
-    learning = session.log.session["learning"]
-    source = session.log.session.get("run", "")
+        rows.append([names[entry["image"]], CASE_TITLES[entry["case"]], entry["class"], f"{first['class']} → {last['class']}", jaccard])
+    counts = Counter(entry["case"] for entry in log.active())
+    undone = sum(entry["status"] == "undone" for entry in log.entries())
+    learning = log.session["learning"]
     text = [
-        "# Corrections\n",
-        f"{NOTICE}{' The images are synthetic.' if session.log.session.get('synthetic') else ''}\n",
-        f"Model: run {source}, state {session._digest} after {len(session.log.active())} corrections ({undone} more were undone). "
-        f"Each correction: {learning['steps']} SGD steps at rate {learning['learning_rate']:g}, beside {REPLAYED} of "
-        f"{session.log.session['replayed']} replayed training images.\n",
+        f"# Corrections\n\n{NOTICE}{' The images are synthetic.' if synthetic else ''}\n",
+        f"Model: run {log.session.get('run', '')}, state {model.digest()} after {len(log.active())} corrections ({undone} more were "
+        f"undone). Each correction: {learning['steps']} SGD steps at rate {learning['learning_rate']:g}, beside {REPLAYED} of "
+        f"{log.session['replayed']} replayed training images.\n",
         "".join(f"- {title}: {counts.get(case, 0)}\n" for case, title in CASE_TITLES.items()),
         *(f"{names[image]}: the image is gone from the folder, or another one; exported as the network saw it.\n" for image in replaced),
         summary(summarise(session)) + "\n",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,6 @@ from common.runs.folder import Run
 from feedback.assessment import balanced_accuracy
 
 RESAMPLES = 500
-
-
-class Classifier(Protocol):
-    def probabilities(self, images: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -78,14 +74,12 @@ class GuardLimits:
 
 
 class Guard:
-    """Watches `images` `(n, size, size, 3)` uint8 with class numbers `labels` `(n,)`.
-
-    `model`: as it is before the first correction.
-    """
+    """Watches `images` `(n, size, size, 3)` uint8 with class numbers `labels` `(n,)`; `model` (it has `probabilities(images)`): as it is
+    before the first correction."""
 
     def __init__(
         self,
-        model: Classifier,
+        model: Any,
         images: np.ndarray,
         labels: np.ndarray,
         classes: tuple[str, ...],
@@ -94,7 +88,7 @@ class Guard:
         self.images, self.labels, self.classes, self.limits = images, labels, classes, limits
         self._start = self._answers(model)
 
-    def check(self, model: Classifier) -> Reading:
+    def check(self, model: Any) -> Reading:
         """The model as it is now."""
         now, start = self._answers(model), self._start
         pairs = [np.stack([self.labels, answers], axis=1) for answers in (start, now)]
@@ -108,7 +102,7 @@ class Guard:
             harm=-change.value > self.limits.drop + 1e-9 or moved > self.limits.share_drop + 1e-9, shares=shares, start_shares=start_shares,
         )  # fmt: skip
 
-    def _answers(self, model: Classifier) -> np.ndarray:
+    def _answers(self, model: Any) -> np.ndarray:
         return model.probabilities(self.images).argmax(axis=1)
 
 
@@ -132,7 +126,7 @@ def run_images(
     if rows.empty or (data_dir is None and not (root / rows["image"].iloc[0]).is_file()):
         return None
     rows = _evenly(rows.sort_values(["label", "image"]), count)
-    size, method = int(config["image_size"]), config["settings"].get("resize_filter") or config["resize_filter"]
+    size, method = int(config["image_size"]), config["resize_filter"]
     try:
         images = np.stack([resize(read_image(root / name), size, method) for name in rows["image"]])
     except UsageError as error:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -70,12 +71,8 @@ class ReplaySet:
 
 @dataclass(frozen=True)
 class Look:
-    """What the model makes of one image.
-
-    Attributes:
-        probabilities: `(classes,)` float32.
-        map: `(size, size)` float32 in 0..1, Grad-CAM of the predicted class at the network's input size.
-    """
+    """What the model makes of one image: `probabilities` `(classes,)` float32 and `map` `(size, size)` float32 in 0..1, Grad-CAM of the
+    predicted class at the network's input size."""
 
     probabilities: np.ndarray
     map: np.ndarray
@@ -141,8 +138,7 @@ class TunedModel:
 
     def maps(self, images: np.ndarray) -> np.ndarray:
         """Maps `(n, size, size)` of the predicted classes of images `(n, size, size, 3)`."""
-        filled = np.concatenate([images, np.zeros((-len(images) % _BATCH, *images.shape[1:]), images.dtype)])
-        return self._maps(filled, size=self.size)[1][: len(images)]
+        return self._maps(images, size=self.size)[1]
 
     def learn(
         self, image: np.ndarray, label: int, mask: np.ndarray, seed: int, case: str = "both_wrong",
@@ -255,10 +251,5 @@ def load_weights(path: Path) -> list[np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return [stored[f"arr_{number}"] for number in range(len(stored.files))]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    except Exception as error:
-        # zipfile has exceptions of its own for a torn file (BadZipFile).
-        if type(error).__name__ == "BadZipFile":
-            return None
-        raise

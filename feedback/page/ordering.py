@@ -37,7 +37,12 @@ class Ordering:
         self._ranked_at = -1
 
     def next(self, order: Order, seen: Collection[str], current: str | None, revision: int) -> str:
-        """See `CorrectionSession.next_image`; `revision`: of the model."""
+        """The next image without a correction; images in `seen` come last. `revision`: of the model.
+
+        `order`: "name" is the next after `current`; "uncertain" the one the model is least sure of; "disagreement" the one whose map lies
+        farthest from the regions of the corrected lesions of which the model says most nearly the same (as "uncertain" while there are
+        none).
+        """
         corrected = {entry["image"] for entry in self.log.active()}
         names = self.folder.names()
         while left := [name for name in names if name not in corrected and name not in self.unreadable and name != current]:

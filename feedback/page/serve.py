@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common import device, stopping
+from common.data.sample import ensure_sample
 from common.errors import UsageError
 from common.runs.files import lock, read_json
 from common.settings import recipe
@@ -95,7 +96,7 @@ def open_session(options: ServeSettings) -> CorrectionSession:
     config = read_json(run / "config.json")
     settings, learning = map_settings(config), learning_of(options)
     log_dir = options.log or Path("runs") / "feedback" / "page" / run.name
-    images = options.images or sample_images(options.cache_dir)
+    images = options.images or ensure_sample("isic2018", options.cache_dir) / "ISIC2018_Task1-2_Training_Input"
     folder = ImageFolder(images, log_dir / "uploads", options.max_upload_mb)
     # A session that is taken up goes on beside the images that its corrections were learned beside.
     replayed = ReplaySet.load(log_dir / "base" / "replay.npz") if (log_dir / "session.json").is_file() else None
@@ -105,7 +106,7 @@ def open_session(options: ServeSettings) -> CorrectionSession:
     model = TunedModel(load_classifier(run), settings, learning, replayed)
     facts = {
         "run": run.name, "classes": list(config["classes"]), "image_size": model.size,
-        "resize_filter": config["settings"].get("resize_filter") or config["resize_filter"],
+        "resize_filter": config["resize_filter"],
         "simulation": recipe(settings), "learning": asdict(learning), "replayed": 0 if replayed is None else len(replayed.labels),
         "seed": options.seed, "base_digest": model.digest(), "synthetic": bool(config.get("synthetic")),
     }  # fmt: skip
@@ -132,13 +133,6 @@ def map_settings(config: dict[str, Any]) -> SimulateSettings:
 def learning_of(options: ServeSettings) -> Learning:
     """How a correction is learned."""
     return Learning(**{item.name: getattr(options, item.name) for item in fields(Learning) if hasattr(options, item.name)})
-
-
-def sample_images(cache_dir: Path) -> Path:
-    """Folder of the drawn ISIC 2018 images."""
-    from common.data.sample import ensure_sample
-
-    return ensure_sample("isic2018", cache_dir) / "ISIC2018_Task1-2_Training_Input"
 
 
 def build_server(session: CorrectionSession, options: ServeSettings, temporary: Path) -> tuple[Any, socket.socket, str]:

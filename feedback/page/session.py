@@ -27,14 +27,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class View:
-    """One image with what the model says of it.
-
-    Attributes:
-        name: of the image in the folder.
-        picture: `(height, width, 3)` uint8 at its own size.
-        look: probabilities and map.
-        revision: how often the model had changed when it looked.
-    """
+    """One image, `picture` `(height, width, 3)` uint8 at its own size, with what the model says of it; `revision`: how often the model had
+    changed by then."""
 
     name: str
     picture: np.ndarray
@@ -93,11 +87,6 @@ class CorrectionSession:
             self._finish(entry, self.model.look(log.seen(entry)), 0.0)
 
     @property
-    def unreadable(self) -> dict[str, str]:
-        """Images that cannot be read, and why."""
-        return self.ordering.unreadable
-
-    @property
     def threshold(self) -> float:
         """Share of a map's maximum from which a pixel is inside the region."""
         return float(self.model.model.cut)
@@ -109,15 +98,7 @@ class CorrectionSession:
             return View(name, picture, self.model.look(self.shrunk(picture)), self.revision)
 
     def next_image(self, order: Order = "uncertain", seen: Collection[str] = (), current: str | None = None) -> str:
-        """The next image without a correction; images in `seen` come last.
-
-        `order`: "name" is the next after `current`; "uncertain" the one the model is least sure of; "disagreement" the one whose map lies
-        farthest from the regions of the corrected lesions of which the model says most nearly the same (as "uncertain" while there are
-        none).
-
-        Raises:
-            UsageError: none is left.
-        """
+        """The next image without a correction (`Ordering.next`). UsageError: none is left."""
         with self._lock:
             return self.ordering.next(order, seen, current, self.revision)
 
@@ -162,7 +143,7 @@ class CorrectionSession:
                 "image": name, "case": case, "class_shown": self.classes[before.predicted], "class": chosen, "region": source,
                 "order": order, "status": "received", "model_before": self._digest, "model_after": None,
                 "seed": int(self.log.session["seed"]) + len(self.log.entries()),
-                "before": self._facts(before, network_mask(mask, self.model.size)),
+                "before": self.facts(before, network_mask(mask, self.model.size)),
             }  # fmt: skip
             number = self.log.append(entry, seen, mask)
             entry = self.log.entries()[-1]
@@ -265,7 +246,7 @@ class CorrectionSession:
             entry["number"],
             status="rolled_back" if back else "learned" if learned else "confirmed",
             model_after=reached,
-            after=self._facts(after, region),
+            after=self.facts(after, region),
             guard=None if reading is None else asdict(reading),
             seconds=round(time.perf_counter() - began, 3) if began else None,
         )
@@ -304,7 +285,8 @@ class CorrectionSession:
             raise UsageError("the model shows no region here; choose a case in which the region is wrong, and draw it")
         return resize(shown.astype(np.uint8), shape, "nearest").astype(bool), "model"
 
-    def _facts(self, look: Look, region: np.ndarray) -> dict[str, Any]:
+    def facts(self, look: Look, region: np.ndarray) -> dict[str, Any]:
+        """What the log keeps of a look, beside a region at the network's size."""
         return {
             "class": self.classes[look.predicted],
             "probabilities": {name: round(float(p), 6) for name, p in zip(self.classes, look.probabilities, strict=True)},

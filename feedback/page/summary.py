@@ -35,7 +35,7 @@ def summarise(session: CorrectionSession) -> Summary:
     with session.exclusively():
         entries, model = tuple(session.log.entries()), session.model
         corrected = {entry["image"] for entry in entries}
-        names = [name for name in session.folder.names() if name not in corrected and name not in session.unreadable]
+        names = [name for name in session.folder.names() if name not in corrected and name not in session.ordering.unreadable]
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LOOKED_AT, len(names))).round().astype(int)) if names else []
         pictures = [picture for k in chosen if (picture := session.ordering.readable(names[k])) is not None]
         if not pictures:

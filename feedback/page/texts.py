@@ -47,7 +47,7 @@ def status(session: CorrectionSession) -> str:
     watched = f" Guard: {guard.text}" if guard else " Guard: off, because the run's validation images are not at hand."
     if session.model.replay is None:
         watched += " The run's training images are not at hand: nothing is replayed, and each correction is learned more carefully."
-    skipped = f" {len(session.unreadable)} files could not be read and are left out." if session.unreadable else ""
+    skipped = f" {len(session.ordering.unreadable)} files could not be read and are left out." if session.ordering.unreadable else ""
     return f"{corrected} of {len(session.folder.names())} images corrected.{watched}{skipped}"
 
 

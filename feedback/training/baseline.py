@@ -16,6 +16,7 @@ from common.data.images import cached_images
 from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.errors import UsageError
+from common.metrics.classification import class_indices
 from common.runs.baselines import write_baselines
 from common.runs.fitting import fit
 from common.runs.folder import Run
@@ -28,7 +29,6 @@ from feedback.experiments.baseline import BaselineSettings
 from feedback.experiments.simulate import SimulateSettings
 from feedback.models import build_classifier
 from feedback.training.online import StopOnNaN
-from feedback.training.stage import numbers, rows_of
 
 log = logging.getLogger(__name__)
 SomeSettings = TypeVar("SomeSettings", bound=SimulateSettings)
@@ -59,7 +59,7 @@ def run_baseline(settings: BaselineSettings) -> Path:
     device.configure(settings.seed, settings.precision)
     run.write_csv("manifest.csv", manifest[["image", "label", "group", "split"]])
     images = cached_images(dataset, settings.image_size, settings.resize_filter, settings.cache_dir, progress=True)
-    labels = numbers(manifest["label"], classes)
+    labels = class_indices(manifest["label"], classes)
     weights = class_weights(settings.class_weights, manifest, classes)
     model = build_classifier(
         settings.backbone, settings.image_size, len(classes),
@@ -69,13 +69,12 @@ def run_baseline(settings: BaselineSettings) -> Path:
     write_baselines(run, model, images, labels, manifest, classes, settings.seed)
     history = _train_base(run, model, images, labels, manifest, weights, settings)
     run.save_model(model)
-    rows = rows_of(manifest, "test")
+    rows = np.flatnonzero(manifest["split"] == "test")
     probabilities = model.predict(Batches(images, rows=rows, batch_size=64), verbose=0)
     write_predictions(run, manifest.iloc[rows], probabilities, classes)
     shared = {part: found["fraction"] for part, found in leakage(manifest).items()}
     extra = {
         "class_weights": dict(zip(classes, map(float, weights), strict=True)), "left_out": dataset.left_out, "shared_lesions": shared,
-        "sensitivity": spread_of_sensitivity(labels[rows], probabilities, classes),
         "training_accuracy": float(history.loc[history["val_accuracy"].idxmax(), "accuracy"]),
     }  # fmt: skip
     write_metrics(run, settings.seed, extra=extra)
@@ -106,12 +105,12 @@ def _train_base(
     )
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=device.jit_compile())
     augment = flips_and_rotations(settings.flip, settings.rotations) if settings.flip or settings.rotations > 1 else None
-    rows = rows_of(manifest, "train")
+    rows = np.flatnonzero(manifest["split"] == "train")
     batches = Batches(
         images, labels, batch_size=min(settings.batch_size, len(rows)), seed=settings.seed, shuffle=True, augment=augment, rows=rows,
         sample_weights=weights[labels].astype("float32"), drop_remainder=True,
     )  # fmt: skip
-    validation = rows_of(manifest, "validation")
+    validation = np.flatnonzero(manifest["split"] == "validation")
     # MobileNetV2's momentum of 0.999 lags so far behind in a short run that validation would judge, and choose, another model than the
     # one that is trained.
     short = len(batches) * settings.epochs < SHORT_RUN and any(layer.momentum > 0.99 for layer in batch_normalisations(model))
@@ -151,10 +150,3 @@ def class_weights(kind: str, manifest: pd.DataFrame, classes: tuple[str, ...]) -
         return np.array([printed[name] for name in classes])
     filled = counts > 0
     return np.where(filled, counts.sum() / (filled.sum() * np.where(filled, counts, 1)), 0.0)
-
-
-def spread_of_sensitivity(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
-    """Sensitivity of each class that occurs, and `average` over them (Table 5.3, row 1)."""
-    predicted = probabilities.argmax(axis=1)
-    found = {name: float((predicted[labels == k] == k).mean()) for k, name in enumerate(classes) if (labels == k).any()}
-    return {**found, "average": float(np.mean(list(found.values())))}

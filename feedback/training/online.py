@@ -86,9 +86,7 @@ def self_explaining(classifier: keras.Model, settings: SimulateSettings, steps: 
         layers=map_layers(classifier, settings.layer, settings.fuse_stages),
         feedback=settings.explanation_loss,
         threshold=settings.threshold,
-        soft=settings.loss_threshold == "soft",
         only_wrong=settings.feedback == "wrong",
-        region_threshold=settings.region_threshold,
         nominal_batch=settings.batch_size,
     )
     rate: Any = settings.learning_rate * settings.batch_size
@@ -135,9 +133,9 @@ class BalancedBatches(Batches):
     Each class is gone through in an order drawn from (seed, epoch), from the beginning again when it has come to its end.
     """
 
-    def __init__(self, images: np.ndarray, targets: dict[str, np.ndarray], **options: Any) -> None:
+    def __init__(self, images: np.ndarray, targets: np.ndarray | dict[str, np.ndarray], **options: Any) -> None:
         super().__init__(images, targets, **options)
-        self._labels = np.asarray(targets["label"])
+        self._labels = np.asarray(targets["label"] if isinstance(targets, dict) else targets)
 
     def order(self, epoch: int | None = None) -> np.ndarray:
         """The row numbers in the order of `epoch`."""
@@ -191,21 +189,11 @@ def adapt(model: keras.Model, stage: Stage, settings: SimulateSettings, run: Run
         keras.optimizers.Adam(settings.adapt_learning_rate), loss="sparse_categorical_crossentropy", jit_compile=device.jit_compile()
     )
     rows = stage.part("train")
-    batches = ClassBatches(
-        stage.images, {"label": stage.labels}, batch_size=min(16, len(rows)), seed=settings.seed, shuffle=True, rows=rows
-    )
+    batches = BalancedBatches(stage.images, stage.labels, batch_size=min(16, len(rows)), seed=settings.seed, shuffle=True, rows=rows)
     return fit(
         model, batches, run=run, stage="adaptation", epochs=settings.adapt_epochs, monitor="val_balanced_accuracy", mode="max",
         select="best", extra_callbacks=[StopOnNaN(run), KeptClassifier(stage, 1.0)],
     )  # fmt: skip
-
-
-class ClassBatches(BalancedBatches):
-    """Balanced batches for a plain classifier: the label alone is the target."""
-
-    def __getitem__(self, index: int) -> Any:
-        images, wanted = super().__getitem__(index)
-        return images, wanted["label"]
 
 
 def batches_of(stage: Stage, rows: np.ndarray, settings: SimulateSettings, seed: int, anchor: np.ndarray | None = None) -> Batches:
@@ -228,6 +216,9 @@ def tune(model: SelfExplaining, stage: Stage, batches: Batches, settings: Simula
         LossNotFinite: with step, epoch and learning rate; the model as it was before that epoch is in the run folder, `last_good.keras`.
     """
     anchor = batches.targets.get("anchor")
+    watching = [StopOnNaN(run, start_counts=True), KeptClassifier(stage, settings.allowed_drop)]
+    if settings.patience:  # behind the callback that gives it its score
+        watching.append(keras.callbacks.EarlyStopping("val_selection", mode="max", patience=settings.patience))
     return fit(
         model,
         batches,
@@ -238,5 +229,5 @@ def tune(model: SelfExplaining, stage: Stage, batches: Batches, settings: Simula
         monitor="val_selection",
         mode="max",
         select="best",
-        extra_callbacks=[StopOnNaN(run, start_counts=True), KeptClassifier(stage, settings.allowed_drop)],
+        extra_callbacks=watching,
     )

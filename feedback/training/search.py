@@ -1,67 +1,88 @@
-"""The search over lambda (eq. 4.1 calls it a hyper-parameter "that can be search[ed]"): on validation, the test set is not looked at."""
+"""The search over lambda, rate, anchor and gradient norm: on validation, the test set is not looked at."""
 
+import itertools
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from common.report.tables import markdown, number
 from common.runs.files import read_json
-from common.runs.folder import Run
-from feedback.experiments.search import SearchSettings
+from feedback.experiments.search import AXES, SearchSettings
 from feedback.experiments.simulate import SimulateSettings
-from feedback.training.simulate import run_simulate
+from feedback.training.baseline import with_base
+from feedback.training.online import LossNotFinite
+from feedback.training.simulate import open_run, run_simulate
+from feedback.training.stage import prepare
 
 log = logging.getLogger(__name__)
-COLUMNS = ("lambda", "jaccard", "balanced_accuracy", "auc", "accuracy", "selection")
+SCORES = ("jaccard", "balanced_accuracy", "auc", "accuracy", "selection")
+LOSSES = ("first_loss", "highest_loss", "last_loss")
+BURST = 10  # times the mean loss of another epoch: within an epoch the loss can leave every scale and come back
 
 
 def run_search(settings: SearchSettings) -> Path:
-    """One `simulate` run for each of `lambdas`, in run folders of their own, then the choice; returns the search's folder.
+    """One `simulate` run for each combination, in folders of the search's own, then the choice; returns the search's folder.
 
-    Chosen is the lambda whose kept epoch has the highest selection score: the validation Jaccard index where the balanced accuracy is
-    kept (`KeptClassifier`). By the Jaccard index alone lambda 1 could hardly lose, and by the accuracy alone 0.
+    Chosen is the combination whose kept epoch has the highest selection score: the validation Jaccard index where the balanced accuracy is
+    kept (`KeptClassifier`). By the Jaccard index alone lambda 1 could hardly lose, and by the accuracy alone 0. A run whose loss is no
+    longer finite is recorded as such with the epochs it finished.
     """
-    single = {item.name for item in fields(SimulateSettings)}
-    folders = {}
-    for weight in dict.fromkeys(settings.lambdas):
-        inside = None if settings.run_dir is None else settings.run_dir / f"lambda-{weight:g}"
-        chosen = SimulateSettings(**{name: value for name, value in vars(settings).items() if name in single})
-        folders[weight] = run_simulate(replace(chosen, explanation_weight=weight, run_dir=inside))
-    config = read_json(next(iter(folders.values())) / "config.json")
-    recipe = {name: value for name, value in config["settings"].items() if name != "explanation_weight"}
-    parts = (str(config["dataset"]), str(config["backbone"]), settings.balance, f"seed{settings.seed}")
-    run_dir = None if settings.run_dir is None else settings.run_dir / "search"
-    run = Run.open(
-        "feedback",
-        "search",
-        {**recipe, "lambdas": list(folders)},
-        run_dir=run_dir,
-        name_parts=parts,
-        fingerprint=config["data_fingerprint"],
-    )
+    settings = with_base(settings)
+    run = open_run("search", settings, prepare(settings))
     if run.finished:
         return run.path
-    table = search_table(folders)
-    chosen_row = table.loc[table["selection"].idxmax()]
+    single = {item.name for item in fields(SimulateSettings)}
+    cell = SimulateSettings(**{name: value for name, value in vars(settings).items() if name in single})
+    axes = {name: getattr(settings, axis) for axis, name in AXES.items() if getattr(settings, axis)}
+    rows: list[dict[str, Any]] = []
+    for values in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        folder = run.path / "-".join(f"{name}{value:g}" for name, value in chosen.items())
+        stopped = ""
+        try:
+            run_simulate(replace(cell, **chosen, run_dir=folder))
+        except LossNotFinite as error:
+            stopped = str(error)
+            log.info("%s: diverged: %s", folder.name, stopped)
+        rows.append({**chosen, **_scores(folder, stopped)})
+    table = pd.DataFrame(rows)
     run.write_csv("search.csv", table)
-    synthetic = bool(config.get("synthetic"))
-    shown = [[f"{line['lambda']:g}", *(number(line[name]) for name in COLUMNS[1:])] for line in table.to_dict("records")]
+    synthetic = bool(run.config["settings"]["synthetic"])
+    names = [*axes, *SCORES, "outcome", *LOSSES]
+    shown = [[line[name] if name == "outcome" else number(line[name]) for name in names] for line in _plain(table)]
+    best = _plain(table)[int(table["selection"].astype(float).fillna(-np.inf).argmax())]
+    said = ", ".join(f"{name.replace('_', ' ')} {best[name]:g}" for name in axes)
     run.write_text(
         "report.md",
-        f"# Search over lambda\n\n{'Synthetic data. ' if synthetic else ''}Chosen on validation: **lambda {chosen_row['lambda']:g}** "
+        f"# Search\n\n{'Synthetic data. ' if synthetic else ''}Chosen on validation: **{said}** "
         f"(largest average Jaccard index whose balanced accuracy is at most {settings.allowed_drop:g} below the start's; a negative "
-        "selection score says how much is missing). Validation images of the kept epochs; test images play no part.\n\n"
-        + markdown([name.replace("_", " ") for name in COLUMNS], shown),
+        "selection score says how much is missing). Validation images of the kept epochs; test images play no part. A loss is an epoch's "
+        f"mean; it blew up when one epoch's is {BURST} times another's.\n\n" + markdown([name.replace("_", " ") for name in names], shown),
     )
-    run.write_json("metrics.json", {"chosen": float(chosen_row["lambda"]), "synthetic": synthetic, "rows": table.to_dict("records")})
+    run.write_json("metrics.json", {"chosen": {name: best[name] for name in axes}, "synthetic": synthetic, "rows": _plain(table)})
     run.finish()
-    log.info("lambda %g has the best validation score", chosen_row["lambda"])
+    log.info("best on validation: %s", said)
     return run.path
 
 
-def search_table(folders: dict[float, Path]) -> pd.DataFrame:
-    """One row a lambda: validation scores of the kept epoch."""
-    rows = [{"lambda": weight, **read_json(folder / "metrics.json")["validation"]} for weight, folder in sorted(folders.items())]
-    return pd.DataFrame(rows)[list(COLUMNS)]
+def _scores(folder: Path, stopped: str) -> dict[str, Any]:
+    """Validation scores of the kept epoch, and what the training loss did."""
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else pd.DataFrame({"loss": [], "stage": []})
+    losses = history.loc[history["stage"] != "adaptation", "loss"].to_numpy()
+    first, highest, last = (losses[0], losses.max(), losses[-1]) if len(losses) else (None, None, None)
+    blown = len(losses) > 1 and losses.max() > BURST * losses.min()
+    ended = "one epoch" if len(losses) < 2 else "rose" if losses[-1] > losses[0] else "fell"
+    scores = {name: metrics.get("validation", {}).get(name) for name in SCORES}
+    return {
+        **scores, "outcome": "not finite" if stopped else "blew up" if blown else ended,
+        **dict(zip(LOSSES, (first, highest, last), strict=True)),
+    }  # fmt: skip
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.astype(object).where(table.notna(), None).to_dict("records")]

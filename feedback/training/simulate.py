@@ -11,35 +11,87 @@ from common.data.fingerprint import contents, fingerprint
 from common.runs.files import atomic, read_json
 from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
-from common.settings import recipe
+from common.settings import file_digest, recipe
 from feedback import data, faithfulness, reporting
 from feedback.assessment import Assessment, Explainer, assess, difference, summary, trivial_maps
 from feedback.experiments.simulate import SimulateSettings
+from feedback.experiments.slices import SlicesSettings
 from feedback.training.baseline import with_base
 from feedback.training.faithful import measure_once
 from feedback.training.online import adapt, anchor_of, batches_of, self_explaining, tune
-from feedback.training.stage import Stage, load_classifier, model_digest, prepare
+from feedback.training.stage import Stage, load_classifier, prepare
 
 SHOWN = 6  # images in the figure of maps before and after
 
 
 def run_simulate(settings: SimulateSettings) -> Path:
-    """`feedback simulate`: one cell of Tables 5.1 to 5.3; returns the run folder."""
+    """`feedback simulate` and `slices`: one cell of Tables 5.1 to 5.3, or of 5.4; returns the run folder."""
     settings = with_base(settings)
     stage = prepare(settings)
-    run = open_run("simulate", settings, stage)
+    sliced = isinstance(settings, SlicesSettings)
+    run = open_run("slices" if sliced else "simulate", settings, stage)
     if run.finished:
         return run.path
     device.configure(settings.seed)
     start = Start(run, stage, settings)
-    history = start.adaptation
-    if settings.epochs:
-        batches = batches_of(stage, stage.part("train"), settings, settings.seed, start.anchor)
-        model = self_explaining(start.classifier, settings, len(batches) * settings.epochs)
-        history = tune(model, stage, batches, settings, run, "tuning")
-    outcome = {"validation": selected_epoch(history), "minutes_per_epoch": minutes_per_epoch(history)}
+    if sliced:
+        outcome = learn_slices(run, stage, settings, start)
+    else:
+        history = learn(run, stage, settings, start, "tuning", stage.part("train")) if settings.epochs else start.adaptation
+        outcome = {"validation": selected_epoch(history), "minutes_per_epoch": minutes_per_epoch(history)}
     finish(run, stage, settings, start, outcome)
     return run.path
+
+
+def learn(run: Run, stage: Stage, settings: SimulateSettings, start: "Start", name: str, rows: np.ndarray, number: int = 0) -> pd.DataFrame:
+    """Tune the start's classifier on the images `rows`, in the order of the seed after `number`; the history."""
+    batches = batches_of(stage, rows, settings, settings.seed + number, start.anchor)
+    model = self_explaining(start.classifier, settings, len(batches) * settings.epochs)
+    return tune(model, stage, batches, settings, run, name)
+
+
+def learn_slices(run: Run, stage: Stage, settings: SlicesSettings, start: "Start") -> dict[str, Any]:
+    """Feedback in slices (section 5.4, figures 5.14 and 5.15): the best model of one slice starts the next. What metrics.json says of it.
+
+    The training rows are shuffled and cut into parts of equal size (the first ones may have one more). slices.csv has one row per slice
+    (−1: before tuning); a process that was killed goes on with the slice it was at.
+    """
+    test, groups, known = stage.part("test"), stage.groups("test"), run.path / "slices.csv"
+    rows = pd.read_csv(known).to_dict("records") if known.is_file() else [_row(-1, summary(start.before, stage.classes, groups), None, 0)]
+    order = np.random.default_rng([settings.seed, 2]).permutation(stage.part("train"))
+    history = pd.DataFrame()
+    for number, part in enumerate(part for part in np.array_split(order, settings.slices) if len(part)):
+        done = len(rows) - 2  # the last slice with a row in slices.csv
+        if number < done:
+            continue
+        # For the slice recorded last this only puts its weights back.
+        history = learn(run, stage, settings, start, f"slice{number:02d}", part, number)
+        if number > done:
+            after = assess(start.explainer, stage.images, stage.labels, stage.masks, test)
+            rows.append(_row(number, summary(after, stage.classes, groups), history, len(part)))
+            run.write_csv("slices.csv", pd.DataFrame(rows))
+            # Twenty copies of VGG16 would fill 5 GB; only the last slice's weights are needed to go on.
+            (run.path / "checkpoints" / f"slice{number - 1:02d}" / "complete" / "state.npz").unlink(missing_ok=True)
+    whole, tuned = pd.read_csv(run.path / "history.csv"), pd.DataFrame(rows).iloc[1:]
+    return {
+        "validation": selected_epoch(history), "slices": tuned.to_dict("records"), "images_per_slice": int(tuned["images"].median()),
+        # The first slice compiles the step too, and a resumed one again: the median of the others is what a slice takes.
+        "minutes_per_slice": float((tuned["minutes"].iloc[1:] if len(tuned) > 1 else tuned["minutes"]).median()),
+        "minutes_per_epoch": minutes_per_epoch(whole[whole["stage"] != "adaptation"]),
+    }  # fmt: skip
+
+
+def _row(number: int, scores: dict, history: pd.DataFrame | None, images: int) -> dict:
+    kept = None if history is None else history.loc[history["val_selection"].idxmax()]
+    return {
+        "slice": number, "images": images, **{name: scores[name] for name in ("accuracy", "average_sensitivity", "auc")},
+        "jaccard": scores["jaccard"]["mean"], "jaccard_deviation": scores["jaccard"]["deviation"],
+        **{f"accuracy_{end}": value for end, value in zip(("low", "high"), scores["accuracy_interval"], strict=True)},
+        **{f"jaccard_{end}": value for end, value in zip(("low", "high"), scores["jaccard"]["interval"] or (None, None), strict=True)},
+        "validation_jaccard": None if kept is None else float(kept["val_jaccard"]),
+        "epoch": 0 if kept is None else int(kept["epoch"]),
+        "minutes": 0.0 if history is None else float(history["seconds"].sum() / 60),
+    }  # fmt: skip
 
 
 class Start:
@@ -53,7 +105,8 @@ class Start:
     """
 
     def __init__(self, run: Run, stage: Stage, settings: SimulateSettings) -> None:
-        write_manifest(run, stage)
+        columns = ["image", "label", "group", "split", "copy", "overlap", *data.mask_columns(stage.manifest)]
+        run.write_csv("manifest.csv", stage.manifest[columns])
         test = stage.part("test")
         self.classifier = load_classifier(stage.base)
         self.explainer = Explainer(self_explaining(self.classifier, settings))
@@ -71,21 +124,13 @@ class Start:
 def open_run(experiment: str, settings: SimulateSettings, stage: Stage) -> Run:
     """The run folder of a simulation; its recipe holds the base (by the SHA-256 of its model) and everything that decides the result."""
     config = read_json(stage.base / "config.json")
-    base = config["settings"]
     content = {
-        "dataset": stage.dataset.name,
-        "synthetic": stage.dataset.synthetic or bool(config.get("synthetic")),
-        "classes": stage.classes,
-        "base": stage.base.name,
-        "base_model": model_digest(stage.base),
-        "base_dataset": config["dataset"],
-        "base_fingerprint": config["data_fingerprint"],
-        "backbone": config["backbone"],
-        "weights": f"base {stage.base.name}",
-        "image_size": config["image_size"],
-        "resize_filter": base.get("resize_filter") or config["resize_filter"],
+        "dataset": stage.dataset.name, "synthetic": stage.dataset.synthetic or bool(config.get("synthetic")), "classes": stage.classes,
+        "base": stage.base.name, "base_model": file_digest(stage.base / "model.keras")[:16], "base_dataset": config["dataset"],
+        "base_fingerprint": config["data_fingerprint"], "weights": f"base {stage.base.name}",
+        **{name: config[name] for name in ("backbone", "image_size", "resize_filter")},
         "masks": data.mask_columns(stage.dataset.manifest),
-    }
+    }  # fmt: skip
     return Run.open(
         "feedback",
         experiment,
@@ -99,29 +144,22 @@ def open_run(experiment: str, settings: SimulateSettings, stage: Stage) -> Run:
     )
 
 
-def write_manifest(run: Run, stage: Stage) -> None:
-    """manifest.csv with split, copy number, overlap and mask paths."""
-    columns = ["image", "label", "group", "split", "copy", "overlap", *data.mask_columns(stage.manifest)]
-    run.write_csv("manifest.csv", stage.manifest[columns])
-
-
 def outcome_of(stage: Stage, settings: SimulateSettings, start: Start, after: Assessment) -> dict[str, Any]:
     """What metrics.json holds beside the classifier's own scores."""
     test, groups = stage.part("test"), stage.groups("test")
     train = stage.manifest[stage.manifest["split"] == "train"]
     sides = {"base": start.base, "before": start.before, "after": after}
     found: dict[str, Any] = {
-        **{name: summary(one, stage.classes, settings.region_threshold, groups) for name, one in sides.items()},
+        **{name: summary(one, stage.classes, groups) for name, one in sides.items()},
         "change": difference(start.before, after, stage.classes, groups),
         "trivial": trivial_maps(stage.masks[test], stage.masks[np.unique(stage.part("train"))], settings.threshold),
-        "before_whole_set": summary(start.whole, stage.classes, settings.region_threshold),
+        "before_whole_set": summary(start.whole, stage.classes),
         "overlap": data.overlap_counts(stage.manifest),
-        "seen_by_base": seen_by_base(stage),
+        "seen_by_base": data.seen_by_base(stage.manifest, stage.base),
         "training_images": data.class_counts(train["label"], stage.classes),
         "left_out": stage.dataset.left_out,
     }
-    jaccard, after_scores = found["after"]["jaccard"], found["after"]
-    found["sensitivity"] = {**after_scores["sensitivity"], "average": after_scores["average_sensitivity"]}
+    jaccard = found["after"]["jaccard"]
     return found | {"jaccard": jaccard["mean"], "jaccard_deviation": jaccard["deviation"], "jaccard_interval": jaccard["interval"]}
 
 
@@ -132,14 +170,6 @@ def minutes_per_epoch(history: pd.DataFrame) -> float:
     """
     seconds = history["seconds"].to_numpy()
     return float(np.median(seconds[1:] if len(seconds) > 1 else seconds) / 60)
-
-
-def seen_by_base(stage: Stage) -> dict[str, int] | None:
-    """Per split: images that the base was trained on, by id. None when the base's folder holds no manifest.csv (a published run)."""
-    path = stage.base / "manifest.csv"
-    if not path.is_file():
-        return None
-    return data.seen_by_base(stage.manifest, pd.read_csv(path, keep_default_na=False, dtype=str, encoding_errors="surrogateescape"))
 
 
 def selected_epoch(history: pd.DataFrame) -> dict[str, float]:
@@ -155,7 +185,7 @@ def finish(run: Run, stage: Stage, settings: SimulateSettings, start: Start, out
     outcome = outcome_of(stage, settings, start, after) | outcome
     if start.faithful is not None:
         tuned = measure_once(run, "after", start.explainer, stage, settings.faithfulness, settings.split_seed)
-        table = faithfulness.side_by_side(start.faithful, tuned)
+        table = start.faithful.merge(tuned, on="image", suffixes=("_before", "_after"), validate="one_to_one")
         run.write_csv(faithfulness.FILE, table)
         outcome["faithfulness"] = faithfulness.summary(table)
     run.save_model(start.classifier)

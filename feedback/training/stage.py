@@ -1,7 +1,5 @@
 """What a simulation works on: base classifier, images, masks, split and balance, as arrays."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pandas as pd
 from common.data.dataset import Dataset
 from common.data.images import cached_images
 from common.errors import UsageError
+from common.metrics.classification import class_indices
 from common.runs.files import read_json
 from common.runs.models import read_model
 from feedback import data
@@ -62,38 +61,16 @@ def prepare(settings: SimulateSettings) -> Stage:
     unknown = sorted(set(dataset.manifest["label"]) - set(classes))
     if unknown:
         raise UsageError(f"--base {base}: the label {unknown[0]} is outside its classes {', '.join(classes)}")
-    size, resize_filter = int(config["image_size"]), config["settings"].get("resize_filter") or config["resize_filter"]
+    size, resize_filter = int(config["image_size"]), config["resize_filter"]
     images = cached_images(dataset, size, resize_filter, settings.cache_dir, progress=True)
     masks = data.feedback_masks(dataset, size, settings.cache_dir, settings.feedback_form)
     split = data.split_rows(dataset.manifest, settings.split, settings.split_seed, settings.keep_overlap_in_training)
     manifest = data.balanced(split, settings.balance, settings.seed)
     number_of = {name: index for index, name in enumerate(dataset.manifest["image"])}
     rows = manifest["image"].map(number_of).to_numpy(dtype=np.int64)
-    return Stage(base, dataset, manifest, classes, images, numbers(dataset.manifest["label"], classes), masks, rows)
-
-
-def model_digest(run: Path) -> str:
-    """16 hexadecimal digits of SHA-256 over a run's model.keras. UsageError when it is missing.
-
-    A folder's name says nothing: a base that was trained again under the same name is another base.
-    """
-    try:
-        with (run / "model.keras").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise UsageError(f"{run / 'model.keras'}: cannot be read ({error.strerror})") from None
+    return Stage(base, dataset, manifest, classes, images, class_indices(dataset.manifest["label"], classes).astype("int32"), masks, rows)
 
 
 def load_classifier(run: Path) -> keras.Model:
     """The classifier of a run folder; nothing in the file is run. UsageError when it is broken or hostile."""
     return read_model(run / "model.keras")
-
-
-def numbers(labels: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
-    """Class names to int32 class numbers."""
-    return pd.Series(labels).map({name: index for index, name in enumerate(classes)}).to_numpy(dtype="int32")
-
-
-def rows_of(manifest: pd.DataFrame, split: str) -> np.ndarray:
-    """Row numbers of a split."""
-    return np.flatnonzero(manifest["split"].eq(split))

@@ -8,13 +8,12 @@ from common.runs.cells import GridCell
 from common.runs.finished import FoundRun
 from common.runs.folder import Run
 from common.runs.grid import run_grid
-from common.settings import recipe
+from common.settings import file_digest, recipe
 from feedback import tables
-from feedback.experiments import slices
 from feedback.experiments.simulate import BALANCED, SimulateSettings
+from feedback.experiments.slices import SlicesSettings
 from feedback.experiments.tables import TablesSettings
 from feedback.training.baseline import with_base
-from feedback.training.stage import model_digest
 
 
 def run_tables(settings: TablesSettings) -> Path:
@@ -23,7 +22,7 @@ def run_tables(settings: TablesSettings) -> Path:
         run_grid(cells_of(settings, settings.run_dir or Path("cells")), settings)
     settings = with_base(settings)
     assert settings.base is not None
-    own = {**recipe(settings), "base": settings.base.name, "base_model": model_digest(settings.base)}
+    own = {**recipe(settings), "base": settings.base.name, "base_model": file_digest(settings.base / "model.keras")[:16]}
     parts = (settings.dataset, settings.reading, settings.base.name)
     run = Run.open("feedback", "tables", own, run_dir=settings.run_dir, name_parts=parts)
     if run.finished:
@@ -68,7 +67,7 @@ def _cells(settings: TablesSettings, common: SimulateSettings, folder: Path) -> 
         if objective != "balanced-combined":
             kind = settings.kinds[0]
             chosen = replace(common, balance="upsampled", objective=objective, channel_weights=kind, epochs=settings.slice_epochs)
-            yield _cell("slices", slices.of(chosen, slices=settings.slices), folder, "slices", objective, kind)
+            yield _cell("slices", SlicesSettings(**vars(chosen), slices=settings.slices), folder, "slices", objective, kind)
 
 
 def _cell(experiment: str, settings: SimulateSettings, folder: Path, balance: str, objective: str, kind: str) -> GridCell:

@@ -8,7 +8,6 @@ from feedback.assessment import (
     Assessment,
     Explainer,
     assess,
-    cases,
     class_scores,
     difference,
     summary,
@@ -34,7 +33,6 @@ def test_summary_by_hand():
     assert scores["jaccard"]["deviation"] == pytest.approx(np.std([0.6, 0.2, 0.7]))
     # Right class: images 1, 2, 4; right region: 1 and 3; an unmarked region is not wrong.
     assert scores["cases"] == {"both_right": 2, "region_wrong": 1, "class_wrong": 1, "both_wrong": 0}
-    assert cases(_found([0.1] * 4), 0.05)["both_right"] == 3
 
 
 def test_difference_is_paired():

@@ -145,12 +145,14 @@ def test_groups_are_lesions_where_the_metadata_knows_them(tiny):
     assert isic2018(tiny).manifest["group"].tolist() == ["L7", "L7", "ISIC_0000002"]
 
 
-def test_what_was_not_counted_is_not_zero(tiny):
+def test_what_was_not_counted_is_not_zero(tiny, tmp_path):
     base = pd.DataFrame({
         "image": ["x/ISIC_0000000_downsampled.jpg", "x/ISIC_0000001.jpg", "x/ISIC_0000002.jpg"], "split": ["train", "train", "test"],
     })  # fmt: skip
+    base.to_csv(tmp_path / "manifest.csv", index=False)
     manifest = isic2018(tiny).manifest.assign(split=["train", "test", "test"])
-    assert data.seen_by_base(manifest, base) == {"train": 1, "validation": 0, "test": 1}
+    assert data.seen_by_base(manifest, tmp_path) == {"train": 1, "validation": 0, "test": 1}
+    assert data.seen_by_base(manifest, tmp_path / "published") is None
     assert data.overlap_counts(manifest)["test"] == {"images": 2, "same_id": 1, "renamed": 1}
     # HAM10000, ISIC 2019 and folders are compared with nothing.
     assert data.overlap_counts(manifest.assign(overlap=""))["test"] == {"images": 2, "same_id": None, "renamed": None}

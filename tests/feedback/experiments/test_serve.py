@@ -15,6 +15,7 @@ from feedback.__main__ import COMMANDS
         (["serve", "--steps", "0"], "--steps 0: expected between 1 and 1000"),
         (["serve", "--learning-rate", "0"], "--learning-rate 0.0: expected more than 0"),
         (["serve", "--guard-drop", "2"], "--guard-drop 2.0: expected between 0 and 1"),
+        (["serve", "--anchor-weight", "-1"], "--anchor-weight -1.0: expected between 0 and 1000"),
         (["serve", "--order", "random"], "--order"),
         (["serve", "--host", "0.0.0.0"], "--host"),  # there is no such option: the page is this machine's alone
         (["replay", "nowhere"], "nowhere: no such folder"),

@@ -11,7 +11,7 @@ from common.cli import main, parse
 from common.errors import UsageError
 from common.settings import recipe
 from feedback.__main__ import COMMANDS
-from feedback.experiments import baseline, clipping, search, simulate, slices, tables
+from feedback.experiments import baseline, search, simulate, slices, tables
 from feedback.experiments.simulate import BALANCED, CORRECTED, DESCRIBED, SimulateSettings, stored
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,12 +95,11 @@ def test_a_stored_recipe_gives_the_settings_again():
         ("simulate", ["--feedback-form", "graded"], "--explanation-loss binary: graded feedback needs"),
         ("simulate", ["--learning-rate", "10.5"], "--learning-rate 10.5: expected more than 0 and at most 10"),
         ("simulate", ["--objective", "explanation", "--explanation-weight", "0.2"], "no effect here: the objective is explanation alone"),
-        ("simulate", ["--explanation-loss", "distance", "--loss-threshold", "none"], "--loss-threshold: has no effect here"),
         ("simulate", ["--fuse-stages", "2", "--layer", "last"], "--layer: has no effect here: the map is fused"),
         ("simulate", ["--labels-csv", "pyproject.toml"], "--labels-csv: has no effect here"),
         ("slices", ["--slices", "0"], "--slices 0"),
-        ("clipping", ["--rates", "1.0", "10.5"], "--rates 10.5: expected more than 0 and at most 10"),
-        ("clipping", ["--clip-norm", "0"], "--clip-norm 0: the runs without clipping are made anyway"),
+        ("search", ["--rates", "1.0", "10.5"], "--rates 10.5: expected more than 0 and at most 10"),
+        ("search", ["--clip-norm", "0", "--clip-norms", "1"], "--clip-norm: has no effect here: the search sets it (--clip-norms)"),
         ("tables", ["--seeds"], "--seeds"),
         ("tables", ["--objective", "explanation"], "--objective: has no effect here: tables takes --objectives"),
         ("tables", ["--balance", "none"], "--balance: has no effect here: tables takes --balances"),
@@ -120,7 +119,7 @@ def test_a_base_that_is_not_finished_is_refused(small_base, tmp_path):
 
 
 def test_variants_share_the_readings(small_base):
-    for module in (search, clipping, slices):
+    for module in (search, slices):
         for reading in ("described", "corrected"):
             assert module.default(reading, "isic2018").split == simulate.default(reading, "isic2018").split
 
@@ -132,5 +131,5 @@ def test_commands_import_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-    wanted = {"baseline", "simulate", "slices", "thresholds", "tables", "clipping", "audit", "explain", "predict", "report"}
+    wanted = {"baseline", "simulate", "slices", "thresholds", "tables", "search", "audit", "explain", "predict", "report"}
     assert wanted <= set(COMMANDS)

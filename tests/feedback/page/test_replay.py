@@ -70,6 +70,14 @@ def test_a_log_whose_image_was_changed_is_found_out(start, tmp_path):
         run_replay(ReplaySettings(log=tmp_path / "log"))
 
 
+def test_a_log_that_lost_its_replayed_images_is_found_out(start, tmp_path):
+    corrected(start(), count=1).close()
+    (tmp_path / "log" / "base" / "replay.npz").unlink()
+    for command in (lambda: run_replay(ReplaySettings(log=tmp_path / "log")), start):
+        with pytest.raises(UsageError, match=r"replay\.npz: is not what it was when the log began; restore it"):
+            command()
+
+
 def test_a_session_takes_up_where_it_stopped(start):
     first = corrected(start())
     digest, entries = first.model.digest(), first.log.entries()

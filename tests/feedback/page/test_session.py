@@ -212,15 +212,15 @@ def test_next_image_by_name_and_by_uncertainty(start, tmp_path):
     assert session.next_image("name") == "0.png"
     assert session.next_image("name", ["0.png"], "0.png") == "1.png"
     # The unreadable one is passed over, and does not come again.
-    assert session.next_image("name", ["0.png", "1.png"], "1.png") == "3.png" and list(session.unreadable) == ["2.png"]
-    session.unreadable.clear()
+    assert session.next_image("name", ["0.png", "1.png"], "1.png") == "3.png" and list(session.ordering.unreadable) == ["2.png"]
+    session.ordering.unreadable.clear()
     entropies = {}
     for name in ("0.png", "1.png", "3.png"):
         p = session.view(name).look.probabilities
         entropies[name] = -(p * np.log(p)).sum()
     order = sorted(entropies, key=entropies.get, reverse=True)
     assert session.next_image("uncertain") == order[0]
-    assert list(session.unreadable) == ["2.png"]
+    assert list(session.ordering.unreadable) == ["2.png"]
     session.correct(order[0], "both_right")
     assert session.next_image("uncertain") == order[1]
     assert session.next_image("uncertain", seen=[order[1]]) == order[2]
