@@ -28,13 +28,12 @@ def run_simulate(settings: SimulateSettings) -> Path:
     """`feedback simulate` and `slices`: one cell of Tables 5.1 to 5.3, or of 5.4; returns the run folder."""
     settings = with_base(settings)
     stage = prepare(settings)
-    sliced = isinstance(settings, SlicesSettings)
-    run = open_run("slices" if sliced else "simulate", settings, stage)
+    run = open_run("slices" if isinstance(settings, SlicesSettings) else "simulate", settings, stage)
     if run.finished:
         return run.path
     device.configure(settings.seed)
     start = Start(run, stage, settings)
-    if sliced:
+    if isinstance(settings, SlicesSettings):
         outcome = learn_slices(run, stage, settings, start)
     else:
         history = learn(run, stage, settings, start, "tuning", stage.part("train")) if settings.epochs else start.adaptation

@@ -204,5 +204,10 @@ def test_the_balanced_recipe_adapts_balances_and_keeps_the_classifier(sample_cac
     assert metrics["validation"]["epoch"] == kept["epoch"] and metrics["after"]["average_sensitivity_interval"]
     assert set(metrics["change"]) == {"accuracy", "average_sensitivity", "auc", "jaccard"}
     text = (tmp_path / "run" / "report.md").read_text()
-    for said in ("balanced-combined, weight 0.5", "| test set | base | adapted | after |", "mean training mask", "| predicted "):
+    for said in (
+        f"balanced-combined, weight {BALANCED['explanation_weight']:g}",
+        "| test set | base | adapted | after |",
+        "mean training mask",
+        "| predicted ",
+    ):
         assert said in text
