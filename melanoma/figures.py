@@ -1,7 +1,6 @@
 """Figures from a finished run folder: the paper's sheets (figs. 1, 3 to 5, 7 to 10), SimCLR's curves, fig. 6 as a diagram."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,8 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from common.report.plots import panels, save, styled
+from common.report.plots import curves, panels, save, styled
 from common.runs.reading import RunFolder
 from melanoma import paper
 from melanoma.experiments.base import SHOWN, SHOWN_FILE
@@ -20,7 +18,7 @@ CELL = 1.35  # inches
 
 
 def read_arrays(run: Any) -> dict[str, np.ndarray]:
-    """What `melanoma.training.shown.write_arrays` has kept; empty when the file is not there (published runs hold no images)."""
+    """What `melanoma.training.evaluation.Localisation` has kept; empty when the file is not there (published runs hold no images)."""
     path = RunFolder.of(run).path / SHOWN_FILE
     if not path.is_file():
         return {}
@@ -108,40 +106,21 @@ def twelve_sheet(image: np.ndarray, mask: np.ndarray, maps: Sequence[np.ndarray]
     return figure
 
 
-@styled
-def threshold_curves(localisation: Mapping[str, Mapping], method: str = "gradcam") -> Figure:
-    """Table 6 as curves: continuous Dice by threshold with its interval, one line an indicator; printed values as crosses."""
-    figure, axes = panels(1, 1, 5.5, 3.6)
-    axis = axes[0, 0]
-    for index, (name, entries) in enumerate(localisation[method].items()):
-        points = [(int(key[1:]) / 10, entry["dice"], entry["dice_interval"]) for key, entry in entries.items() if entry["dice"] is not None]
+def threshold_curves(localisation: Mapping[str, Mapping], synthetic: bool = False) -> Figure:
+    """Table 6 as curves: continuous Dice of Grad-CAM by threshold with its interval, one line an indicator, and one as printed."""
+    lines, bands = {}, {}
+    for name, entries in localisation["gradcam"].items():
+        points = [
+            (int(key[1:]) / 10, entry["dice"], *entry["dice_interval"]) for key, entry in entries.items() if entry["dice"] is not None
+        ]
         if not points:
             continue
-        x, y, intervals = zip(*points, strict=True)
-        axis.plot(x, y, marker="o", markersize=3, color=f"C{index}", label=paper.TITLES.get(name, name))
-        axis.fill_between(x, [low for low, _ in intervals], [high for _, high in intervals], color=f"C{index}", alpha=0.15, linewidth=0)
-        printed = [(value, paper.threshold(name, value)) for value in x]
-        if all(value is not None for _, value in printed):
-            axis.plot(x, [value for _, value in printed], "x", markersize=4, color=f"C{index}")
-    axis.set_xlabel("threshold")
-    axis.set_ylabel("continuous Dice")
-    axis.set_ylim(bottom=0)
-    axis.legend()
-    axis.set_title("Threshold (crosses: as printed)")
-    return figure
-
-
-@styled
-def embedding_curves(history) -> Figure:
-    """SimCLR's loss, alignment and uniformity by epoch."""
-    names = ("loss", "alignment", "uniformity")
-    figure, axes = panels(1, 3, 2.8, 2.4)
-    for axis, name in zip(axes[0], names, strict=True):
-        axis.plot(history["epoch"], history[name], marker="o", markersize=2)
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axis.set_title(name)
-    return figure
+        title, (x, y, low, high) = paper.TITLES.get(name, name), zip(*points, strict=True)
+        lines[title], bands[title] = (x, y), (low, high)
+        printed = [paper.threshold(name, value) for value in x]
+        if None not in printed:
+            lines[f"{title}, printed"] = (x, printed)
+    return curves(lines, "threshold", "continuous Dice", "Threshold", bands, synthetic=synthetic)
 
 
 @styled
@@ -167,15 +146,19 @@ def diagram(lines: Sequence[tuple[str, Sequence[tuple[str, str]]]], title: str) 
     return figure
 
 
-def shown_sheet_rows(arrays: Mapping[str, np.ndarray], indicators: Sequence[str], columns: Mapping[str, str], count: int | None = None):
-    """Rows for `sheet` from a run's kept arrays; `columns` maps a title to the array's name."""
+Column = tuple[Mapping[str, np.ndarray], str]  # a run's kept arrays, and the method whose maps are shown
+SheetRow = tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]
+
+
+def sheet_rows(columns: Mapping[str, Column], indicators: Sequence[str], count: int = SHOWN) -> list[SheetRow]:
+    """Rows for `sheet`: the first `count` images shown for each indicator that all columns have."""
     rows = []
     for name in indicators:
-        if f"{name}/images" not in arrays:
-            continue
-        for index in range(len(arrays[f"{name}/images"]))[:count]:
-            maps = {title: arrays[f"{name}/{key}"][index] for title, key in columns.items() if f"{name}/{key}" in arrays}
-            rows.append((paper.TITLES.get(name, name), arrays[f"{name}/images"][index], arrays[f"{name}/masks"][index], maps))
+        if all(f"{name}/{method}" in arrays for arrays, method in columns.values()):
+            shown = next((arrays for arrays, _ in columns.values() if f"{name}/images" in arrays), {})
+            for index, image in enumerate(shown.get(f"{name}/images", ())[:count]):
+                maps = {title: arrays[f"{name}/{method}"][index] for title, (arrays, method) in columns.items()}
+                rows.append((paper.TITLES.get(name, name), image, shown[f"{name}/masks"][index], maps))
     return rows
 
 
@@ -184,20 +167,17 @@ def draw_run(path: Path) -> list[Path]:
     folder = RunFolder.of(path)
     metrics, config, arrays = folder.read_json("metrics.json"), folder.read_json("config.json"), read_arrays(folder)
     synthetic, target = bool(config.get("synthetic")), folder.path / "figures"
-    indicators = list(metrics["localisation"]["gradcam"])
     drawn = [save(threshold_curves(metrics["localisation"], synthetic=synthetic), target / "thresholds.png")]
-    for name in indicators:
-        rows = shown_sheet_rows(arrays, [name], {"Grad-CAM, last block": "gradcam", "U-Net's mask": "unet_mask"})
-        if not rows:
-            continue
+    for name in metrics["localisation"]["gradcam"]:
+        columns = {"Grad-CAM, last block": "gradcam", "U-Net's mask": "unet_mask"}
+        rows = sheet_rows({label: (arrays, key) for label, key in columns.items() if f"{name}/{key}" in arrays}, [name])
         title = paper.TITLES.get(name, name)
-        if f"{name}/heatmap_01" not in arrays:
+        if rows:
             drawn.append(save(sheet(rows, title, synthetic=synthetic), target / f"sheet_{name}.png"))
-            continue
-        drawn.append(save(sheet(rows, title, synthetic=synthetic), target / f"sheet_{name}.png"))
-        maps = [arrays[f"{name}/heatmap_{number:02d}"][0] for number in range(1, 13)]
-        figure = twelve_sheet(rows[0][1], rows[0][2], maps, f"Twelve heatmaps, {title}", synthetic=synthetic)
-        drawn.append(save(figure, target / f"heatmaps_{name}.png"))
+        if rows and f"{name}/heatmap_01" in arrays:
+            maps = [arrays[f"{name}/heatmap_{number:02d}"][0] for number in range(1, 13)]
+            figure = twelve_sheet(rows[0][1], rows[0][2], maps, f"Twelve heatmaps, {title}", synthetic=synthetic)
+            drawn.append(save(figure, target / f"heatmaps_{name}.png"))
     return drawn
 
 
@@ -205,64 +185,44 @@ def draw_run(path: Path) -> list[Path]:
 EXAMPLES = {"globules": "figure_7", "milia_like_cyst": "figure_8", "negative_network": "figure_9", "streaks": "figure_10"}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A finished run as the sheets need it: its arrays, command, row of Table 3 and settings."""
-
-    arrays: dict[str, np.ndarray]
-    experiment: str
-    row: str
-    settings: dict[str, Any]
-
-
 def sheets(target: Path, kinds: Mapping[Path, tuple[str, str]]) -> list[Path]:
     """Figs. 1, 3 to 5 and 7 to 10: the same test images under several runs, those of the first seed. kinds: folder -> (command, row)."""
     configs = {path: RunFolder.of(path).read_json("config.json") for path in kinds}
-    seed = min((config["settings"]["seed"] for config in configs.values()), default=0)
-    runs = [
-        Shown(read_arrays(path), *kinds[path], config["settings"]) for path, config in configs.items() if config["settings"]["seed"] == seed
-    ]
-    runs = [run for run in runs if run.arrays]
-    if not runs:
+    settings = {path: config["settings"] for path, config in configs.items()}
+    seed = min((each["seed"] for each in settings.values()), default=0)
+    arrays = {path: kept for path in kinds if settings[path]["seed"] == seed and (kept := read_arrays(path))}
+    if not arrays:
         return []
     synthetic = any(config.get("synthetic") for config in configs.values())
-    indicators, drawn = list(dict.fromkeys(key.split("/")[0] for run in runs for key in run.arrays)), []
+    indicators, drawn = list(dict.fromkeys(key.split("/")[0] for kept in arrays.values() for key in kept)), []
 
-    def rows_of(row: str, **wanted: object) -> list[Shown]:
+    def first(row: str, **wanted: object) -> Mapping[str, np.ndarray] | None:
+        """The arrays of a `train` run of a row of Table 3."""
         asked = {"repeats": 1, "tasks": "one", "order": "phases", **wanted}
-        own = [run for run in runs if run.experiment == "train" and run.row == row]
-        return [run for run in own if all(run.settings.get(key) in (None, value) for key, value in asked.items())]
+        own = [path for path in arrays if kinds[path] == ("train", row)]
+        fits = [path for path in own if all(settings[path].get(key) in (None, value) for key, value in asked.items())]
+        return arrays[fits[0]] if fits else None
 
-    def add(name: str, title: str, columns: dict[str, tuple[Shown, str]], shown: Sequence[str], count: int = 2) -> None:
-        merged: dict[str, np.ndarray] = {}
-        for label, (run, key) in columns.items():
-            for indicator in shown:
-                found = run.arrays
-                merged |= {
-                    f"{indicator}/{part}": found[f"{indicator}/{part}"] for part in ("images", "masks") if f"{indicator}/{part}" in found
-                }
-                if f"{indicator}/{key}" in found:
-                    merged[f"{indicator}/{label}"] = found[f"{indicator}/{key}"]
-        rows = shown_sheet_rows(merged, shown, {label: label for label in columns}, count)
-        rows = [row for row in rows if len(row[3]) == len(columns)]
+    def add(name: str, title: str, columns: Mapping[str, Column], shown: Sequence[str], count: int = 2) -> None:
+        rows = sheet_rows(columns, shown, count)
         if rows and len(columns) > 1:
             drawn.append(save(sheet(rows, title, synthetic=synthetic), target / f"{name}.png"))
 
     # The order of the paper's fig. 4, which is not Table 3's.
-    first = {row: found[0] for row in ("f_res", "f_res_clr", "f_res_seg", "bio_u_net") if (found := rows_of(row))}
-    if "f_res" in first and f"{indicators[0]}/images" in (plain := first["f_res"].arrays):
+    rows = {row: found for row in ("f_res", "f_res_clr", "f_res_seg", "bio_u_net") if (found := first(row)) is not None}
+    if f"{indicators[0]}/images" in (plain := rows.get("f_res", {})):
         image, heat = plain[f"{indicators[0]}/images"][0], plain[f"{indicators[0]}/gradcam"][0]
         figure = attention(image, heat, "Fig. 1: Grad-CAM of the diagnosis, plain classifier", synthetic=synthetic)
         drawn.append(save(figure, target / "figure_1.png"))
-    others = {run.experiment: run for run in reversed(runs) if run.experiment != "train"}
+    others = {kinds[path][0]: arrays[path] for path in reversed(arrays)}
     methods = {paper.ROW_TITLES[m]: (others["cams"], m) for m in ("gradcam", "gradcam++", "layercam", "lime") if "cams" in others}
     methods |= {paper.ROW_TITLES[m]: (others[m], m) for m in ("vat", "unet") if m in others}
-    if "bio_u_net" in first:
-        add("figure_3", "Fig. 3: methods", methods | {"Bio-U-Net": (first["bio_u_net"], "gradcam")}, indicators)
-    ablation = {paper.ROW_TITLES[row]: (run, "gradcam") for row, run in first.items()}
+    if "bio_u_net" in rows:
+        add("figure_3", "Fig. 3: methods", methods | {"Bio-U-Net": (rows["bio_u_net"], "gradcam")}, indicators)
+    ablation = {paper.ROW_TITLES[row]: (found, "gradcam") for row, found in rows.items()}
     add("figure_4", "Fig. 4: ablation", ablation, indicators)
-    repeated = {count: rows_of("bio_u_net", repeats=count) for count in range(1, 6)}
-    add("figure_5", "Fig. 5: repeats", {f"repeat {count}": (found[0], "gradcam") for count, found in repeated.items() if found}, indicators)
+    repeated = {count: found for count in range(1, 6) if (found := first("bio_u_net", repeats=count)) is not None}
+    add("figure_5", "Fig. 5: repeats", {f"repeat {count}": (found, "gradcam") for count, found in repeated.items()}, indicators)
     for name in indicators:
         place = EXAMPLES.get(name, f"examples_{name}")
         number = place.replace("figure_", "Fig. ") if name in EXAMPLES else "Examples"

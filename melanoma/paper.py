@@ -20,6 +20,7 @@ ROW_TITLES = {
     "shared_f_res": "melanoma only", "shared_f_res_seg": "melanoma and masks", "shared_indicators": "melanoma and indicators",
     "shared_whole": "melanoma, indicators and masks",
 }  # fmt: skip
+PROBLEM = {"dataset": "isic2018", "backbone": "resnet50", "image_size": 512, "limit": None}  # of the printed numbers
 # Facts §3.2, row 24: the printed numbers are whole multiples of 1/19, 1/9 and 1/6, far beyond chance.
 PRINTED_IMAGES = {"globules": 19, "negative_network": 9, "streaks": 6}
 PIGMENT_WITHOUT = 1071  # Table 1 prints 881, which with 1523 does not sum to 2594 (DEVIATIONS row 15)

@@ -1,10 +1,10 @@
 """Complete runs: training, then figures and report of what it left in the run folder. `melanoma train` and every cell of the tables."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from common.report.plots import save
+from common.report.markup import Printed, interval_text, number
 from common.report.report import write_model_card, write_report
-from common.report.tables import MISSING, Printed, interval_text, markdown, number
 from common.runs.folder import Run
 from common.runs.reading import RunFolder
 from melanoma import data, figures, paper
@@ -20,39 +20,28 @@ from melanoma.training.shared import train_shared
 
 def pretrain_command(settings: PretrainSettings) -> None:
     """`melanoma pretrain`."""
-    complete_pretraining(load_inputs(settings), settings.run_dir)
+    complete(pretrain, load_inputs(settings), settings.run_dir)
 
 
 def train_command(settings: BioUNetSettings) -> None:
     """`melanoma train`."""
-    complete(load_inputs(settings), settings.run_dir)
+    complete(train, load_inputs(settings), settings.run_dir)
 
 
 def shared_command(settings: SharedSettings) -> None:
     """`melanoma shared`."""
-    inputs = load_inputs(settings)
-    finish(train_shared(inputs, settings.run_dir), inputs)
+    complete(train_shared, load_inputs(settings), settings.run_dir)
 
 
-def complete(inputs: Inputs, run_dir: Path | None = None) -> Run:
+def complete(training: Callable[[Inputs, Path | None], Run], inputs: Inputs, run_dir: Path | None = None) -> Run:
     """Train and test what the settings say, draw it and report it; a finished run is returned as it is."""
-    return finish(train(inputs, run_dir), inputs)
-
-
-def finish(run: Run, inputs: Inputs) -> Run:
-    """Draw and report a trained run; a finished one is returned as it is."""
+    run = training(inputs, run_dir)
     if not run.finished:
-        figures.draw_run(run.path)
-        report(run, inputs)
-        run.finish()
-    return run
-
-
-def complete_pretraining(inputs: Inputs, run_dir: Path | None = None) -> Run:
-    """Pre-train, draw and report; a finished run is returned as it is."""
-    run = pretrain(inputs, run_dir)
-    if not run.finished:
-        report_pretraining(run, inputs)
+        if training is pretrain:
+            report_pretraining(run, inputs)
+        else:
+            figures.draw_run(run.path)
+            report(run, inputs)
         run.finish()
     return run
 
@@ -75,7 +64,6 @@ def report_pretraining(run: Run, inputs: Inputs) -> None:
         f"Last epoch, within training batches: alignment {last['alignment']:.3f}, uniformity {last['uniformity']:.3f} (lower is better).",
         inputs.split_note(),
     ]
-    save(figures.embedding_curves(history, synthetic=inputs.dataset.synthetic), run.path / "figures" / "simclr.png")
     title = "Subnetwork 1: SimCLR, judged by a linear probe"
     write_report(run, title, notes=notes)
     write_model_card(run, title)
@@ -83,11 +71,9 @@ def report_pretraining(run: Run, inputs: Inputs) -> None:
 
 def printed_row(settings: dict) -> tuple[int, str] | None:
     """(table, row) that the paper prints for a run of these settings; None where it prints none."""
-    if "indicator_heads" in settings:
-        return None
-    row, repeats, tasks = variant(settings), settings.get("repeats", 1), settings.get("tasks", "one")
-    if settings["order"] != "phases":
+    if "indicator_heads" in settings or settings["order"] != "phases":
         return None  # which order the printed numbers come from is not said; they stand beside A.3's
+    row, repeats, tasks = variant(settings), settings.get("repeats", 1), settings.get("tasks", "one")
     if not settings["segmentation"] or (repeats, tasks) == (1, "one"):
         return 3, row
     if row != "bio_u_net" or (repeats != 1 and tasks != "one"):
@@ -104,48 +90,27 @@ def run_title(settings: dict) -> str:
     return f"{', '.join(parts)}, {settings['backbone']} at {settings['image_size']} px"
 
 
-def printed_numbers(settings: dict, localisation: dict) -> dict[str, Printed]:
-    """The printed row of this run where the paper has one; nothing for lesion masks."""
-    place, found = printed_row(settings), {}  # type: tuple[int, str] | None, dict[str, Printed]
-    if place is None or not set(settings["indicators"]) & set(paper.tables()["table_2"]["bio_u_net"]):
-        return found
+def printed_numbers(settings: dict, metrics: dict) -> dict[str, Printed]:
+    """The printed row of this run where the paper has one for its very problem."""
+    place = printed_row(settings)
+    if place is None or metrics.get("lesion_masks_for") or any(settings.get(key) != value for key, value in paper.PROBLEM.items()):
+        return {}
     table, row = place
-    melanoma = paper.melanoma(table, row)
-    if melanoma is not None:
-        found["accuracy"] = Printed(melanoma, f"paper, Table {table} (§5.2 calls it accuracy)")
-        found["melanoma_auc"] = Printed(melanoma, f"paper, Table {table} (§5.3 calls it AUC)")
-    for name in settings["indicators"]:
-        value = paper.dice(table, row, name)
-        if value is not None and localisation.get("gradcam", {}).get(name, {}).get("t00", {}).get("dice") is not None:
-            found[f"localisation.gradcam.{name}.t00.dice"] = Printed(value, f"paper, Table {table}")
-    return found
-
-
-def localisation_table(localisation: dict, threshold: str = "t00") -> str:
-    """Markdown: continuous Dice with interval and n, over images with the indicator and over all.
-
-    Runs of before `dice_all_interval` was recorded have a dash for it.
-    """
-    rows = [
-        [
-            paper.ROW_TITLES.get(method, method), paper.TITLES.get(name, name), number(entry["dice"]),
-            interval_text(entry["dice_interval"]), entry["n"], number(entry["dice_all"]), interval_text(entry.get("dice_all_interval")),
-            entry["n_all"],
-        ]
-        for method, indicators in localisation.items()
-        for name, thresholds in indicators.items()
-        for entry in [thresholds[threshold]]
-    ]  # fmt: skip
-    header = ("map", "indicator", "continuous Dice", "95 % interval", "images with it", "over all images", "95 % interval, all", "images")
-    return markdown(header, rows, left=2) if rows else f"{MISSING}\n"
+    melanoma, known = paper.melanoma(table, row), metrics["localisation"]["gradcam"]
+    found = {} if melanoma is None else {
+        "accuracy": Printed(melanoma, f"paper, Table {table} (§5.2 calls it accuracy)"),
+        "melanoma_auc": Printed(melanoma, f"paper, Table {table} (§5.3 calls it AUC)"),
+    }  # fmt: skip
+    values = {name: paper.dice(table, row, name) for name in known if known[name]["t00"]["dice"] is not None}
+    drawn = {f"localisation.gradcam.{name}.t00.dice": Printed(v, f"paper, Table {table}") for name, v in values.items() if v is not None}
+    return found | drawn
 
 
 def report(run: Run, inputs: Inputs, title: str = "") -> None:
-    """report.md with the printed row of its table, the localisation tables, the figures and the notes; model_card.md."""
+    """report.md with the printed row of its table, the localisation, the figures and the notes; model_card.md."""
     metrics = RunFolder.of(run).read_json("metrics.json")
     settings, localisation = run.settings, metrics["localisation"]
     smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
-    counts = {name: values["t00"]["n"] for name, values in next(iter(localisation.values())).items()}
     notes = [
         f"AUC {number(metrics['melanoma_auc'])} {interval_text(metrics['melanoma_auc_interval'])}, sensitivity at a specificity of 0.8 "
         f"{number(metrics['sensitivity_at_80'])}, of 0.9 {number(metrics['sensitivity_at_90'])}. Calling every test image by the majority "
@@ -153,27 +118,21 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
         *_indicator_notes(metrics),
         inputs.split_note(),
         *([data.overlap_note(settings["dataset_b"])] if "dataset_b" in settings else []),
-        "Continuous Dice over test images that have the indicator: "
-        + ", ".join(f"{name} {count}" for name, count in counts.items())
-        + f". The printed numbers rest on a few images too ({', '.join(smallest)}; DEVIATIONS row 24): differences inside the intervals "
-        "mean nothing.",
         "Scored is the Grad-CAM map of the encoder's last block at threshold 0, the continuous map; `unet_mask` is the decoder's drawing. "
-        "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json.",
+        "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json. `whole image`, `centred blob` and `mean training mask` look at no "
+        f"image. The printed numbers rest on a few images ({', '.join(smallest)}; DEVIATIONS row 24): differences inside the intervals "
+        "mean nothing.",
         *([f"Score behind the maps: {_target_note(metrics['outputs'], settings)}."] if "outputs" in metrics else []),
     ]
     notes += [
         f"{paper.ROW_TITLES.get(method, method)}, {paper.TITLES.get(name, name)}: continuous Dice {number(entry['dice'])} "
         f"{interval_text(entry['dice_interval'])} on {entry['n']} images with it, {number(entry['dice_all'])} "
-        f"{interval_text(entry.get('dice_all_interval'))} over all {entry['n_all']}."
+        f"{interval_text(entry['dice_all_interval'])} over all {entry['n_all']}."
         for method, found in localisation.items()
         for name, entry in ((name, values["t00"]) for name, values in found.items())
     ]
-    for name, label in (("t00", "0 (continuous)"), ("t06", "0.6")):
-        run.write_text(f"localisation_{name}.md", f"# Localisation at threshold {label}\n\n{localisation_table(localisation, name)}")
-    printed = {} if title else printed_numbers(settings, localisation)
-    title = title or run_title(settings)
-    write_report(run, title, printed, notes)
-    write_model_card(run, title)
+    write_report(run, title or run_title(settings), {} if title else printed_numbers(settings, metrics), notes)
+    write_model_card(run, title or run_title(settings))
 
 
 def _indicator_notes(metrics: dict) -> list[str]:

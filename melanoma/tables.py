@@ -8,14 +8,15 @@ once (DEVIATIONS row 13).
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from common.report.tables import Printed, TableRow, write_table
+from common.report.markup import Printed, markdown, number
+from common.report.tables import TableRow, write_table
 from common.runs.finished import FoundRun, by_recipe, differences, finished_runs
 from melanoma import figures, paper
 from melanoma.counts import table_1, table_7
@@ -36,8 +37,6 @@ _ROWS = {
     "segmentation_epochs", "head_epochs", "dataset_b", "pretraining", "cam_stage", "lime_samples", "lime_images", "vat_epsilon", "vat_xi",
     "vat_weight", "indicator_heads", "weighting", "decoder_width",
 }  # fmt: skip
-_PAPER = {"dataset": "isic2018", "backbone": "resnet50", "image_size": 512, "limit": None}
-_UNLIKE = "the masks are of lesions"
 
 
 def tables_command(settings: TablesSettings) -> None:
@@ -59,6 +58,9 @@ def write_all(folder: Path, output: Path | None = None) -> list[Path]:
     for path in written:
         log.info("written: %s", path)
     return written
+
+
+Names = Mapping[str, Sequence[FoundRun]]  # of a row: name -> seeds of one recipe
 
 
 def families(runs: Sequence[FoundRun]) -> dict[str, list[FoundRun]]:
@@ -97,40 +99,38 @@ def has(run: FoundRun, method: str, indicator: str) -> bool:
     return any(each["n"] for each in entry.values())
 
 
+def _row(
+    name: str, indicator: str, runs: Sequence[FoundRun], method: str, threshold: float, printed: Printed | None = None, fixed: bool = False
+) -> TableRow:
+    """The score of `method`'s maps of an indicator (the block)."""
+    scored = [run for run in runs if has(run, method, indicator)]
+    score = partial(dice, method=method, indicator=indicator, threshold=threshold)
+    beside = {} if printed is None else {DICE: printed}
+    return TableRow(name, paper.TITLES.get(indicator, indicator), scored, beside, paper.PROBLEM, score, fixed)
+
+
 def map_rows(
-    named: Mapping[str, Sequence[FoundRun]],
-    method: str,
-    indicators: Iterable[str],
-    number: int = 0,
-    printed_row: str = "",
-    threshold: float = 0.0,
+    named: Names, method: str, indicators: Iterable[str], number: int = 0, printed_row: str = "", threshold: float = 0.0
 ) -> list[TableRow]:
-    """A row per indicator (block) and name: the score of `method`'s maps of these runs, beside `number`'s printed row."""
+    """A row per name and indicator: `method`'s maps of these runs, beside `number`'s printed row."""
     rows = []
     for name, runs in named.items():
         for indicator in indicators:
             value = paper.dice(number, printed_row, indicator) if printed_row else None
-            standing = runs and indicator in runs[0].metrics().get("lesion_masks_for", ())
-            printed = {} if value is None else {DICE: Printed(value, f"Table {number}", differs=_UNLIKE if standing else "")}
-            scored = [run for run in runs if has(run, method, indicator)]
-            title = paper.TITLES.get(indicator, indicator)
-            score = partial(dice, method=method, indicator=indicator, threshold=threshold)
-            rows.append(TableRow(name, title, scored, printed, _PAPER, score))
+            unlike = "the masks are of lesions" if runs and indicator in runs[0].metrics().get("lesion_masks_for", ()) else ""
+            printed = None if value is None else Printed(value, f"Table {number}", differs=unlike)
+            rows.append(_row(name, indicator, runs, method, threshold, printed))
     return rows
 
 
 def trivial_rows(runs: Sequence[FoundRun], indicators: Iterable[str], threshold: float = 0.0) -> list[TableRow]:
     """Maps that look at no image, as one run scored them; with the same test images they stand beside every seed."""
-    rows = []
+    fixed, rows = not repeated(runs), []
     for indicator in indicators:
         for method in TRIVIAL:
             scored = [run for run in runs if has(run, method, indicator)]
-            if scored:
-                title = paper.TITLES.get(indicator, indicator)
-                score = partial(dice, method=method, indicator=indicator, threshold=threshold)
-                fixed = not repeated(runs)
-                kept = scored[:1] if fixed else list({run.seed: run for run in scored}.values())
-                rows.append(TableRow(_at(method, threshold), title, kept, scores=score, fixed=fixed))
+            kept = scored[:1] if fixed else list({run.seed: run for run in scored}.values())
+            rows += [_row(_at(method, threshold), indicator, kept, method, threshold, fixed=fixed)] if kept else []
     return rows
 
 
@@ -195,22 +195,15 @@ def _diagnosis_table(target: Path, name: str, title: str, rows: Sequence[TableRo
         "Sensitivity at the specificity of 0.8 and 0.9 is that of one threshold on the test images. The paper's column is accuracy in "
         "section 5.2 and AUC in 5.3."
     )
-    shares = sorted(
-        {
-            round(run.metrics()["majority_class_accuracy"], 4)
-            for row in rows
-            for run in row.runs
-            if "majority_class_accuracy" in run.metrics()
-        }
-    )
+    shares = sorted({round(run.metrics().get("majority_class_accuracy", 0), 4) for row in rows for run in row.runs} - {0})
     said = [f"Calling every test image by the majority class has an accuracy of {' to '.join(map(str, shares))}."] if shares else []
     write_table(target / name, title, rows, metrics=DIAGNOSIS, compared=DIAGNOSIS[:2], repeated_splits=repeated(runs), notes=[note, *said])
 
 
-def _diagnosis_rows(names: Mapping[str, Sequence[FoundRun]], number: int, printed_row: str) -> list[TableRow]:
+def _diagnosis_rows(names: Names, number: int, printed_row: str) -> list[TableRow]:
     value = paper.melanoma(number, printed_row) if printed_row else None
     printed = {} if value is None else {metric: Printed(value, f"Table {number}") for metric in ("accuracy", "auc")}
-    return [TableRow(name, "", runs, printed, _PAPER) for name, runs in names.items()]
+    return [TableRow(name, "", runs, printed, paper.PROBLEM) for name, runs in names.items()]
 
 
 def table_2(target: Path, runs: Sequence[FoundRun]) -> Path | None:
@@ -234,63 +227,60 @@ def table_2(target: Path, runs: Sequence[FoundRun]) -> Path | None:
 
 def table_3(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """The ablation, and the interleaved order where it was run."""
-    rows, diagnoses, indicators = [], [], indicators_of(runs)
+    groups = []
     for row in paper.tables()["table_3"]:
-        for order, suffix in (("phases", ""), ("interleaved", ", interleaved (Algorithm 1)")):
-            # The paper does not say which order its numbers come from, so they stand beside the one of A.3 only.
-            names = named(paper.ROW_TITLES[row] + suffix, trained(runs, row, order=order))
-            printed = row if order == "phases" else ""
-            rows += map_rows(names, "gradcam", indicators, 3, printed)
-            diagnoses += _diagnosis_rows(names, 3, printed)
-    if not rows:
-        return None
-    rows += trivial_rows(runs, indicators)
-    _diagnosis_table(target, "table_3_melanoma", "Table 3: melanoma", diagnoses, runs)
-    return _dice_table(target, 3, "Table 3: ablation, continuous Dice", rows, runs, pairs=_against(("Bio-U-Net",), rows))
+        # The paper does not say which order its numbers come from, so they stand beside the one of A.3 only.
+        groups.append((row, named(paper.ROW_TITLES[row], trained(runs, row))))
+        groups.append(("", named(f"{paper.ROW_TITLES[row]}, interleaved (Algorithm 1)", trained(runs, row, order="interleaved"))))
+    return _rows_table(target, 3, "Table 3: ablation", runs, groups, ("Bio-U-Net",))
 
 
 def table_4(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """Repeats of the segmentation update."""
-    names = {str(count): named(f"{count} repeat{'s' * (count > 1)}", trained(runs, "bio_u_net", repeats=count)) for count in range(1, 6)}
-    return _varied(target, 4, "Table 4: segmentation updates an iteration", runs, names)
+    counts = {str(count): f"{count} repeat{'s' * (count > 1)}" for count in range(1, 6)}
+    groups = [(count, named(title, trained(runs, "bio_u_net", repeats=int(count)))) for count, title in counts.items()]
+    return _varied(target, 4, "Table 4: segmentation updates an iteration", runs, groups)
 
 
 def table_5(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """Multi-task encoders."""
-    names = {tasks: named(paper.ROW_TITLES[tasks], trained(runs, "bio_u_net", tasks=tasks)) for tasks in ("one", "two", "five", "six")}
-    return _varied(target, 5, "Table 5: separate encoders and multi-task learning", runs, names)
+    groups = [(tasks, named(paper.ROW_TITLES[tasks], trained(runs, "bio_u_net", tasks=tasks))) for tasks in ("one", "two", "five", "six")]
+    return _varied(target, 5, "Table 5: separate encoders and multi-task learning", runs, groups)
 
 
-def _varied(
-    target: Path, number: int, title: str, runs: Sequence[FoundRun], names: Mapping[str, Mapping[str, list[FoundRun]]]
-) -> Path | None:
-    if sum(bool(group) for group in names.values()) < 2:
+def _varied(target: Path, number: int, title: str, runs: Sequence[FoundRun], groups: Sequence[tuple[str, Names]]) -> Path | None:
+    if sum(bool(names) for _, names in groups) < 2:
         return None
+    return _rows_table(target, number, title, runs, [("f_res", named(paper.ROW_TITLES["f_res"], trained(runs, "f_res"))), *groups])
+
+
+def _rows_table(
+    target: Path, number: int, title: str, runs: Sequence[FoundRun], groups: Sequence[tuple[str, Names]], subjects: Sequence[str] = ()
+) -> Path | None:
+    """Localisation and diagnosis of (printed row, its runs) pairs; None without any run."""
     rows, diagnoses, indicators = [], [], indicators_of(runs)
-    every = {"f_res": named(paper.ROW_TITLES["f_res"], trained(runs, "f_res")), **names}
-    for printed, groups in every.items():
-        rows += map_rows(groups, "gradcam", indicators, number, printed)
-        diagnoses += _diagnosis_rows(groups, number, printed)
-    _diagnosis_table(target, f"table_{number}_melanoma", f"Table {number}: melanoma", diagnoses, runs)
+    for printed, names in groups:
+        rows += map_rows(names, "gradcam", indicators, number, printed)
+        diagnoses += _diagnosis_rows(names, number, printed)
+    if not rows:
+        return None
     rows += trivial_rows(runs, indicators)
-    return _dice_table(target, number, title, rows, runs, pairs=_against((), rows))
+    _diagnosis_table(target, f"table_{number}_melanoma", f"{title}, melanoma", diagnoses, runs)
+    return _dice_table(target, number, f"{title}, continuous Dice", rows, runs, pairs=_against(subjects, rows))
 
 
 def table_6(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """Continuous Dice by threshold."""
-    whole = by_recipe(trained(runs, "bio_u_net"))
-    if not whole:
-        return None
+    seeds = next(iter(by_recipe(trained(runs, "bio_u_net")).values()), [])
     rows = []
-    seeds = next(iter(whole.values()))
     for name in indicators_of(seeds):
         for value in THRESHOLDS:
-            printed = paper.threshold(name, value)
-            beside = {} if printed is None else {DICE: Printed(printed, "Table 6")}
-            score: Callable[[FoundRun], pd.DataFrame] = partial(dice, method="gradcam", indicator=name, threshold=value)
-            scored = [run for run in seeds if has(run, "gradcam", name)]
-            rows.append(TableRow(f"{value:.1f}", paper.TITLES.get(name, name), scored, beside, _PAPER, score))
-    return _dice_table(target, 6, "Table 6: Bio-U-Net's map by threshold, continuous Dice", rows, seeds, baseline="0.0")
+            known = paper.threshold(name, value)
+            printed = None if known is None else Printed(known, "Table 6")
+            rows.append(_row(f"{value:.1f}", name, seeds, "gradcam", value, printed))
+        rows += trivial_rows(seeds, [name])
+    pairs = [("0.0", f"{value:.1f}") for value in THRESHOLDS[1:]]
+    return _dice_table(target, 6, "Table 6: Bio-U-Net's map by threshold, continuous Dice", rows, seeds, pairs=pairs)
 
 
 def table_shared(target: Path, runs: Sequence[FoundRun]) -> Path | None:
@@ -298,10 +288,11 @@ def table_shared(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     own = [run for run in runs if run.experiment == "shared"]
     if not own:
         return None
-    titles = dict.fromkeys(variant(run.recipe) for run in own)
-    names = {
-        name: group for row in titles for name, group in named(paper.ROW_TITLES[row], [r for r in own if variant(r.recipe) == row]).items()
-    }
+    titled: dict[str, list[FoundRun]] = {}
+    for run in own:
+        title = paper.ROW_TITLES[variant(run.recipe)] + (", from SimCLR" if run.value("pretraining") else "")
+        titled.setdefault(title, []).append(run)
+    names = {name: group for title, alike in titled.items() for name, group in named(title, alike).items()}
     indicators, rows = indicators_of(own), []
     # At 0 a map counts with all its small values; at 0.5, where `predict` cuts its masks, as what a reader is shown.
     for cut in (0.0, 0.5):
@@ -321,7 +312,7 @@ def _at(name: str, cut: float) -> str:
     return f"{name}{CUT}" if cut else name
 
 
-def _indicator_text(names: Mapping[str, Sequence[FoundRun]]) -> str:
+def _indicator_text(names: Names) -> str:
     """Markdown: AUC and average precision of each indicator, mean over seeds, of rows that predict them."""
     lines = []
     for name, group in names.items():
@@ -329,12 +320,8 @@ def _indicator_text(names: Mapping[str, Sequence[FoundRun]]) -> str:
         for indicator in dict.fromkeys(key for each in scores for key in each):
             known = [each[indicator] for each in scores if each.get(indicator, {}).get("auc") is not None]
             if known:
-                area, precision = (float(np.mean([entry[key] for entry in known])) for key in ("auc", "average_precision"))
-                share = known[0]["positives"] / known[0]["n"]
-                lines.append(
-                    f"| {name} | {paper.TITLES.get(indicator, indicator)} | {area:.3f} | {precision:.3f} | {share:.3f} | {len(known)} |"
-                )
-    if not lines:
-        return ""
-    head = "| row | indicator | AUC | average precision | share of positives | seeds |\n| --- | --- | ---: | ---: | ---: | ---: |\n"
-    return "## Indicators\n\n" + head + "\n".join(lines) + "\n"
+                means = [number(np.mean([entry[key] for entry in known]), 3) for key in ("auc", "average_precision")]
+                share = number(known[0]["positives"] / known[0]["n"], 3)
+                lines.append((name, paper.TITLES.get(indicator, indicator), *means, share, len(known)))
+    header = ("row", "indicator", "AUC", "average precision", "share of positives", "seeds")
+    return f"## Indicators\n\n{markdown(header, lines, left=2)}" if lines else ""

@@ -6,38 +6,27 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 
 from common import device
 from common.data.pipeline import Batches
 from common.report.predict import load_model
 from common.runs.fitting import fit
 from common.runs.folder import Run
-from common.runs.outcome import write_metrics
 from melanoma import models
 from melanoma.experiments.base import SHOWN
 from melanoma.experiments.baselines import BaselineSettings
 from melanoma.losses import SoftDiceLoss
 from melanoma.training.batches import full_batches
+from melanoma.training.evaluation import Localisation, shown_rows, tested, write_results
 from melanoma.training.heatmaps import target_weights, twelve_maker
 from melanoma.training.indicator import assign, drawing_rows, rows_with, unique
-from melanoma.training.inputs import Inputs
+from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
-from melanoma.training.pipeline import open_run
-from melanoma.training.pretraining import diagnose, settle_batchnorm
+from melanoma.training.pretraining import settle_batchnorm
 from melanoma.training.probes import set_logistic
-from melanoma.training.scores import score_maps, score_trivial, summary
-from melanoma.training.shown import shown_rows, write_arrays
 from melanoma.training.vat import train_vat
 
 log = logging.getLogger(__name__)
-
-
-def localisation_metrics(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -> dict:
-    """Write localisation.csv, and return its summary."""
-    table = pd.concat(tables, ignore_index=True)
-    run.write_csv("localisation.csv", table)
-    return summary(table, inputs.settings.seed)
 
 
 def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path | None) -> Run:
@@ -58,26 +47,24 @@ def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path 
         for name in ("gradcam", "gradcam++", "layercam")
     }
     methods["lime"] = (few, lambda images, classes: lime(model, images, classes, samples=settings.lime_samples, seed=inputs.settings.seed))
-    tables, shown = [], {}
+    found = Localisation(inputs)
     for method, (rows, explain) in methods.items():
         classes = predicted[np.searchsorted(test, rows)]
         log.info("%s: %d images", method, len(rows))
         maps = np.concatenate([explain(inputs.images[rows[i : i + step]], classes[i : i + step]) for i in range(0, len(rows), step)])
         for name in inputs.indicators:
-            tables.append(score_maps(inputs, method, name, rows, maps))
-            shown |= kept_maps(inputs, method, name, rows, maps)
-    tables += [score_trivial(inputs, name, test) for name in inputs.indicators]
-    write_arrays(run, shown)
-    run.write_json("metrics.json", localised(run, inputs, tables))
+            found.add(method, name, maps, rows)
+    return without_diagnosis(run, inputs, found)
+
+
+def without_diagnosis(run: Run, inputs: Inputs, found: Localisation) -> Run:
+    """The end of a run that only localises."""
+    facts = {name: getattr(inputs.settings, name) for name in ("dataset", "split", "seed")}
+    standing = [name for name in inputs.indicators if inputs.stands_in(name)]
+    scores = {"n": len(found.rows), "synthetic": inputs.dataset.synthetic, "localisation": found.write(run), "lesion_masks_for": standing}
+    run.write_json("metrics.json", {**facts, **scores})
     run.finish()
     return run
-
-
-def localised(run: Run, inputs: Inputs, tables: list[pd.DataFrame]) -> dict:
-    """metrics.json of a run that classifies nothing."""
-    facts = {"dataset": inputs.settings.dataset, "split": inputs.settings.split, "seed": inputs.settings.seed}
-    found = localisation_metrics(run, inputs, tables)
-    return {**facts, "n": len(inputs.localised()), "synthetic": inputs.dataset.synthetic, "localisation": found}
 
 
 def lime_rows(inputs: Inputs, count: int) -> np.ndarray:
@@ -88,12 +75,6 @@ def lime_rows(inputs: Inputs, count: int) -> np.ndarray:
     return np.sort(np.array(order[: max(count, len(set(first.tolist())))]))
 
 
-def kept_maps(inputs: Inputs, method: str, indicator: str, rows: np.ndarray, maps: np.ndarray) -> dict[str, np.ndarray]:
-    """The maps of the images that the sheets show."""
-    chosen = shown_rows(inputs, indicator, SHOWN)
-    return {f"{indicator}/{method}": maps[np.searchsorted(rows, chosen)].astype("float32")}
-
-
 def vat(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run:
     """VAT on melanoma and all indicators that vary, explained by Grad-CAM of each indicator's score."""
     s = inputs.settings
@@ -102,24 +83,20 @@ def vat(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run
         return run
     device.configure(s.seed, s.precision)
     run.write_csv("manifest.csv", inputs.manifest)
-    test, outputs = inputs.localised(), (*inputs.varying(inputs.indicators), "melanoma")
+    found, outputs = Localisation(inputs), (*inputs.varying(inputs.indicators), "melanoma")
     classifier = train_vat(run, inputs, settings, inputs.labels(outputs), inputs.images_b)
 
-    maker, tables, shown = twelve_maker(classifier, s.backbone), [], {}
+    maker = twelve_maker(classifier, s.backbone)
     for name in inputs.indicators:
         own = [name] if name in outputs else []
-        maps = maker(inputs.images[test], *target_weights(outputs, own, "auto"))[-1]
-        tables.append(score_maps(inputs, "vat", name, test, maps))
-        shown |= kept_maps(inputs, "vat", name, test, maps)
-    write_arrays(run, shown)
+        found.add("vat", name, maker(inputs.images[found.rows], *target_weights(outputs, own, "auto"))[-1])
     encoder = next(layer for layer in classifier.layers if isinstance(layer, keras.Model))
     final = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
     kernel, bias = (keras.ops.convert_to_numpy(v) for v in classifier.get_layer("logits").weights)
     index = outputs.index("melanoma")
     set_logistic(final, kernel[:, index], float(bias[index]))
     run.save_model(final)
-    extra = diagnose(run, inputs, models.with_features(final)) | {"localisation": localisation_metrics(run, inputs, tables)}
-    write_metrics(run, s.seed, extra=extra)
+    write_results(run, inputs, final.predict(tested(inputs), verbose=0), found)
     return run
 
 
@@ -137,7 +114,7 @@ def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None)
     unet.optimizer.build(unet.trainable_variables)
     state = unique([*unet.variables, *unet.optimizer.variables])
     start = [keras.ops.convert_to_numpy(v) for v in state]
-    test, tables, shown = inputs.localised(), [], {}
+    found = Localisation(inputs)
     for name in inputs.indicators:
         assign(state, start)
         masks = inputs.masks(name)[..., None]
@@ -149,10 +126,6 @@ def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None)
             patience=s.patience,
         )  # fmt: skip
         settle_batchnorm(encoder, normalise, batches, len(history) * len(batches))
-        drawn = unet.predict(Batches(inputs.images, rows=test, batch_size=s.segmentation_batch), verbose=0)[..., 0]
-        tables.append(score_maps(inputs, "unet", name, test, drawn))
-        shown |= kept_maps(inputs, "unet", name, test, drawn)
-    write_arrays(run, shown)
-    run.write_json("metrics.json", localised(run, inputs, tables))
-    run.finish()
-    return run
+        shown = Batches(inputs.images, rows=found.rows, batch_size=s.segmentation_batch)
+        found.add("unet", name, unet.predict(shown, verbose=0)[..., 0])
+    return without_diagnosis(run, inputs, found)

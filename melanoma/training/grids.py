@@ -13,11 +13,12 @@ from melanoma.experiments.baselines import BaselineSettings
 from melanoma.experiments.pretrain import own
 from melanoma.experiments.table import TableSettings, root, variant
 from melanoma.experiments.train import DESCRIBED, BioUNetSettings
-from melanoma.reporting import complete, complete_pretraining, report
+from melanoma.reporting import complete, report
 from melanoma.tables import write_all
 from melanoma.training import baselines
 from melanoma.training.inputs import Inputs, load_inputs
-from melanoma.training.pretraining import origin, own_recipe
+from melanoma.training.pipeline import train
+from melanoma.training.pretraining import origin, pretrain
 
 
 def grid_command(settings: TableSettings) -> None:
@@ -54,7 +55,7 @@ def in_processes(settings: TableSettings) -> None:
 
         place = where / cell_name(cell) if where is not None else default("train", inputs.recipe(**origin(inputs)))
         if cell.simclr and cell.order == "phases" and cell.pretrained is None:
-            first = where / f"pretrain-seed{seed}" if where is not None else default("pretrain", own_recipe(inputs))
+            first = where / f"pretrain-seed{seed}" if where is not None else default("pretrain", inputs.recipe(own(cell), dataset_b=inputs.facts_b))
             before[first] = GridCell(STUDY, "pretrain", own(cell), first, {"seed": seed})
             cell = replace(cell, pretrained=first)
         cells[place] = GridCell(STUDY, "train", cell, place, {"row": row, "seed": seed})
@@ -68,11 +69,11 @@ def run_cell(settings: TableSettings, seed: int, row: str) -> Run:
     cell, where = settings.cell(seed, row), settings.run_dir
     inputs = load_inputs(cell)
     if where is None:
-        return complete(inputs)
+        return complete(train, inputs)
     if cell.simclr and cell.order == "phases" and cell.pretrained is None:
-        shared = complete_pretraining(inputs, where / f"pretrain-seed{seed}")
+        shared = complete(pretrain, inputs, where / f"pretrain-seed{seed}")
         inputs = replace(inputs, settings=replace(cell, pretrained=shared.path))
-    return complete(inputs, where / cell_name(cell))
+    return complete(train, inputs, where / cell_name(cell))
 
 
 def baselines_command(settings: BaselineSettings) -> None:
@@ -84,7 +85,7 @@ def baselines_command(settings: BaselineSettings) -> None:
             return settings.run_dir / f"{name}-seed{seed}" if settings.run_dir is not None else None
 
         if "cams" in settings.rows:
-            plain = complete(inputs, settings.run_dir / cell_name(inputs.settings) if settings.run_dir is not None else None)
+            plain = complete(train, inputs, settings.run_dir / cell_name(inputs.settings) if settings.run_dir is not None else None)
             baselines.cams(inputs, plain.path, settings, place("cams"))
         if "vat" in settings.rows:
             run = baselines.vat(inputs, settings, place("vat"))

@@ -3,12 +3,10 @@
 The same three networks serve one indicator after the other: their variables go back to the start instead of being built and compiled anew.
 """
 
-import logging
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -20,20 +18,15 @@ from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen, load_we
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.explanation.gradcam import compiled
-from common.runs.checkpoints import Checkpoint
-from common.runs.fitting import fit, merge_history
+from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
 from melanoma.losses import PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy, dice_losses
-from melanoma.training.batches import at, full_batches, scalar
+from melanoma.training.batches import Beside, full_batches, scalar
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve, twelve_maker
 from melanoma.training.inputs import Inputs
 from melanoma.training.optimiser import adam
 from melanoma.training.pretraining import settle_batchnorm, simclr_batches
-
-log = logging.getLogger(__name__)
-
-CHECKPOINT_SHARE = 0.05  # of the time; a ResNet50's whole state is 0.7 GB, and a resumed run repeats the epochs since the last one exactly
 
 
 @dataclass(frozen=True)
@@ -169,10 +162,6 @@ def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) ->
 def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray | None) -> None:
     """Train one encoder; afterwards `networks` holds its best state, also when it was trained by an earlier process."""
     inputs, s = networks.inputs, networks.settings
-    done = Checkpoint(run.path / "checkpoints" / f"done-{task.name}", networks.state())
-    if done.restore() is not None:
-        log.info("%s: complete already", task.name)
-        return
     networks.reset(task)
     batches = full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
     validation = Batches(inputs.images, task.labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
@@ -182,15 +171,19 @@ def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray |
             select="best", patience=s.patience,
         )  # fmt: skip
         settle_batchnorm(networks.encoder, networks.normalise, batches, len(history) * len(batches))
-        if s.segmentation:
-            networks.take_snapshot()
-    if s.segmentation or s.order == "interleaved" or not s.plain():
-        Alternation(run, networks, task, batches, validation, dataset_b).train()
-    done.save(0)
+        # The stage leaves its moments behind in one process and none in a process that takes over after it.
+        networks.forget_moments()
+        if s.plain():
+            return
+    alternation = Alternation(networks, task, validation)
+    stage = f"{'segmentation' if s.segmentation else 'alternation'}-{task.name}"
+    rounds = alternation.rounds(batches, dataset_b)
+    fit(alternation, rounds, run=run, stage=stage, epochs=s.segmentation_epochs, select="best", patience=s.patience)  # type: ignore[arg-type]
 
 
 class Alternation:
-    """One classifier step, `repeats` segmentation steps and, interleaved, one SimCLR step before them, over and over.
+    """One classifier step, `repeats` segmentation steps and, interleaved, one SimCLR step before them, over and over: what
+    `common.runs.fit` needs of a model, over several that share an encoder.
 
     An epoch is one pass of the classifier's batches. The epoch with the lowest validation loss is kept: soft Dice over validation images
     that have the indicator (`watch` "dice": the classifier comes here at its best epoch, so that the rise of its cross-entropy would select
@@ -200,108 +193,91 @@ class Alternation:
     line 14), so its maps are made again when there is a better one; an epoch is kept together with the snapshot it was validated with.
     """
 
-    def __init__(
-        self, run: Run, networks: Networks, task: Task, batches: Batches, validation: Batches, dataset_b: np.ndarray | None
-    ) -> None:
-        self.run, self.networks, self.task, self.batches, self.validation = run, networks, task, batches, validation
+    def __init__(self, networks: Networks, task: Task, validation: Batches) -> None:
+        self.networks, self.task, self.validation = networks, task, validation
         self.settings, self.inputs = networks.settings, networks.inputs
-        self.stage = f"{'segmentation' if self.settings.segmentation else 'alternation'}-{task.name}"
-        self.pairs = None
-        if networks.simclr is not None:
-            assert dataset_b is not None
-            self.pairs = simclr_batches(dataset_b, min(self.settings.pretrain_batch, len(dataset_b)), self.settings.seed)
-        if self.settings.segmentation:
+        self.stop_training = False
+        names = [*(["simclr"] if networks.simclr is not None else []), "bce", *(["dice_loss"] if networks.segmenter is not None else [])]
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.metrics_variables = [variable for mean in self.means.values() for variable in mean.variables]
+        # Kept in checkpoints as numbers of the training: the best validation loss, and whether the snapshot is to be taken anew.
+        self.best, self.stale = (keras.Variable(value, trainable=False, dtype="float32") for value in (np.inf, 1.0))
+        self.variables = networks.best()
+        moments = [v for model in networks.trained for v in model.optimizer.variables]
+        rate = networks.classifier.optimizer.learning_rate
+        self.optimizer = SimpleNamespace(variables=[*unique(moments), self.best, self.stale], learning_rate=rate, build=lambda _: None)
+        self.trainable_variables: list[keras.Variable] = []  # each network's optimizer is built already
+        if networks.segmenter is not None:
             train = drawing_rows(self.inputs, task.indicators)
             # An empty mask has a loss near 1 and no gradient whatever is drawn: it says nothing about the epoch.
             self.drawn = {"train": train, "validation": rows_with(self.inputs, task.indicators, "validation")}
-            positions = np.arange(len(train))
-            self.drawings = full_batches(positions, rows=positions, batch_size=self.settings.segmentation_batch, seed=self.settings.seed)
-            if self.drawings.batch_size != networks.step_size and networks.segmenter is not None:
-                # Keras would go over to one program for any size, which rounds otherwise; a run resumed here would not have it.
-                networks.segmenter.train_function = None
-            networks.step_size = self.drawings.batch_size
+            self.heatmaps: dict[str, list[np.ndarray]] = {}
             self.weights, self.follow = target_weights(task.outputs, task.indicators, self.settings.target)
 
-    def train(self) -> None:
-        networks, s = self.networks, self.settings
-        checkpoint = Checkpoint(self.run.path / "checkpoints" / self.stage, networks.state())
-        facts = checkpoint.restore()
-        first, rows, best, wait, improved = 0, [], math.inf, 0, True
-        if facts is None:
-            # The classifier's stage leaves its moments behind in one process and none in a process that takes over after it.
-            networks.forget_moments()
-        best_values = [ops.convert_to_numpy(v) for v in networks.best()]
-        if facts is not None:
-            first, extra = facts["epoch"], facts["extra"]
-            rows, best, wait, improved = extra["rows"], extra["best"], extra["wait"], extra["improved"]
-            best_values = [facts["arrays"][f"best_{index}"] for index in range(len(best_values))]
-            log.info("%s: taken up after epoch %d of %d", self.stage, first, s.segmentation_epochs)
-        made, saved, cost = False, time.monotonic(), 0.0
-        for epoch in range(first, s.segmentation_epochs):
-            if wait >= s.patience:
+    def rounds(self, batches: Batches, dataset_b: np.ndarray | None) -> Beside:
+        """The classifier's batches, and beside each the next ones of Dataset B and the places, in `drawn`, of images to draw."""
+        networks, s, others = self.networks, self.settings, {}  # type: Networks, Any, dict[str, tuple[Batches, int]]
+        if networks.simclr is not None:
+            assert dataset_b is not None
+            others["simclr"] = (simclr_batches(dataset_b, min(s.pretrain_batch, len(dataset_b)), s.seed), 1)
+        if networks.segmenter is not None:
+            places = np.arange(len(self.drawn["train"]))
+            drawings = full_batches(places, rows=places, batch_size=s.segmentation_batch, seed=s.seed)
+            others["drawings"] = (drawings, s.repeats)
+            if drawings.batch_size != networks.step_size:
+                # Keras would go over to one program for any size, which rounds otherwise; a run resumed here would not have it.
+                networks.segmenter.train_function = None
+            networks.step_size = drawings.batch_size
+        return Beside(batches, **others)
+
+    def fit(self, data: Any, *, epochs: int, initial_epoch: int, callbacks: Sequence[Any], **_: Any) -> None:
+        """Algorithm 1, lines 8 to 17, from epoch `initial_epoch` on; `callbacks` keep, choose and stop."""
+        told = keras.callbacks.CallbackList(list(callbacks), model=self)
+        told.on_train_begin()
+        for epoch in range(initial_epoch, epochs):
+            told.on_epoch_begin(epoch)
+            for mean in self.means.values():
+                mean.reset_state()
+            self._snapshot()
+            for index in range(len(data)):
+                self._round(*data[index])
+                told.on_train_batch_end(index)
+            told.on_epoch_end(epoch, self._losses() | self._validate())
+            if self.stop_training:
                 break
-            began = time.monotonic()
-            if s.segmentation:
-                if s.order == "interleaved" and improved:
-                    self._snapshot(best_values)
-                if not made or (s.order == "interleaved" and improved):
-                    self._make_heatmaps()
-                    made = True
-            row = self._epoch(epoch) | self._validate()
-            if not all(math.isfinite(value) for value in row.values()):
-                raise UsageError(f"{self.stage}: a loss is not finite in epoch {epoch + 1}; try a smaller --learning-rate")
-            improved = row["val_loss"] < best
-            wait = 0 if improved else wait + 1
-            if improved:
-                best, best_values = row["val_loss"], [ops.convert_to_numpy(v) for v in networks.best()]
-            seconds = time.monotonic() - began
-            rows.append({"stage": self.stage, "epoch": epoch + 1, "seconds": round(seconds, 3), **row})
-            merge_history(self.run, self.stage, rows)
-            if epoch == first or cost <= CHECKPOINT_SHARE * (time.monotonic() - saved):
-                start = time.monotonic()
-                arrays = {f"best_{index}": value for index, value in enumerate(best_values)}
-                checkpoint.save(epoch + 1, {"rows": rows, "best": best, "wait": wait, "improved": improved}, arrays)
-                saved, cost = time.monotonic(), time.monotonic() - start
-            shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items())
-            log.info("%s %d/%d  %s  %.1f s", self.stage, epoch + 1, s.segmentation_epochs, shown, seconds)
-        assign(networks.best(), best_values)
-        checkpoint.drop()
+        told.on_train_end()
 
-    def _snapshot(self, best_values: list[np.ndarray]) -> None:
-        """E3 <- the best epoch's classifier (before the first epoch: the starting weights)."""
+    def _snapshot(self) -> None:
+        """E3 <- the classifier, where that is due, and the heatmaps of a new snapshot."""
+        if self.networks.segmenter is None:
+            return
+        if ops.convert_to_numpy(self.stale):
+            self.networks.take_snapshot()
+            self.stale.assign(0.0)
+            self.heatmaps = {}
+        if not self.heatmaps:
+            self.heatmaps = {
+                part: twelve(self.networks.maker, self.inputs, rows, self.weights, self.follow) for part, rows in self.drawn.items()
+            }
+
+    def _round(self, batch: Any, others: dict[str, list[Any]]) -> None:
+        """A SimCLR step where there is one, a classifier step, and the segmentation steps."""
         networks = self.networks
-        weights = networks.weights()
-        present = [ops.convert_to_numpy(v) for v in weights]
-        assign(weights, best_values[: len(weights)])
-        networks.take_snapshot()
-        assign(weights, present)
-
-    def _make_heatmaps(self) -> None:
-        self.heatmaps = {
-            part: twelve(self.networks.maker, self.inputs, rows, self.weights, self.follow) for part, rows in self.drawn.items()
-        }
+        for images, targets in others.get("simclr", ()):
+            self.means["simclr"].update_state(scalar(networks.simclr.train_on_batch(images, targets)))
+        self.means["bce"].update_state(scalar(networks.classifier.train_on_batch(*batch)))
+        for places in others.get("drawings", ()):
+            maps = [stage[places].astype("float32") for stage in self.heatmaps["train"]]
+            loss = networks.segmenter.train_on_batch(maps, self.masks(self.drawn["train"][places]))
+            self.means["dice_loss"].update_state(scalar(loss))
 
     def masks(self, rows: np.ndarray) -> np.ndarray:
         """`(len(rows), size, size, indicators)` float32 in {0, 1}."""
         return np.stack([self.inputs.masks(name)[rows] for name in self.task.indicators], axis=-1).astype("float32")
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
-        """One pass of the classifier's batches with their segmentation and SimCLR steps; mean losses, `loss` of the kind of `val_loss`."""
-        networks, sums = self.networks, {"bce": 0.0}
-        self.batches.epoch = epoch
-        for index in range(len(self.batches)):
-            step = epoch * len(self.batches) + index
-            if networks.simclr is not None and self.pairs is not None:
-                images, targets = at(self.pairs, step)
-                sums["simclr"] = sums.get("simclr", 0.0) + scalar(networks.simclr.train_on_batch(images, targets))
-            sums["bce"] += scalar(networks.classifier.train_on_batch(*self.batches[index]))
-            if networks.segmenter is not None:
-                for repeat in range(self.settings.repeats):
-                    positions = at(self.drawings, step * self.settings.repeats + repeat)
-                    maps = [stage[positions].astype("float32") for stage in self.heatmaps["train"]]
-                    loss = networks.segmenter.train_on_batch(maps, self.masks(self.drawn["train"][positions]))
-                    sums["dice_loss"] = sums.get("dice_loss", 0.0) + scalar(loss) / self.settings.repeats
-        means = {name: value / len(self.batches) for name, value in sums.items()}
+    def _losses(self) -> dict[str, float]:
+        """Mean losses of an epoch; `loss` is of the kind of `val_loss`."""
+        means = {name: float(mean.result()) for name, mean in self.means.items()}
         return {"loss": self._watched(means["bce"], means.get("dice_loss")), **means}
 
     def _watched(self, bce: float, dice: float | None) -> float:
@@ -311,9 +287,16 @@ class Alternation:
         return dice if self.settings.watch == "dice" else bce + dice
 
     def _validate(self) -> dict[str, float]:
-        found = {"val_bce": scalar(self.networks.classifier.evaluate(self.validation, verbose=0))}
+        bce, dice = scalar(self.networks.classifier.evaluate(self.validation, verbose=0)), self._validation_dice()
+        loss = self._watched(bce, dice)
+        if loss < ops.convert_to_numpy(self.best):
+            self.best.assign(loss)
+            self.stale.assign(float(self.settings.order == "interleaved"))
+        return {"val_bce": bce, **({} if dice is None else {"val_dice_loss": dice}), "val_loss": loss}
+
+    def _validation_dice(self) -> float | None:
         if self.networks.segmenter is None:
-            return {**found, "val_loss": self._watched(found["val_bce"], None)}
+            return None
         rows, losses, filled = self.drawn["validation"], [], []
         for start in range(0, len(rows), 64):
             drawn = self.networks.draw([stage[start : start + 64] for stage in self.heatmaps["validation"]])
@@ -321,8 +304,7 @@ class Alternation:
             losses.append(dice_losses(masks, drawn))
             filled.append(masks.any(axis=(1, 2)))
         each, counted = np.concatenate(losses), np.concatenate(filled)
-        dice = float(each[counted].mean() if counted.any() else each.mean())
-        return {**found, "val_dice_loss": dice, "val_loss": self._watched(found["val_bce"], dice)}
+        return float(each[counted].mean() if counted.any() else each.mean())
 
 
 def rows_with(inputs: Inputs, indicators: Sequence[str], part: str) -> np.ndarray:

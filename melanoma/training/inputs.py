@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from common.data.dataset import Dataset
 from common.data.fingerprint import contents, fingerprint
 from common.data.images import cached_images, cached_masks
 from common.errors import UsageError
+from common.runs.folder import Run
 from common.settings import recipe
 from melanoma import data
-from melanoma.experiments.base import CLASSES, LESION, MelanomaSettings
+from melanoma.experiments.base import CLASSES, LESION, STUDY, MelanomaSettings
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,22 @@ class Inputs:
         s = self.settings
         fold = (f"fold{s.fold}of{s.folds}",) if s.folds else ()
         return (s.dataset, s.backbone, f"{s.image_size}px", s.reading, *fold, f"seed{s.seed}")
+
+
+def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, settings: MelanomaSettings | None = None, **content: Any) -> Run:
+    """The run folder of one experiment on Dataset A; arguments as of `Inputs.recipe`."""
+    return Run.open(
+        STUDY,
+        experiment,
+        inputs.recipe(settings, **content),
+        run_dir=run_dir,
+        name_parts=inputs.name_parts(),
+        fingerprint=inputs.fingerprint,
+        data_dir=inputs.dataset.data_dir,
+        files=inputs.contents,
+        weights_file=Path(inputs.settings.weights),
+        log_to=inputs.settings.log,
+    )
 
 
 def load_inputs(settings: MelanomaSettings) -> Inputs:

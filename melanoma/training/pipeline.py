@@ -1,51 +1,30 @@
 """The four subnetworks, one after the other, and their test."""
 
 import logging
-import os
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 from keras import ops
 
 from common import device
 from common.data.pipeline import Batches
 from common.runs.fitting import fit
 from common.runs.folder import Run
-from common.runs.outcome import write_metrics
 from melanoma import models
-from melanoma.experiments.base import CLASSES, SHOWN, STUDY
+from melanoma.experiments.base import CLASSES
 from melanoma.experiments.train import BioUNetSettings
 from melanoma.training import heatmaps
+from melanoma.training.evaluation import Localisation, judged, tested, write_results
 from melanoma.training.indicator import Networks, Task, assign, make_task, train_task
-from melanoma.training.inputs import Inputs
+from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
-from melanoma.training.pretraining import ENCODER, diagnose, origin, pretrain
+from melanoma.training.pretraining import ENCODER, origin, pretrain
 from melanoma.training.probes import features_of, fit_logistic, set_logistic
-from melanoma.training.scores import indicator_metrics, score_maps, summary, write_indicators
-from melanoma.training.shown import shown_rows, write_arrays
 
 log = logging.getLogger(__name__)
 
 NETWORKS = "networks"  # folder of a run: each task's classifier, snapshot and U-Net
-
-
-def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, **more: Any) -> Run:
-    """The run folder of one experiment on Dataset A."""
-    return Run.open(
-        STUDY,
-        experiment,
-        inputs.recipe(**more),
-        run_dir=run_dir,
-        name_parts=inputs.name_parts(),
-        fingerprint=inputs.fingerprint,
-        data_dir=inputs.dataset.data_dir,
-        files=inputs.contents,
-        weights_file=Path(inputs.settings.weights),
-        log_to=inputs.settings.log,
-    )
 
 
 def starting_encoder(inputs: Inputs, run_dir: Path | None) -> Path | None:
@@ -81,54 +60,26 @@ def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
     weights = starting_encoder(inputs, run_dir)
     device.configure(settings.seed, settings.precision)
     dataset_b = inputs.images_b if settings.simclr and settings.order == "interleaved" else None
+    test = tested(inputs)
 
     tasks = [make_task(inputs, group) for group in heatmaps.groups_of(settings, inputs.indicators)]
     networks: Networks | None = None
-    shape, encoders, tables, shown, judged = (), [], [], {}, []
+    shape, encoders, tables, found = (), [], [], Localisation(inputs)
     for task in tasks:
         log.info("%s: draws %s, predicts %s", task.name, ", ".join(task.indicators) or "nothing", ", ".join(task.outputs))
         if networks is None or shape != (len(task.indicators), len(task.outputs)):
             networks, shape = Networks(inputs, task, weights), (len(task.indicators), len(task.outputs))
         train_task(run, networks, task, dataset_b)
-        found, kept = localise(inputs, networks, task)
-        tables.append(found)
-        shown |= kept
-        judged.append(judge(inputs, networks, task))
+        localise(networks, task, found)
+        tables.append(judged(inputs, task.outputs, networks.classifier.predict(test, verbose=0)))
         keep_networks(run, networks, task)
         encoders.append([ops.convert_to_numpy(v) for v in networks.encoder.variables])
     assert networks is not None
-    localisation = pd.concat(tables, ignore_index=True)
-    run.write_csv("localisation.csv", localisation)
-    write_arrays(run, shown)
-    indicators = write_indicators(run, judged)
 
     final, both = final_classifier(run, inputs, networks, tasks, encoders)
     run.save_model(final)
-    extra = diagnose(run, inputs, both) | {
-        "localisation": summary(localisation, settings.seed),
-        "outputs": {task.name: list(task.outputs) for task in tasks},
-        "drawn": {task.name: list(task.indicators) for task in tasks},
-        "indicators": inputs.counts,
-        "indicator_scores": indicator_metrics(indicators, settings.seed),
-        "lesion_masks_for": [name for name in inputs.indicators if inputs.stands_in(name)],
-    }
-    write_metrics(run, settings.seed, extra=extra)
-
-
-def judge(inputs: Inputs, networks: Networks, task: Task) -> pd.DataFrame:
-    """One row a test image and indicator that the encoder predicts: image, indicator, label (0 or 1), probability."""
-    test = inputs.rows("test", diagnosed=True)
-    logits = networks.classifier.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)
-    images, parts = inputs.manifest["image"].to_numpy()[test], []
-    for index, name in enumerate(task.outputs):
-        if name != "melanoma":
-            probability = 1 / (1 + np.exp(-logits[:, index].astype("float64")))
-            parts.append(
-                pd.DataFrame(
-                    {"image": images, "indicator": name, "label": task.labels[test, index].astype(int), "probability": probability}
-                )
-            )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["image", "indicator", "label", "probability"])
+    outputs, drawn = {task.name: list(task.outputs) for task in tasks}, {task.name: list(task.indicators) for task in tasks}
+    write_results(run, inputs, both.predict(test, verbose=0)[1], found, tables, outputs=outputs, drawn=drawn)
 
 
 def keep_networks(run: Run, networks: Networks, task: Task) -> None:
@@ -136,58 +87,30 @@ def keep_networks(run: Run, networks: Networks, task: Task) -> None:
     if networks.segmenter is None or networks.snapshot is None:
         return
     for name, model in (("classifier", networks.classifier), ("snapshot", networks.snapshot), ("unet", networks.segmenter)):
-        save_keras(model, run.path / NETWORKS / f"{task.name}-{name}.keras")
+        run.save_model(model, f"{NETWORKS}/{task.name}-{name}.keras")
 
 
-def save_keras(model: keras.Model, path: Path) -> None:
-    """A whole `.keras` file or none."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    try:
-        model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def localise(inputs: Inputs, networks: Networks, task: Task) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Scores of the test images' maps and masks, and the arrays that the sheets show.
+def localise(networks: Networks, task: Task, found: Localisation) -> None:
+    """The test images' maps and masks.
 
     "gradcam": the encoder's last map, the paper's final localisation (A.3). "unet_mask": what the decoder draws from the snapshot's twelve,
     which are the ones shown.
     """
-    settings, test = inputs.settings, inputs.localised()
-    tables, shown = [], {}
-    drawn = None
+    inputs, target, drawn = networks.inputs, networks.settings.target, None
     if networks.segmenter is not None:
-        weights, follow = heatmaps.target_weights(task.outputs, task.indicators, settings.target)
-
-        def draw(rows: np.ndarray) -> np.ndarray:
-            return networks.draw(heatmaps.twelve(networks.maker, inputs, rows, weights, follow))
-
-        drawn = np.concatenate([draw(test[start : start + 256]) for start in range(0, len(test), 256)])
+        weights, follow = heatmaps.target_weights(task.outputs, task.indicators, target)
+        parts = [found.rows[start : start + 256] for start in range(0, len(found.rows), 256)]
+        drawn = np.concatenate([networks.draw(heatmaps.twelve(networks.maker, inputs, rows, weights, follow)) for rows in parts])
     # The plain classifier's one map is held against every indicator (Table 2).
     for index, name in enumerate(task.indicators or inputs.indicators):
         own = [name] if name in task.indicators else []
-        weights, follow = heatmaps.target_weights(task.outputs, own, settings.target if own else "auto")
-        maps = networks.classifier_maps(inputs.images[test], weights, follow)[-1]
-        tables.append(score_maps(inputs, "gradcam", name, test, maps))
+        weights, follow = heatmaps.target_weights(task.outputs, own, target if own else "auto")
+        found.add("gradcam", name, networks.classifier_maps(inputs.images[found.rows], weights, follow)[-1])
         if drawn is not None:
-            tables.append(score_maps(inputs, "unet_mask", name, test, drawn[..., index]))
-        chosen = shown_rows(inputs, name, SHOWN)
-        places = np.searchsorted(test, chosen)
-        shown |= {
-            f"{name}/rows": chosen,
-            f"{name}/images": inputs.images[chosen],
-            f"{name}/masks": inputs.masks(name)[chosen],
-            f"{name}/gradcam": maps[places],
-        }
+            found.add("unet_mask", name, drawn[..., index])
         # What the U-Net reads: the snapshot's. Without a U-Net the maker is the classifier's own.
-        twelve = networks.maker(inputs.images[chosen], weights, follow)
-        shown |= {f"{name}/heatmap_{number:02d}": each for number, each in enumerate(twelve, start=1)}
-        if drawn is not None:
-            shown[f"{name}/unet_mask"] = drawn[places, ..., index]
-    return pd.concat(tables, ignore_index=True), shown
+        twelve = networks.maker(inputs.images[found.shown(name)], weights, follow)
+        found.arrays |= {f"{name}/heatmap_{number:02d}": each for number, each in enumerate(twelve, start=1)}
 
 
 def final_classifier(

@@ -22,16 +22,15 @@ from common.errors import UsageError
 from common.runs.files import plain
 from common.runs.fitting import fit
 from common.runs.folder import Run
-from common.runs.outcome import write_metrics, write_predictions
 from common.runs.reading import RunFolder
 from melanoma import models
-from melanoma.experiments.base import CLASSES, STUDY
+from melanoma.experiments.base import STUDY
 from melanoma.experiments.pretrain import own
 from melanoma.losses import PairedViewsLoss
-from melanoma.training.inputs import Inputs
+from melanoma.training.evaluation import tested, write_results
+from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
 from melanoma.training.probes import embedding_quality
-from melanoma.training.scores import diagnosis_metrics
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def origin(inputs: Inputs) -> dict[str, Any]:
     if not settings.simclr:
         return {}
     if settings.pretrained is None:
-        return {"dataset_b": inputs.facts_b, "pretraining": _without_seed(own_recipe(inputs))}
+        return {"dataset_b": inputs.facts_b, "pretraining": _without_seed(plain(inputs.recipe(own(settings), dataset_b=inputs.facts_b)))}
     return given(inputs, settings.pretrained)
 
 
@@ -83,30 +82,14 @@ def given(inputs: Inputs, pretrained: Path) -> dict[str, Any]:
     return {"dataset_b": theirs["dataset_b"], "pretraining": _without_seed(theirs)}
 
 
-def own_recipe(inputs: Inputs) -> dict[str, Any]:
-    """What a pre-training for these inputs records as its settings: all that changes its weights, Dataset B included."""
-    return plain(inputs.recipe(own(inputs.settings), dataset_b=inputs.facts_b))
-
-
 def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in ("seed", "dataset_b", "classes", "synthetic")}
+    return {name: value for name, value in settings.items() if name not in ("seed", "fold", "dataset_b", "classes", "synthetic")}
 
 
 def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
     """Train subnetwork 1 for these inputs, or return the run that is finished already; report and figures come after."""
     settings = inputs.settings
-    run = Run.open(
-        STUDY,
-        "pretrain",
-        own_recipe(inputs),
-        run_dir=run_dir,
-        name_parts=inputs.name_parts(),
-        fingerprint=inputs.fingerprint,
-        data_dir=inputs.dataset.data_dir,
-        files=inputs.contents,
-        weights_file=Path(settings.weights),
-        log_to=settings.log,
-    )
+    run = open_run(inputs, "pretrain", run_dir, own(settings), dataset_b=inputs.facts_b)
     if run.finished:
         return run
     device.configure(settings.seed, settings.precision)
@@ -123,19 +106,8 @@ def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
     quality = {"before": before, "after": after}
     run.write_json("embedding_quality.json", quality)
     run.save_model(probe)
-    extra = diagnose(run, inputs, both) | {"embedding_quality": quality, "dataset_b": inputs.dataset_b[1]}
-    write_metrics(run, settings.seed, extra=extra)
+    write_results(run, inputs, both.predict(tested(inputs), verbose=0)[1], embedding_quality=quality, dataset_b=inputs.dataset_b[1])
     return run
-
-
-def diagnose(run: Run, inputs: Inputs, both: keras.Model) -> dict[str, Any]:
-    """Write predictions.csv of the test images that have a diagnosis; returns `scores.diagnosis_metrics`.
-
-    both: raw images -> [features, probabilities] (`models.with_features`).
-    """
-    test = inputs.rows("test", diagnosed=True)
-    probabilities = both.predict(Batches(inputs.images, rows=test, batch_size=64), verbose=0)[1]
-    return diagnosis_metrics(write_predictions(run, inputs.manifest.iloc[test], probabilities, CLASSES), inputs.settings.seed)
 
 
 def train_simclr(run: Run, inputs: Inputs, encoder: keras.Model, normalise: keras.layers.Layer) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from common.explanation.resize import resize_matrix
 from common.metrics.classification import auc, average_precision
 from common.metrics.overlap import continuous_dice, trivial_maps
 from common.metrics.statistics import bootstrap_interval, percentile_interval, resample_indices
-from common.runs.folder import Run
 from melanoma.experiments.base import CLASSES, THRESHOLDS
 from melanoma.training.inputs import Inputs
 
@@ -121,14 +120,6 @@ def diagnosis_metrics(table: pd.DataFrame, seed: int) -> dict[str, Any]:
         "sensitivity_at_90": sensitivity_at(positive, scores, 0.9),
         "majority_class_accuracy": float(max(positive.mean(), 1 - positive.mean())),
     }
-
-
-def write_indicators(run: Run, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Write indicators.csv (image, indicator, label, probability; test images), where an indicator is predicted; returns the table."""
-    table = pd.concat(tables, ignore_index=True)
-    if len(table):
-        run.write_csv("indicators.csv", table)
-    return table
 
 
 def indicator_metrics(table: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 from keras import ops
 
 from common import device
@@ -15,17 +14,15 @@ from common.data.pipeline import Batches
 from common.explanation.cams import cam
 from common.runs.fitting import fit
 from common.runs.folder import Run
-from common.runs.outcome import write_metrics, write_predictions
 from melanoma import models
-from melanoma.experiments.base import CLASSES, LESION, SHOWN
+from melanoma.experiments.base import LESION
 from melanoma.losses import UncertaintyWeights, WeightedBinaryCrossentropy, soft_dice
-from melanoma.training.inputs import Inputs
+from melanoma.training.evaluation import Localisation, judged, tested, write_results
+from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
-from melanoma.training.pipeline import NETWORKS, open_run, save_keras
+from melanoma.training.pipeline import NETWORKS
 from melanoma.training.pretraining import ENCODER, given
 from melanoma.training.probes import set_logistic
-from melanoma.training.scores import diagnosis_metrics, indicator_metrics, score_maps, score_trivial, summary, write_indicators
-from melanoma.training.shown import shown_rows, write_arrays
 
 log = logging.getLogger(__name__)
 
@@ -151,35 +148,16 @@ def turned(images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Ge
 
 def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, indicators: tuple[str, ...], masks: tuple[str, ...]) -> None:
     """Predictions, indicators, localisation and the models of a trained network."""
-    s = inputs.settings
-    rows, places = inputs.rows("test", diagnosed=True), inputs.localised()
-    found = network.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0)
-    melanoma = 1 / (1 + np.exp(-found["melanoma"][:, 0].astype("float64")))
-    predictions = write_predictions(run, inputs.manifest.iloc[rows], np.stack([melanoma, 1 - melanoma], axis=1), CLASSES)
-    tables = [
-        pd.DataFrame({
-            "image": inputs.manifest["image"].to_numpy()[rows], "indicator": name, "label": inputs.labels((name,))[rows, 0].astype(int),
-            "probability": 1 / (1 + np.exp(-found["indicators"][:, index].astype("float64"))),
-        })
-        for index, name in enumerate(indicators)
-    ]  # fmt: skip
-    judged = write_indicators(run, tables) if tables else pd.DataFrame({"indicator": []})
+    said = network.predict(tested(inputs), verbose=0)
+    melanoma = 1 / (1 + np.exp(-said["melanoma"][:, 0].astype("float64")))
     final = classifier_of(network, encoder, inputs)
     run.save_model(final)
     if masks:
-        save_keras(network, run.path / NETWORKS / "shared.keras")
-    localisation, shown = localise(inputs, network, final, places, masks)
-    run.write_csv("localisation.csv", localisation)
-    write_arrays(run, shown)
-    extra = diagnosis_metrics(predictions, s.seed) | {
-        "localisation": summary(localisation, s.seed),
-        "outputs": {"shared": ["melanoma", *indicators]},
-        "drawn": {"shared": list(masks)},
-        "indicators": inputs.counts,
-        "indicator_scores": indicator_metrics(judged, s.seed),
-        "lesion_masks_for": [name for name in inputs.indicators if inputs.stands_in(name)],
-    }
-    write_metrics(run, s.seed, extra=extra)
+        run.save_model(network, f"{NETWORKS}/shared.keras")
+    tables = [judged(inputs, indicators, said["indicators"])] if indicators else []
+    outputs, drawn = {"shared": ["melanoma", *indicators]}, {"shared": list(masks)}
+    found = localise(inputs, network, final, masks)
+    write_results(run, inputs, np.stack([melanoma, 1 - melanoma], axis=1), found, tables, outputs=outputs, drawn=drawn)
 
 
 def classifier_of(network: keras.Model, encoder: keras.Model, inputs: Inputs) -> keras.Model:
@@ -191,27 +169,16 @@ def classifier_of(network: keras.Model, encoder: keras.Model, inputs: Inputs) ->
     return final
 
 
-def localise(
-    inputs: Inputs, network: keras.Model, final: keras.Model, rows: np.ndarray, masks: tuple[str, ...]
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Scores of the test images' drawings, of Grad-CAM of the predicted diagnosis, and of trivial maps, against each kind of mask."""
-    names, tables, shown = drawn_names(inputs), [], {}
-    called = final.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0).argmax(axis=1)
-    cams = np.concatenate([
-        cam("gradcam", final, inputs.images[rows[start : start + 64]], called[start : start + 64]) for start in range(0, len(rows), 64)
-    ])  # fmt: skip
-    drawn = None
-    if masks:
-        drawn = network.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0)["masks"].astype("float32")
-    for index, name in enumerate(names):
-        tables += [score_maps(inputs, "gradcam", name, rows, cams), score_trivial(inputs, name, rows)]
-        chosen = shown_rows(inputs, name, SHOWN)
-        at = np.searchsorted(rows, chosen)
-        shown |= {
-            f"{name}/rows": chosen, f"{name}/images": inputs.images[chosen], f"{name}/masks": inputs.masks(name)[chosen],
-            f"{name}/gradcam": cams[at],
-        }  # fmt: skip
+def localise(inputs: Inputs, network: keras.Model, final: keras.Model, masks: tuple[str, ...]) -> Localisation:
+    """The test images' drawings, and Grad-CAM of the predicted diagnosis, against each kind of mask."""
+    found = Localisation(inputs)
+    batches = Batches(inputs.images, rows=found.rows, batch_size=32)
+    called = final.predict(batches, verbose=0).argmax(axis=1)
+    starts = range(0, len(called), 64)
+    maps = np.concatenate([cam("gradcam", final, inputs.images[found.rows[at : at + 64]], called[at : at + 64]) for at in starts])
+    drawn = network.predict(batches, verbose=0)["masks"].astype("float32") if masks else None
+    for index, name in enumerate(drawn_names(inputs)):
+        found.add("gradcam", name, maps)
         if drawn is not None:
-            tables.append(score_maps(inputs, "unet_mask", name, rows, drawn[..., index]))
-            shown[f"{name}/unet_mask"] = drawn[at, ..., index]
-    return pd.concat(tables, ignore_index=True), shown
+            found.add("unet_mask", name, drawn[..., index])
+    return found

@@ -20,7 +20,7 @@ from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
 from melanoma.experiments.baselines import BaselineSettings
-from melanoma.training.batches import at, full_batches
+from melanoma.training.batches import Beside, full_batches
 from melanoma.training.indicator import cross_entropy
 from melanoma.training.inputs import Inputs
 from melanoma.training.optimiser import adam
@@ -91,33 +91,12 @@ class VirtualAdversarial(keras.Model):
         return self.bce(y, y_pred) + s.vat_weight * ops.mean(bernoulli_divergence(logits, moved))
 
 
-class Paired(keras.utils.PyDataset):
+class Paired(Beside):
     """Labelled batches, each with the next unlabelled one: ((labelled, unlabelled), targets)."""
 
-    def __init__(self, labelled: Batches, unlabelled: Batches) -> None:
-        super().__init__()
-        self.labelled, self.unlabelled = labelled, unlabelled
-
-    @property
-    def epoch(self) -> int:
-        return self.labelled.epoch
-
-    @epoch.setter
-    def epoch(self, value: int) -> None:
-        self.labelled.epoch = value
-
-    def __len__(self) -> int:
-        return len(self.labelled)
-
     def __getitem__(self, index: int) -> Any:
-        images, targets = self.labelled[index]
-        return (images, at(self.unlabelled, self.epoch * len(self) + index)), targets
-
-    def on_epoch_begin(self) -> None:
-        self.labelled.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        self.labelled.on_epoch_end()
+        (images, targets), others = super().__getitem__(index)
+        return (images, others["unlabelled"][0]), targets
 
 
 def train_vat(run: Run, inputs: Inputs, settings: BaselineSettings, labels: np.ndarray, images_b: np.ndarray) -> keras.Model:
@@ -133,28 +112,12 @@ def train_vat(run: Run, inputs: Inputs, settings: BaselineSettings, labels: np.n
     model.compile(adam(s), jit_compile=device.jit_compile())
     labelled = full_batches(inputs.images, labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
     unlabelled = full_batches(images_b, rows=np.arange(len(images_b)), batch_size=s.classifier_batch, seed=s.seed)
-    batches = Paired(labelled, unlabelled)
+    batches = Paired(labelled, unlabelled=(unlabelled, 1))
     model.build([(None, *inputs.images.shape[1:])] * 2)
     held = Batches(inputs.images, labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
-    # Validation has no unlabelled part: its own images stand in for it.
-    validation = Doubled(held)
+    validation = Paired(held, unlabelled=(held, 1))  # validation has no unlabelled part: its own images stand in for it
     history = fit(
         model, batches, run=run, stage="vat", epochs=s.classifier_epochs, validation=validation, select="best", patience=s.patience
     )
     settle_batchnorm(encoder, normalise, labelled, len(history) * len(batches))
     return classifier
-
-
-class Doubled(keras.utils.PyDataset):
-    """Batches whose images also stand for the unlabelled ones."""
-
-    def __init__(self, batches: Batches) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Any:
-        images, targets = self.batches[index]
-        return (images, images), targets

@@ -1,7 +1,6 @@
 """Figures: one panel a map, titles on the first row, and a diagram with the layers' sizes."""
 
 import numpy as np
-import pandas as pd
 
 from melanoma import figures
 
@@ -33,17 +32,14 @@ def test_the_diagram_names_every_box() -> None:
     assert "Subnetwork 1" in texts
 
 
-def test_embedding_curves_have_three_panels() -> None:
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [3.0, 2.0], "alignment": [1.0, 0.5], "uniformity": [-1.0, -2.0]})
-    assert [axis.get_title() for axis in figures.embedding_curves(history).axes] == ["loss", "alignment", "uniformity"]
-
-
 def test_kept_arrays_become_rows() -> None:
     arrays = {
         "globules/images": np.zeros((2, 8, 8, 3), "uint8"), "globules/masks": np.zeros((2, 8, 8), "uint8"),
         "globules/gradcam": np.arange(8).reshape(2, 2, 2) / 8,
     }  # fmt: skip
-    rows = figures.shown_sheet_rows(arrays, ("globules", "streaks"), {"Grad-CAM": "gradcam", "U-Net's mask": "unet_mask"})
+    other = {"globules/lime": np.ones((2, 2, 2))}
+    rows = figures.sheet_rows({"LIME": (other, "lime"), "Grad-CAM": (arrays, "gradcam")}, ("globules", "streaks"))
     assert len(rows) == 2
-    assert list(rows[1][3]) == ["Grad-CAM"]
+    assert list(rows[1][3]) == ["LIME", "Grad-CAM"]
     assert rows[1][3]["Grad-CAM"][0, 0] == 0.5
+    assert not figures.sheet_rows({"U-Net's mask": (arrays, "unet_mask")}, ("globules",))

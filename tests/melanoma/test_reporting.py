@@ -33,8 +33,12 @@ def test_row_and_folder_follow_from_the_settings(changes: dict, row: tuple | Non
 def test_a_run_of_table_5_is_called_that_and_stands_beside_its_numbers() -> None:
     settings = recipe(replace(DESCRIBED, tasks="two", indicators=("globules",)))
     assert run_title(settings) == "Bio-U-Net, two tasks, resnet50 at 512 px"
-    printed = printed_numbers(settings, {"gradcam": {"globules": {"t00": {"dice": 0.1}}}})
+    metrics = {"localisation": {"gradcam": {"globules": {"t00": {"dice": 0.1}}, "lesion": {"t00": {"dice": 0.1}}}}}
+    settings = {**settings, "dataset": "isic2018"}
+    printed = printed_numbers(settings, metrics)
     assert printed["localisation.gradcam.globules.t00.dice"].value == 0.1416
     assert printed["melanoma_auc"].value == 0.84
     assert "Table 5" in printed["accuracy"].source
-    assert printed_numbers({**settings, "indicators": ["lesion"]}, {}) == {}
+    assert not [name for name in printed if "lesion" in name]
+    assert printed_numbers({**settings, "image_size": 128}, metrics) == {}
+    assert printed_numbers(settings, {**metrics, "lesion_masks_for": ["globules"]}) == {}

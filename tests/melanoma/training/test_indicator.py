@@ -1,24 +1,28 @@
 """One indicator's training: the order of its steps, what selects the epoch, the snapshot that stays, a killed run against an unbroken."""
 
+import json
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from keras import ops
 
+from common import stopping
 from common.cli import main
 from common.data.pipeline import Batches
 from common.errors import UsageError
+from common.runs.fitting import fit
 from melanoma.__main__ import COMMANDS
 from melanoma.experiments.train import BioUNetSettings
 from melanoma.losses import SoftDiceLoss, dice_losses
 from melanoma.training import batches as batching
 from melanoma.training import indicator
-from melanoma.training.inputs import Inputs, load_inputs
-from melanoma.training.pipeline import open_run
+from melanoma.training.inputs import Inputs, load_inputs, open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -63,26 +67,37 @@ def same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def alternation(networks: indicator.Networks, folder: Path) -> indicator.Alternation:
-    """In its first epoch: the networks as they began, the snapshot taken, the heatmaps made."""
+def alternation(networks: indicator.Networks, **changes: object) -> tuple[indicator.Alternation, Any]:
+    """As its first epoch finds it, and its batches: the networks as they began."""
     inputs = networks.inputs
     task = indicator.make_task(inputs, ("globules",))
     networks.reset(task)
-    networks.take_snapshot()
-    batches = batching.full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=16, seed=0)
     held = Batches(inputs.images, task.labels, rows=inputs.rows("validation"), batch_size=16)
-    made = indicator.Alternation(open_run(inputs, "train", folder), networks, task, batches, held, None)
-    made._make_heatmaps()
-    return made
+    made = indicator.Alternation(networks, task, held)
+    made.settings = replace(made.settings, **changes)
+    batches = batching.full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=16, seed=0)
+    return made, made.rounds(batches, None)
 
 
-def test_each_iteration_is_one_classifier_step_and_then_the_repeats(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+def one_epoch(made: indicator.Alternation, rounds: Any) -> dict[str, float]:
+    made._snapshot()
+    for index in range(len(rounds)):
+        made._round(*rounds[index])
+    return made._losses()
+
+
+def train(made: indicator.Alternation, rounds: Any, folder: Path) -> None:
+    run = open_run(made.inputs, "train", folder)
+    fit(made, rounds, run=run, stage="segmentation", epochs=made.settings.segmentation_epochs, select="best", patience=6)
+
+
+def test_each_iteration_is_one_classifier_step_and_then_the_repeats(networks: indicator.Networks, monkeypatch) -> None:
     steps = []
-    made = alternation(networks, tmp_path)
+    made, rounds = alternation(networks)
     monkeypatch.setattr(networks.classifier, "train_on_batch", lambda images, labels: steps.append(("bce", len(images))) or 1.0)
     monkeypatch.setattr(networks.segmenter, "train_on_batch", lambda maps, masks: steps.append(("dice", len(masks))) or 0.5)
-    losses = made._epoch(0)
-    assert len(made.batches) == 2  # 32 training images
+    losses = one_epoch(made, rounds)
+    assert len(rounds) == 2  # 32 training images
     assert steps == [("bce", 16), ("dice", 8), ("dice", 8)] * 2
     assert losses == {"loss": 0.5, "bce": 1.0, "dice_loss": 0.5}  # `loss` is of the kind that selects the epoch
 
@@ -97,8 +112,9 @@ def test_what_is_drawn_does_not_depend_on_how_many_were_drawn_before(networks: i
     np.testing.assert_allclose(together, networks.segmenter.predict([stage.astype("float32") for stage in maps], verbose=0), atol=1e-5)
 
 
-def test_the_epoch_is_selected_by_soft_dice_on_images_with_the_indicator(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
-    made = alternation(networks, tmp_path)
+def test_the_epoch_is_selected_by_soft_dice_on_images_with_the_indicator(networks: indicator.Networks, monkeypatch) -> None:
+    made, _ = alternation(networks)
+    made._snapshot()
     inputs = networks.inputs
     rows = made.drawn["validation"]
     assert set(rows) == {row for row in inputs.rows("validation") if inputs.present["globules"][row]}
@@ -112,68 +128,101 @@ def test_the_epoch_is_selected_by_soft_dice_on_images_with_the_indicator(network
 
 
 def test_rising_cross_entropy_does_not_throw_the_segmentation_away(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
-    made, epochs = alternation(networks, tmp_path), []
+    (made, rounds), epochs = alternation(networks), []
 
-    def epoch(number: int) -> dict[str, float]:
-        networks.classifier.get_layer("logits").bias.assign([float(number + 1)])
-        epochs.append(number)
+    def losses() -> dict[str, float]:
+        epochs.append(len(epochs))
+        networks.classifier.get_layer("logits").bias.assign([float(len(epochs))])
         return {"loss": 0.0, "dice_loss": 0.0}
 
     monkeypatch.setattr(networks, "draw", lambda maps: made.masks(made.drawn["validation"]) * (0.1 + 0.4 * len(epochs)))
     monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 5.0 * len(epochs))
-    monkeypatch.setattr(made, "_epoch", epoch)
-    made.train()
+    monkeypatch.setattr(made, "_round", lambda *_: None)
+    monkeypatch.setattr(made, "_losses", losses)
+    train(made, rounds, tmp_path)
     assert epochs == [0, 1]
     assert values([networks.classifier.get_layer("logits").bias])[0].tolist() == [2.0]
 
 
-def test_both_losses_may_select_the_epoch(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+def test_both_losses_may_select_the_epoch(networks: indicator.Networks, monkeypatch) -> None:
     """Issue 20, fault 2: a stopping rule that also watches cross-entropy; `loss` and `val_loss` are of one kind (fault 7)."""
-    made = alternation(networks, tmp_path)
-    made.settings = replace(made.settings, watch="dice+bce")
+    made, rounds = alternation(networks, watch="dice+bce")
+    made._snapshot()
     monkeypatch.setattr(networks, "draw", lambda maps: made.masks(made.drawn["validation"]))
     monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 7.0)
     assert made._validate()["val_loss"] == pytest.approx(7.0, abs=1e-3)
     monkeypatch.setattr(networks.classifier, "train_on_batch", lambda *_: 1.0)
     monkeypatch.setattr(networks.segmenter, "train_on_batch", lambda *_: 0.5)
-    assert made._epoch(0)["loss"] == 1.5
+    assert one_epoch(made, rounds)["loss"] == 1.5
 
 
 def test_the_kept_u_net_is_tested_with_the_snapshot_it_was_validated_with(
     networks: indicator.Networks, tmp_path: Path, monkeypatch
 ) -> None:
     """Issue 20, fault 8: interleaved, the snapshot went on to the next epoch's."""
-    made = alternation(networks, tmp_path)
-    made.settings = replace(made.settings, order="interleaved", segmentation_epochs=3)
+    made, rounds = alternation(networks, order="interleaved", segmentation_epochs=4)
     bias, seen = networks.classifier.get_layer("logits").bias, []
 
-    def epoch(number: int) -> dict[str, float]:
-        bias.assign([float(number + 1)])
+    def losses() -> dict[str, float]:
+        bias.assign([float(len(seen) + 1)])
         return {"loss": 0.0}
 
-    def validate() -> dict[str, float]:
+    def dice() -> float:
         seen.append(values(networks.snapshot.variables))
-        return {"val_loss": [2.0, 1.0, 3.0][len(seen) - 1]}
+        return [2.0, 1.0, 3.0, 4.0][len(seen) - 1]
 
-    monkeypatch.setattr(made, "_epoch", epoch)
-    monkeypatch.setattr(made, "_validate", validate)
-    made.train()
+    monkeypatch.setattr(made, "_round", lambda *_: None)
+    monkeypatch.setattr(made, "_losses", losses)
+    monkeypatch.setattr(made, "_validation_dice", dice)
+    train(made, rounds, tmp_path)
     assert values([bias])[0].tolist() == [2.0]  # the second epoch is the best
     assert same(values(networks.snapshot.variables), seen[1])
     assert not same(seen[1], seen[2])
+    assert same(seen[2], seen[3])  # no better epoch, no other snapshot
 
 
-def test_the_snapshot_stays_while_the_encoder_learns(networks: indicator.Networks, tmp_path: Path) -> None:
-    made = alternation(networks, tmp_path)
+def test_the_snapshot_stays_while_the_encoder_learns(networks: indicator.Networks) -> None:
+    made, rounds = alternation(networks)
+    made._snapshot()
     before, trained = values(networks.snapshot.variables), values(networks.classifier.variables)
     maps = networks.maker(networks.inputs.images[:2], made.weights, made.follow)
-    made._epoch(0)
+    one_epoch(made, rounds)
     assert same(values(networks.snapshot.variables), before)
     assert not same(values(networks.classifier.variables), trained)
     networks.classifier_maps(networks.inputs.images[:2], made.weights, made.follow)
     assert same(values(networks.snapshot.variables), before)
     for first, second in zip(maps, networks.maker(networks.inputs.images[:2], made.weights, made.follow), strict=True):
         assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("order", ["phases", "interleaved"])
+def test_terminated_between_two_rounds_it_ends_like_an_unbroken_one(
+    networks: indicator.Networks, tmp_path: Path, monkeypatch, order: str
+) -> None:
+    made, rounds = alternation(networks, order=order)
+    train(made, rounds, tmp_path / "whole")
+    expected, (made, rounds), steps = values(networks.best()), alternation(networks, order=order), []
+    go_on = made._round
+
+    def terminated_after_the_third(*batches: object) -> None:
+        go_on(*batches)
+        steps.append(batches)
+        if len(steps) == 3:
+            monkeypatch.setattr(stopping._State, "wanted", signal.SIGTERM)
+
+    monkeypatch.setattr(made, "_round", terminated_after_the_third)
+    with pytest.raises(stopping.Terminated):
+        train(made, rounds, tmp_path / "broken")
+    monkeypatch.setattr(stopping._State, "wanted", None)
+    with np.load(tmp_path / "broken" / "checkpoints" / "segmentation" / "state.npz") as saved:
+        facts = json.loads(str(saved["facts"]))
+    assert (facts["epoch"], facts["extra"]["step"]) == (1, 1)
+    made, rounds = alternation(networks, order=order)  # a new process
+    train(made, rounds, tmp_path / "broken")
+    for first, second in zip(values(networks.best()), expected, strict=True):
+        np.testing.assert_array_equal(first, second)
+    histories = [pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds") for run in ("whole", "broken")]
+    pd.testing.assert_frame_equal(*histories)
 
 
 def test_killed_in_the_first_epoch_of_the_alternation_it_ends_like_an_unbroken_one(
@@ -231,18 +280,18 @@ def test_an_interrupted_interleaved_run_ends_like_an_unbroken_one(tiny: None, op
     drawn = whole[whole["stage"] == "segmentation-globules"]
     assert {"simclr", "loss", "bce", "dice_loss", "val_bce", "val_dice_loss"} <= set(drawn.columns[drawn.notna().all()])
 
-    merge, calls = indicator.merge_history, []
+    validate, calls = indicator.Alternation._validate, []
 
-    def stop_in_the_second_epoch(*arguments: object) -> None:
-        calls.append(arguments)
+    def stop_in_the_second_epoch(alternation: indicator.Alternation) -> dict[str, float]:
+        calls.append(alternation)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        merge(*arguments)
+        return validate(alternation)
 
-    monkeypatch.setattr(indicator, "merge_history", stop_in_the_second_epoch)
+    monkeypatch.setattr(indicator.Alternation, "_validate", stop_in_the_second_epoch)
     broken = [*options, "--run-dir", str(tmp_path / "broken")]
     assert main("melanoma", COMMANDS, broken) == 130
-    monkeypatch.setattr(indicator, "merge_history", merge)
+    monkeypatch.setattr(indicator.Alternation, "_validate", validate)
     assert main("melanoma", COMMANDS, broken) == 0
     columns = ["stage", "epoch", "simclr", "loss", "dice_loss", "val_loss"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "broken" / "history.csv")[columns], whole[columns], rtol=1e-5)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from melanoma.training.shown import shown_rows
+from melanoma.training.evaluation import shown_rows
 
 
 def inputs_with(areas: list[int]) -> SimpleNamespace:
