@@ -47,7 +47,7 @@ def table_1(target: Path, runs: Sequence[FoundRun]) -> Path | None:
 
 def table_7(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """FLOPs counted on freshly built models, and fig. 6 drawn from the same."""
-    from melanoma.networks import PAPER, counted, sizes
+    from melanoma.networks import PAPER, measured
 
     settings = next((run.recipe for run in runs if run.experiment == "train"), None)
     if settings is None:
@@ -56,7 +56,7 @@ def table_7(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     printed, rows = paper.tables()["table_7"], []
     same = all(settings[key] == value for key, value in PAPER.items())
     for kind in [PAPER] if same else [PAPER, settings]:
-        for name, (key, value) in counted(kind).items():
+        for name, (key, value) in measured(kind)[0].items():
             known = printed.get(key) if kind is PAPER else None
             beside = None if known is None else Printed(known, "Table 7")
             rows.append(Row(f"{kind['backbone']} at {kind['image_size']} px · {name}", value, printed=beside))
@@ -66,6 +66,6 @@ def table_7(target: Path, runs: Sequence[FoundRun]) -> Path | None:
         "be the encoder's: a decoder of 113 against our 31, whose widths the paper does not state (with twice our 256 to 16 channels the "
         "U-Net is 128.9 forward, with four times 322.7). Counted, not measured: no seed.\n"
     )
-    figure = figures.diagram(sizes(settings), f"Bio-U-Net on {settings['backbone']} at {settings['image_size']} px")
+    figure = figures.diagram(measured(settings)[1], f"Bio-U-Net on {settings['backbone']} at {settings['image_size']} px")
     save(figure, target / "table_7" / "figure_6.png")
     return _plain_table(target, 7, "Table 7: floating-point operations", rows, "billion operations", note)

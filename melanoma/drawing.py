@@ -18,11 +18,11 @@ from common.report.predict import decoded, image_files, load_model
 from common.report.predict import predict_command as predict_diagnosis
 from common.runs.files import atomic
 from common.runs.reading import RunFolder
-from melanoma import figures, models, paper
+from melanoma import figures, paper
 from melanoma.experiments.base import CLASSES
 from melanoma.experiments.predict import DrawOptions
-from melanoma.training.heatmaps import target_weights, twelve_maker
-from melanoma.training.pipeline import NETWORKS
+from melanoma.training.heatmaps import by_stage, target_weights, twelve_maker
+from melanoma.training.pipeline import NETWORKS, SHARED
 from melanoma.training.scores import enlarge
 
 log = logging.getLogger(__name__)
@@ -55,48 +55,41 @@ class Drawer:
         self.outputs, self.drawn = metrics["outputs"], metrics["drawn"]
         self.networks = {
             task: {kind: load_model(folder, f"{NETWORKS}/{task}-{kind}.keras") for kind in ("classifier", "snapshot", "unet")}
-            if task != "shared"
-            else {"shared": load_model(folder, f"{NETWORKS}/shared.keras")}
             for task in self.outputs
+            if task != SHARED
         }
+        self.shared = load_model(folder, f"{NETWORKS}/{SHARED}.keras") if SHARED in self.outputs else None
         self.makers = {
             (task, kind): twelve_maker(parts[kind], self.settings["backbone"])
             for task, parts in self.networks.items()
             for kind in ("classifier", "snapshot")
-            if kind in parts
         }
 
     def __call__(self, images: np.ndarray) -> Drawn:
         """images `(n, size, size, 3)` 0..255."""
         found = Drawn({}, {}, {})
-        for task, parts in self.networks.items():
-            if task == "shared":
-                self._shared(parts["shared"], images, found)
-            else:
-                self._encoder(task, images, found)
+        if self.shared is not None:
+            said = self.shared.predict(images.astype("float32"), batch_size=32, verbose=0)
+            for index, name in enumerate(self.outputs[SHARED][1:]):
+                found.probabilities[name] = _sigmoid(said["indicators"][:, index])
+            for index, name in enumerate(self.drawn[SHARED]):
+                found.probabilities.setdefault(name, None)
+                found.masks[name] = said["masks"][..., index].astype("float32")
+        for task in self.networks:
+            self._encoder(task, images, found)
         return found
 
-    def _shared(self, network: Any, images: np.ndarray, found: Drawn) -> None:
-        said = network.predict(images.astype("float32"), batch_size=32, verbose=0)
-        for index, name in enumerate(self.outputs["shared"][1:]):
-            found.probabilities[name] = _sigmoid(said["indicators"][:, index])
-        for index, name in enumerate(self.drawn["shared"]):
-            found.probabilities.setdefault(name, None)
-            found.masks[name] = said["masks"][..., index].astype("float32")
-
     def _encoder(self, task: str, images: np.ndarray, found: Drawn) -> None:
-        parts, outputs, size = self.networks[task], self.outputs[task], images.shape[1]
+        parts, outputs, target = self.networks[task], self.outputs[task], self.settings.get("target", "auto")
         logits = parts["classifier"].predict(images.astype("float32"), batch_size=32, verbose=0)
-        weights, follow = target_weights(outputs, self.drawn[task], self.settings.get("target", "auto"))
-        twelve = self.makers[task, "snapshot"](images, weights, follow)
-        stages = [np.stack(twelve[3 * stage : 3 * stage + 3], axis=-1).astype("float32") for stage in range(len(models.STRIDES))]
-        masks = parts["unet"].predict(stages, batch_size=8, verbose=0)
+        twelve = self.makers[task, "snapshot"](images, *target_weights(outputs, self.drawn[task], target))
+        masks = parts["unet"].predict([stage.astype("float32") for stage in by_stage(twelve)], batch_size=8, verbose=0)
         for index, name in enumerate(self.drawn[task]):
             own = [name] if name in outputs else []
-            score = target_weights(outputs, own, self.settings.get("target", "auto") if own else "auto")
             found.probabilities[name] = _sigmoid(logits[:, outputs.index(name)]) if own else None
             found.masks[name] = masks[..., index].astype("float32")
-            found.maps[name] = enlarge(self.makers[task, "classifier"](images, *score)[-1], size)
+            score = target_weights(outputs, own, target if own else "auto")
+            found.maps[name] = enlarge(self.makers[task, "classifier"](images, *score)[-1], images.shape[1])
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The built networks in numbers: operations for Table 7, sizes for fig. 6."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import keras
 
@@ -12,35 +13,28 @@ INDICATORS = 5
 PAPER = {"backbone": "resnet50", "image_size": 512, "normalise": "image", "projection": 128}  # A.2, A.3
 
 
-def build(settings: dict) -> dict[str, keras.Model]:
-    """The four subnetworks of a run's settings, untrained."""
-    name, size = settings["backbone"], settings["image_size"]
-    encoder = models.build_encoder(name, size)
-    normalise = models.normalisation(settings["normalise"], name)
-    return {
-        "simclr": models.build_simclr(encoder, normalise, settings["projection"], 0),
-        "classifier": models.build_classifier(encoder, normalise, 1),
-        "segmentation": models.build_segmenter(encoder, name),
-        "encoder": encoder,
-    }
+Boxes = list[tuple[str, Sequence[tuple[str, str]]]]
+
+
+def measured(settings: Mapping[str, Any]) -> tuple[dict[str, tuple[str, float]], Boxes]:
+    """Rows of Table 7, title -> (its key, billions), and the boxes of fig. 6, of the networks of a run's settings.
+
+    The training rows are three forward passes (backward is about two). Boxes: a line per subnetwork of (name, height x width x channels).
+    """
+    return _measured(*(settings[key] for key in PAPER))
 
 
 @cache
-def _measured(*values: object) -> tuple[dict, list]:
-    """(rows of Table 7, boxes of fig. 6) of one kind of network, by the values of `PAPER`'s keys; a ResNet50's take seconds to build."""
-    settings = dict(zip(PAPER, values, strict=True))
-    built = build(settings)
-    return _counted(built), _sizes(built, settings)
-
-
-def counted(settings: dict) -> dict[str, tuple[str, float]]:
-    """Row title -> (key of Table 7, billions). The training rows are three forward passes (backward is about two)."""
-    return _measured(*(settings[key] for key in PAPER))[0]
-
-
-def sizes(settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
-    """Fig. 6: one line a subnetwork, boxes of (name, height x width x channels)."""
-    return _measured(*(settings[key] for key in PAPER))[1]
+def _measured(name: str, size: int, normalise: str, projection: int) -> tuple[dict[str, tuple[str, float]], Boxes]:
+    """By the values of `PAPER`'s keys; a ResNet50's networks take seconds to build."""
+    encoder, scale = models.build_encoder(name, size), models.normalisation(normalise, name)
+    built = {
+        "simclr": models.build_simclr(encoder, scale, projection, 0),
+        "classifier": models.build_classifier(encoder, scale, 1),
+        "segmentation": models.build_segmenter(encoder, name),
+        "encoder": encoder,
+    }
+    return _counted(built), _sizes(built, name, projection)
 
 
 def _counted(built: dict[str, keras.Model]) -> dict[str, tuple[str, float]]:
@@ -59,16 +53,16 @@ def _counted(built: dict[str, keras.Model]) -> dict[str, tuple[str, float]]:
     return rows
 
 
-def _sizes(built: dict[str, keras.Model], settings: dict) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+def _sizes(built: dict[str, keras.Model], backbone: str, projection: int) -> Boxes:
     encoder, segmenter = built["encoder"], built["segmentation"]
 
     def shape(tensor) -> str:
         return " x ".join(str(side) for side in tensor.shape[1:])
 
-    stages = [(f"stage {number}", shape(skip)) for number, skip in enumerate(models.skips(encoder, settings["backbone"])[1:], 1)]
+    stages = [(f"stage {number}", shape(skip)) for number, skip in enumerate(models.skips(encoder, backbone)[1:], 1)]
     image, pooled = shape(encoder.input), str(encoder.output.shape[-1])
     ups = [(f"decoder {level}", shape(segmenter.get_layer(f"decoder{level}_relu2").output)) for level in range(1, 6)]
-    views = [("two views", f"2 x {image}"), *stages, ("pool", f"2 x {pooled}"), ("projection", f"2 x {settings['projection']}")]
+    views = [("two views", f"2 x {image}"), *stages, ("pool", f"2 x {pooled}"), ("projection", f"2 x {projection}")]
     heatmaps = [(f"stage {number}", f"{size.rsplit(' x ', 1)[0]} x 3") for number, (_, size) in enumerate(stages, 1)]
     adapted = [(title, shape(segmenter.get_layer(name).output)) for title, name in (("12 heatmaps", "heatmaps"), ("adapter", "adapter"))]
     return [

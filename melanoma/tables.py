@@ -49,7 +49,8 @@ def write_all(folder: Path, output: Path | None = None) -> list[Path]:
     """All tables that the runs below `folder` can fill; returns the tables' paths. UsageError where no run is finished."""
     written: list[Path] = []
     output = output or folder / "tables"
-    for name, runs in families(pooled(finished_runs(folder, STUDY), output / "pooled")).items():
+    found = [run for run in finished_runs(folder, STUDY) if not run.path.is_relative_to(output)]  # what was written the last time
+    for name, runs in families(pooled(found, output / "pooled")).items():
         target = output / name
         makers = (table_1, table_2, table_3, table_4, table_5, table_6, table_shared, table_7)
         written += [path for make in makers if (path := make(target, runs)) is not None]

@@ -129,6 +129,12 @@ class MelanomaSettings(Dermoscopy, Training):
         found |= {"folds": "0 is no folds", "fold": "there are no --folds"} if not self.folds else {}
         return found | ({"decay": "there is no weight decay"} if not self.weight_decay else {})
 
+    def check_pretrained(self, pretrained: Path | None) -> None:
+        """`pretrained` (None is allowed) must be a finished `pretrain` run."""
+        for name in ("config.json", "encoder.weights.h5"):
+            there = pretrained is None or (pretrained / name).is_file()
+            require(there, f"--pretrained {pretrained}: not a finished run folder ({name} is missing)")
+
     def has_dataset_b(self) -> bool:
         """Whether Dataset B is there: the sample draws its own."""
         return self.dataset == "sample" or self.unlabelled_dir is not None

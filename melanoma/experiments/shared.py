@@ -55,11 +55,7 @@ class SharedSettings(MelanomaSettings):
 
     def check_paths(self) -> None:
         super().check_paths()
-        if self.pretrained is not None:
-            for name in ("config.json", "encoder.weights.h5"):
-                require(
-                    (self.pretrained / name).is_file(), f"--pretrained {self.pretrained}: not a finished run folder ({name} is missing)"
-                )
+        self.check_pretrained(self.pretrained)
 
     def unused(self) -> dict[str, str]:
         found = super().unused() | {"unlabelled_dir": "Dataset B is read by the command pretrain"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.settings import Command, check_range, require
+from common.settings import Command, check_range
 from melanoma.experiments.base import EVERYWHERE, MelanomaSettings, reading
 from melanoma.experiments.pretrain import PretrainSettings
 
@@ -74,11 +74,7 @@ class BioUNetSettings(PretrainSettings):
 
     def check_paths(self) -> None:
         super().check_paths()
-        if self.pretrained is not None:
-            for name in ("config.json", "encoder.weights.h5"):
-                require(
-                    (self.pretrained / name).is_file(), f"--pretrained {self.pretrained}: not a finished run folder ({name} is missing)"
-                )
+        self.check_pretrained(self.pretrained)
 
     def wants_dataset_b(self) -> bool:
         return self.simclr and (self.pretrained is None or self.order == "interleaved")

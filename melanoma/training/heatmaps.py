@@ -89,15 +89,18 @@ class HeatmapMaker:
 
 
 def twelve(maker: HeatmapMaker, inputs: Inputs, rows: np.ndarray, weights: np.ndarray, follow: bool) -> list[np.ndarray]:
-    """H = (h_1 … h_12) of the images `rows`, by stage: four arrays `(len(rows), size/stride, size/stride, 3)` float16 in 0..1.
+    """H = (h_1 … h_12) of the images `rows`, as `by_stage`.
 
     They stay at each stage's own resolution (26 kB an image at 224 px, twelve full-size maps would be 2.4 MB).
     """
-    blocks = []
-    for start in range(0, len(rows), 8 * BATCH):
-        maps = maker(inputs.images[rows[start : start + 8 * BATCH]], weights, follow)
-        blocks.append([np.stack(maps[3 * s : 3 * s + 3], axis=-1).astype("float16") for s in range(len(STRIDES))])
+    chunks = [rows[start : start + 8 * BATCH] for start in range(0, len(rows), 8 * BATCH)]
+    blocks = [by_stage(maker(inputs.images[chunk], weights, follow)) for chunk in chunks]
     return [np.concatenate(stage) for stage in zip(*blocks, strict=True)]
+
+
+def by_stage(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Twelve maps [(n, h, w)] as the U-Net reads them: four arrays `(n, size/stride, size/stride, 3)` float16 in 0..1."""
+    return [np.stack(maps[3 * stage : 3 * stage + 3], axis=-1).astype("float16") for stage in range(len(STRIDES))]
 
 
 def twelve_maker(classifier: keras.Model, backbone: str) -> HeatmapMaker:

@@ -262,7 +262,7 @@ class Alternation:
 
     def _round(self, batch: Any, others: dict[str, list[Any]]) -> None:
         """A SimCLR step where there is one, a classifier step, and the segmentation steps."""
-        networks = self.networks
+        networks: Any = self.networks
         for images, targets in others.get("simclr", ()):
             self.means["simclr"].update_state(scalar(networks.simclr.train_on_batch(images, targets)))
         self.means["bce"].update_state(scalar(networks.classifier.train_on_batch(*batch)))

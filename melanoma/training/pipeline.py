@@ -24,6 +24,7 @@ from melanoma.training.probes import features_of, fit_logistic, set_logistic
 
 log = logging.getLogger(__name__)
 
+SHARED = "shared"  # the task of the shared design
 NETWORKS = "networks"  # folder of a run: each task's classifier, snapshot and U-Net
 
 

@@ -17,6 +17,7 @@ from common.cli import main
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.runs.fitting import fit
+from common.runs.folder import Run
 from melanoma.__main__ import COMMANDS
 from melanoma.experiments.train import BioUNetSettings
 from melanoma.losses import SoftDiceLoss, dice_losses
@@ -86,8 +87,7 @@ def one_epoch(made: indicator.Alternation, rounds: Any) -> dict[str, float]:
     return made._losses()
 
 
-def train(made: indicator.Alternation, rounds: Any, folder: Path) -> None:
-    run = open_run(made.inputs, "train", folder)
+def train(made: indicator.Alternation, rounds: Any, run: Run) -> None:
     fit(made, rounds, run=run, stage="segmentation", epochs=made.settings.segmentation_epochs, select="best", patience=6)
 
 
@@ -139,7 +139,7 @@ def test_rising_cross_entropy_does_not_throw_the_segmentation_away(networks: ind
     monkeypatch.setattr(networks.classifier, "evaluate", lambda *_, **__: 5.0 * len(epochs))
     monkeypatch.setattr(made, "_round", lambda *_: None)
     monkeypatch.setattr(made, "_losses", losses)
-    train(made, rounds, tmp_path)
+    train(made, rounds, open_run(made.inputs, "train", tmp_path))
     assert epochs == [0, 1]
     assert values([networks.classifier.get_layer("logits").bias])[0].tolist() == [2.0]
 
@@ -174,7 +174,7 @@ def test_the_kept_u_net_is_tested_with_the_snapshot_it_was_validated_with(
     monkeypatch.setattr(made, "_round", lambda *_: None)
     monkeypatch.setattr(made, "_losses", losses)
     monkeypatch.setattr(made, "_validation_dice", dice)
-    train(made, rounds, tmp_path)
+    train(made, rounds, open_run(made.inputs, "train", tmp_path))
     assert values([bias])[0].tolist() == [2.0]  # the second epoch is the best
     assert same(values(networks.snapshot.variables), seen[1])
     assert not same(seen[1], seen[2])
@@ -200,7 +200,8 @@ def test_terminated_between_two_rounds_it_ends_like_an_unbroken_one(
     networks: indicator.Networks, tmp_path: Path, monkeypatch, order: str
 ) -> None:
     made, rounds = alternation(networks, order=order)
-    train(made, rounds, tmp_path / "whole")
+    train(made, rounds, open_run(made.inputs, "train", tmp_path / "whole"))
+    broken = open_run(made.inputs, "train", tmp_path / "broken")
     expected, (made, rounds), steps = values(networks.best()), alternation(networks, order=order), []
     go_on = made._round
 
@@ -212,13 +213,13 @@ def test_terminated_between_two_rounds_it_ends_like_an_unbroken_one(
 
     monkeypatch.setattr(made, "_round", terminated_after_the_third)
     with pytest.raises(stopping.Terminated):
-        train(made, rounds, tmp_path / "broken")
+        train(made, rounds, broken)
     monkeypatch.setattr(stopping._State, "wanted", None)
     with np.load(tmp_path / "broken" / "checkpoints" / "segmentation" / "state.npz") as saved:
         facts = json.loads(str(saved["facts"]))
     assert (facts["epoch"], facts["extra"]["step"]) == (1, 1)
     made, rounds = alternation(networks, order=order)  # a new process
-    train(made, rounds, tmp_path / "broken")
+    train(made, rounds, broken)
     for first, second in zip(values(networks.best()), expected, strict=True):
         np.testing.assert_array_equal(first, second)
     histories = [pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds") for run in ("whole", "broken")]
