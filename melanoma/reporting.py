@@ -113,8 +113,7 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
     notes = [
         f"AUC {number(metrics['melanoma_auc'])} {interval_text(metrics['melanoma_auc_interval'])}, sensitivity at a specificity of 0.8 "
-        f"{number(metrics['sensitivity_at_80'])}, of 0.9 {number(metrics['sensitivity_at_90'])}. Calling every test image by the majority "
-        f"class would give an accuracy of {number(metrics['majority_class_accuracy'])}.",
+        f"{number(metrics['sensitivity_at_80'])}, of 0.9 {number(metrics['sensitivity_at_90'])}.",
         *_indicator_notes(metrics),
         inputs.split_note(),
         *([data.overlap_note(settings["dataset_b"])] if "dataset_b" in settings else []),

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 
 from common.data.pipeline import Batches
+from common.runs.baselines import write_baselines
 from common.runs.files import atomic
 from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
+from melanoma import models
 from melanoma.experiments.base import CLASSES, SHOWN, SHOWN_FILE
 from melanoma.training.inputs import Inputs
 from melanoma.training.scores import diagnosis_metrics, indicator_metrics, score_maps, score_trivial, summary
@@ -70,6 +73,14 @@ def shown_rows(inputs: Inputs, indicator: str, count: int) -> np.ndarray:
 def tested(inputs: Inputs) -> Batches:
     """The diagnosed test images, in order."""
     return Batches(inputs.images, rows=inputs.rows("test", diagnosed=True), batch_size=64)
+
+
+def write_trivial(run: Run, inputs: Inputs, encoder: keras.Model) -> None:
+    """baselines.csv: the majority class, and a logistic probe on the features of `encoder`, which is not trained yet."""
+    s, manifest = inputs.settings, inputs.manifest
+    probe = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
+    known = manifest.assign(split=manifest["split"].where(manifest["label"] != "", ""))
+    write_baselines(run, probe, inputs.images, 1 - inputs.melanoma.astype("int64"), known, CLASSES, s.seed)
 
 
 def judged(inputs: Inputs, outputs: Sequence[str], logits: np.ndarray) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from melanoma import models
 from melanoma.experiments.base import CLASSES
 from melanoma.experiments.train import BioUNetSettings
 from melanoma.training import heatmaps
-from melanoma.training.evaluation import Localisation, judged, tested, write_results
+from melanoma.training.evaluation import Localisation, judged, tested, write_results, write_trivial
 from melanoma.training.indicator import Networks, Task, assign, make_task, train_task
 from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
@@ -70,6 +70,7 @@ def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
         log.info("%s: draws %s, predicts %s", task.name, ", ".join(task.indicators) or "nothing", ", ".join(task.outputs))
         if networks is None or shape != (len(task.indicators), len(task.outputs)):
             networks, shape = Networks(inputs, task, weights), (len(task.indicators), len(task.outputs))
+            write_trivial(run, inputs, networks.encoder)
         train_task(run, networks, task, dataset_b)
         localise(networks, task, found)
         tables.append(judged(inputs, task.outputs, networks.classifier.predict(test, verbose=0)))

@@ -17,7 +17,7 @@ from common.runs.folder import Run
 from melanoma import models
 from melanoma.experiments.base import LESION
 from melanoma.losses import UncertaintyWeights, WeightedBinaryCrossentropy, soft_dice
-from melanoma.training.evaluation import Localisation, judged, tested, write_results
+from melanoma.training.evaluation import Localisation, judged, tested, write_results, write_trivial
 from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
 from melanoma.training.pipeline import NETWORKS
@@ -83,6 +83,7 @@ def fill(run: Run, inputs: Inputs) -> None:
     indicators = tuple(inputs.varying(inputs.indicators)) if s.indicator_heads else ()
     masks = drawn_names(inputs) if s.segmentation else ()
     network, encoder = build(inputs, len(indicators), len(masks))
+    write_trivial(run, inputs, encoder)
     model = trainer(inputs, network, indicators)
     targets = {"melanoma": inputs.melanoma[:, None]}
     if indicators:

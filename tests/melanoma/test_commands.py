@@ -57,6 +57,7 @@ def test_a_run_folder_is_complete(runs: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["outputs"] == {"globules": ["globules"], "streaks": ["streaks"]}
     assert metrics["indicators"]["globules"] == {"with": 20, "without": 20}
+    assert list(metrics["baselines"]) == ["majority class", "logistic probe"]
     assert list(metrics["localisation"]) == ["gradcam", "unet_mask", *TRIVIAL]
 
 
