@@ -16,11 +16,12 @@ from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
 from melanoma.experiments.base import LESION
-from melanoma.losses import UncertaintyWeights, WeightedBinaryCrossentropy, soft_dice
+from melanoma.losses import UncertaintyWeights, soft_dice
 from melanoma.training.evaluation import Localisation, judged, tested, write_results, write_trivial
+from melanoma.training.indicator import cross_entropy
 from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
-from melanoma.training.pipeline import NETWORKS
+from melanoma.training.pipeline import NETWORKS, SHARED
 from melanoma.training.pretraining import ENCODER, given
 from melanoma.training.probes import set_logistic
 
@@ -117,9 +118,9 @@ def build(inputs: Inputs, indicators: int, masks: int) -> tuple[keras.Model, ker
 def trainer(inputs: Inputs, network: keras.Model, indicators: tuple[str, ...]) -> Shared:
     """The network with its losses and optimiser."""
     s = inputs.settings
-    losses: dict[str, Any] = {"melanoma": cross_entropy(inputs, ("melanoma",))}
+    losses: dict[str, Any] = {"melanoma": cross_entropy(inputs, inputs.labels(("melanoma",)))}
     if indicators:
-        losses["indicators"] = cross_entropy(inputs, indicators)
+        losses["indicators"] = cross_entropy(inputs, inputs.labels(indicators))
     if "masks" in network.output:
         losses["masks"] = soft_dice
     alone = len(losses) == 1
@@ -127,12 +128,6 @@ def trainer(inputs: Inputs, network: keras.Model, indicators: tuple[str, ...]) -
     model = Shared(network, weights, losses)
     model.compile(adam(s), jit_compile=device.jit_compile())
     return model
-
-
-def cross_entropy(inputs: Inputs, outputs: tuple[str, ...]) -> keras.losses.Loss:
-    """Cross-entropy on logits, with the positives weighed by negatives / positives of the training images under `class_weights`."""
-    share = np.clip(inputs.labels(outputs)[inputs.rows("train")].mean(axis=0), 1e-3, 1 - 1e-3)
-    return WeightedBinaryCrossentropy(tuple((1 - share) / share) if inputs.settings.class_weights else (1.0,) * len(outputs))
 
 
 def turned(images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -154,9 +149,9 @@ def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, i
     final = classifier_of(network, encoder, inputs)
     run.save_model(final)
     if masks:
-        run.save_model(network, f"{NETWORKS}/shared.keras")
+        run.save_model(network, f"{NETWORKS}/{SHARED}.keras")
     tables = [judged(inputs, indicators, said["indicators"])] if indicators else []
-    outputs, drawn = {"shared": ["melanoma", *indicators]}, {"shared": list(masks)}
+    outputs, drawn = {SHARED: ["melanoma", *indicators]}, {SHARED: list(masks)}
     found = localise(inputs, network, final, masks)
     write_results(run, inputs, np.stack([melanoma, 1 - melanoma], axis=1), found, tables, outputs=outputs, drawn=drawn)
 
