@@ -1,7 +1,6 @@
 """What Table 2 holds Bio-U-Net against, on the test images: CAM methods and LIME on the plain classifier, VAT, and a plain U-Net."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -32,28 +31,27 @@ log = logging.getLogger(__name__)
 def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path | None) -> Run:
     """CAM methods and LIME of the predicted diagnosis on the plain classifier's run `plain`, and maps that look at no image."""
     from common.explanation.cams import cam
-    from common.explanation.lime import lime
+    from common.explanation.lime import explain, weight_map
 
     run = open_run(inputs, "cams", run_dir, **settings.own("cams"))
     if run.finished:
         return run
-    device.configure(inputs.settings.seed, inputs.settings.precision)
-    model, test = load_model(plain), inputs.localised()
-    layer, step = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[3 * settings.cam_stage - 1], 64
-    predicted = model.predict(Batches(inputs.images, rows=test, batch_size=step), verbose=0).argmax(axis=1)
-    few = lime_rows(inputs, settings.lime_images)
-    methods: dict[str, tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
-        name: (test, lambda images, classes, name=name: cam(name, model, images, classes, layer))
-        for name in ("gradcam", "gradcam++", "layercam")
-    }
-    methods["lime"] = (few, lambda images, classes: lime(model, images, classes, samples=settings.lime_samples, seed=inputs.settings.seed))
-    found = Localisation(inputs)
-    for method, (rows, explain) in methods.items():
-        classes = predicted[np.searchsorted(test, rows)]
-        log.info("%s: %d images", method, len(rows))
-        maps = np.concatenate([explain(inputs.images[rows[i : i + step]], classes[i : i + step]) for i in range(0, len(rows), step)])
+    seed, images = inputs.settings.seed, inputs.images
+    device.configure(seed, inputs.settings.precision)
+    model, found, step = load_model(plain), Localisation(inputs), 64
+    layer = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[3 * settings.cam_stage - 1]
+    called = model.predict(Batches(images, rows=found.rows, batch_size=step), verbose=0).argmax(axis=1)
+    for method in ("gradcam", "gradcam++", "layercam"):
+        starts = range(0, len(called), step)
+        maps = [cam(method, model, images[found.rows[at : at + step]], called[at : at + step], layer) for at in starts]
         for name in inputs.indicators:
-            found.add(method, name, maps, rows)
+            found.add(method, name, np.concatenate(maps))
+    few = lime_rows(inputs, settings.lime_images)
+    log.info("LIME: %d images", len(few))
+    chosen = zip(few, called[np.searchsorted(found.rows, few)], strict=True)
+    maps = [weight_map(explain(model, images[row], int(label), samples=settings.lime_samples, seed=seed)) for row, label in chosen]
+    for name in inputs.indicators:
+        found.add("lime", name, np.stack(maps), few)
     return without_diagnosis(run, inputs, found)
 
 
