@@ -274,15 +274,22 @@ class RecomputeBatchnorm(keras.callbacks.Callback):
         batches: called each time, gives the training batches to use (the same ones, for a resumed run to equal an unbroken one).
         when: whether to do so in an epoch (0-based).
         max_batches: as in `recompute_batchnorm`.
+        network: whose statistics; default the model that is trained.
     """
 
-    def __init__(self, batches: Callable[[], Iterable[Any]], when: Callable[[int], bool], max_batches: int = 50) -> None:
+    def __init__(
+        self,
+        batches: Callable[[], Iterable[Any]],
+        when: Callable[[int], bool],
+        max_batches: int = 50,
+        network: keras.Model | None = None,
+    ) -> None:
         super().__init__()
-        self.batches, self.when, self.max_batches, self.epoch = batches, when, max_batches, 0
+        self.batches, self.when, self.max_batches, self.network, self.epoch = batches, when, max_batches, network, 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
 
     def on_test_begin(self, logs: Any = None) -> None:
         if self.when(self.epoch):
-            recompute_batchnorm(self.model, self.batches(), self.max_batches)
+            recompute_batchnorm(self.model if self.network is None else self.network, self.batches(), self.max_batches)

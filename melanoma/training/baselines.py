@@ -21,7 +21,7 @@ from melanoma.training.heatmaps import target_weights, twelve_maker
 from melanoma.training.indicator import assign, drawing_rows, rows_with, unique
 from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
-from melanoma.training.pretraining import settle_batchnorm
+from melanoma.training.pretraining import settled
 from melanoma.training.probes import set_logistic
 from melanoma.training.vat import train_vat
 
@@ -119,11 +119,10 @@ def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None)
         train = drawing_rows(inputs, (name,))
         batches = full_batches(inputs.images, masks, rows=train, batch_size=s.segmentation_batch, seed=s.seed)
         validation = Batches(inputs.images, masks, rows=rows_with(inputs, (name,), "validation"), batch_size=s.segmentation_batch)
-        history = fit(
+        fit(
             unet, batches, run=run, stage=f"unet-{name}", epochs=s.segmentation_epochs, validation=validation, select="best",
-            patience=s.patience,
+            patience=s.patience, extra_callbacks=[settled(encoder, normalise, batches)],
         )  # fmt: skip
-        settle_batchnorm(encoder, normalise, batches, len(history) * len(batches))
         shown = Batches(inputs.images, rows=found.rows, batch_size=s.segmentation_batch)
         found.add("unet", name, unet.predict(shown, verbose=0)[..., 0])
     return without_diagnosis(run, inputs, found)

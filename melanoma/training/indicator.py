@@ -26,7 +26,7 @@ from melanoma.training.batches import Beside, full_batches, scalar
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve, twelve_maker
 from melanoma.training.inputs import Inputs
 from melanoma.training.optimiser import adam
-from melanoma.training.pretraining import settle_batchnorm, simclr_batches
+from melanoma.training.pretraining import settled, simclr_batches
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,10 @@ def train_task(run: Run, networks: Networks, task: Task, dataset_b: np.ndarray |
     batches = full_batches(inputs.images, task.labels, rows=inputs.rows("train"), batch_size=s.classifier_batch, seed=s.seed)
     validation = Batches(inputs.images, task.labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
     if s.order == "phases":
-        history = fit(
+        fit(
             networks.classifier, batches, run=run, stage=f"classifier-{task.name}", epochs=s.classifier_epochs, validation=validation,
-            select="best", patience=s.patience,
+            select="best", patience=s.patience, extra_callbacks=[settled(networks.encoder, networks.normalise, batches)],
         )  # fmt: skip
-        settle_batchnorm(networks.encoder, networks.normalise, batches, len(history) * len(batches))
         # The stage leaves its moments behind in one process and none in a process that takes over after it.
         networks.forget_moments()
         if s.plain():

@@ -6,6 +6,7 @@ A finished run holds `encoder.weights.h5` for the later stages, and, like every 
 import logging
 import os
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from keras import ops
 
 from common import device
-from common.backbones import recompute_batchnorm
+from common.backbones import RecomputeBatchnorm
 from common.data.dermoscopy import image_id
 from common.data.pipeline import Batches
 from common.errors import UsageError
@@ -120,7 +121,9 @@ def train_simclr(run: Run, inputs: Inputs, encoder: keras.Model, normalise: kera
     batch = min(settings.pretrain_batch, len(images))
     batches = simclr_batches(images, batch, settings.seed)
     history = fit(simclr, batches, run=run, stage="simclr", epochs=settings.pretrain_epochs, select="last")
-    settle_batchnorm(encoder, normalise, batches, len(history) * len(batches))
+    statistics = settled(encoder, normalise, batches)
+    statistics.on_epoch_begin(len(history) - 1)
+    statistics.on_test_begin()  # nothing is validated: once, of the epoch that is kept
     return history
 
 
@@ -134,16 +137,16 @@ def save_weights(model: keras.Model, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def settle_batchnorm(encoder: keras.Model, normalise: keras.layers.Layer, batches: Batches, steps: int) -> bool:
-    """After a short training, the encoder's batch-normalisation statistics again as plain averages over `batches`; whether that was done.
-
-    With momentum 0.9 the initial values are gone after some fifty steps, so longer trainings need none of it.
+def settled(encoder: keras.Model, normalise: keras.layers.Layer, batches: Batches) -> RecomputeBatchnorm:
+    """Callback that makes the encoder's batch-normalisation statistics plain averages over `batches` before each validation of a short
+    training. With momentum 0.9 the initial values are gone after some fifty steps, so longer ones need none of it.
     """
-    if steps >= SHORT:
-        return False
-    images = keras.Input(encoder.input_shape[1:])
-    batches.epoch = 0
-    return recompute_batchnorm(keras.Model(images, encoder(normalise(images))), (batches[i] for i in range(len(batches)))) > 0
+    images, first = keras.Input(encoder.input_shape[1:]), copy(batches)
+    first.epoch = 0
+    network = keras.Model(images, encoder(normalise(images)))
+    return RecomputeBatchnorm(
+        lambda: (first[i] for i in range(len(first))), lambda epoch: (epoch + 1) * len(first) < SHORT, network=network
+    )
 
 
 def simclr_batches(images: np.ndarray, batch: int, seed: int) -> Batches:

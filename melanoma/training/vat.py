@@ -24,7 +24,7 @@ from melanoma.training.batches import Beside, full_batches
 from melanoma.training.indicator import cross_entropy
 from melanoma.training.inputs import Inputs
 from melanoma.training.optimiser import adam
-from melanoma.training.pretraining import settle_batchnorm
+from melanoma.training.pretraining import settled
 
 
 def bernoulli_divergence(logits: Any, other: Any) -> Any:
@@ -116,8 +116,8 @@ def train_vat(run: Run, inputs: Inputs, settings: BaselineSettings, labels: np.n
     model.build([(None, *inputs.images.shape[1:])] * 2)
     held = Batches(inputs.images, labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
     validation = Paired(held, unlabelled=(held, 1))  # validation has no unlabelled part: its own images stand in for it
-    history = fit(
-        model, batches, run=run, stage="vat", epochs=s.classifier_epochs, validation=validation, select="best", patience=s.patience
-    )
-    settle_batchnorm(encoder, normalise, labelled, len(history) * len(batches))
+    fit(
+        model, batches, run=run, stage="vat", epochs=s.classifier_epochs, validation=validation, select="best", patience=s.patience,
+        extra_callbacks=[settled(encoder, normalise, labelled)],
+    )  # fmt: skip
     return classifier

@@ -253,6 +253,16 @@ def test_killed_in_the_first_epoch_of_the_alternation_it_ends_like_an_unbroken_o
     pd.testing.assert_frame_equal(*histories, rtol=1e-5)
 
 
+def test_the_kept_classifier_is_the_one_that_was_validated(networks: indicator.Networks, tmp_path: Path, monkeypatch) -> None:
+    """Issue 15, fault 9: the statistics of a short training were recomputed after its epoch had been chosen."""
+    inputs, task = networks.inputs, indicator.make_task(networks.inputs, ("globules",))
+    monkeypatch.setattr(networks, "settings", replace(networks.settings, segmentation=False))
+    indicator.train_task(open_run(inputs, "train", tmp_path), networks, task, None)
+    held = Batches(inputs.images, task.labels, rows=inputs.rows("validation", diagnosed=True), batch_size=16)
+    best = pd.read_csv(tmp_path / "history.csv")["val_loss"].min()
+    assert batching.scalar(networks.classifier.evaluate(held, verbose=0)) == pytest.approx(best, rel=1e-5)
+
+
 def test_what_cannot_be_trained_is_said_before_anything_is(inputs: Inputs) -> None:
     present = inputs.present.assign(globules=False)
     nothing = replace(inputs, present=present, settings=replace(inputs.settings, segment_on="nonempty"))
