@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from common.metrics.compare import Comparisons
 from common.report.markup import MISSING, markdown, number
 
 
-def comparisons_text(result: Comparisons) -> str:
-    """Markdown: every comparison, then what seeds disagree on, what was left out and how to read it."""
+def comparisons_text(result: Comparisons, together: Iterable[Comparisons] = ()) -> str:
+    """Markdown: every comparison, then what seeds disagree on, what was left out and how to read it.
+
+    together: all comparisons that Holm's correction went over, where that is more than `result`.
+    """
     name = result.metric.name.replace("_", " ").replace(" f1", " F1")
     rows = [
         [
@@ -33,7 +38,7 @@ def comparisons_text(result: Comparisons) -> str:
         parts.append(
             f"Differences are method minus against, averaged over common seeds. Intervals and p come from a bootstrap over test groups "
             f"({', '.join(drawn)}) and, from two seeds on, the training noise of the whole table;{noise} p is corrected by Holm for the "
-            f"{sum(row.p is not None for row in result.rows)} comparisons with a verdict. One seed gives none: its interval is that of "
+            f"{sum(row.p is not None for each in list(together) or [result] for row in each.rows)} comparisons with a verdict. One seed gives none: its interval is that of "
             "the test images alone.\n".replace(";  p", "; p")
         )
     return "\n".join(parts)

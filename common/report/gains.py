@@ -43,5 +43,5 @@ def write_gains(folder: RunFolder, others: Sequence[Path], views: int, data_dir:
     what = " and ".join([f"{len(runs)} runs"] * bool(others) + [f"{views} views of each image"] * (views > 1))
     apart = f"on average {found['disagreement'].mean():.1%} of the members call another class than their mean does"
     intro = f"Mean probabilities over {what} on {len(found)} test images, against one run and one view; {apart}."
-    parts = [f"# What {what} gain", intro, *(comparisons_text(result).rstrip() for result in results)]
+    parts = [f"# What {what} gain", intro, *(comparisons_text(result, results).rstrip() for result in results)]
     return folder.write_text("gains.md", "\n\n".join(parts) + "\n")

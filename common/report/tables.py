@@ -117,7 +117,7 @@ def write_table(
     parts = [f"# {title}\n", SYNTHETIC if synthetic else "", _text(lines, list(dict.fromkeys(line["metric"] for line in lines)))]
     if repeated_splits:
         parts.append("Repeated splits: each seed has test images of its own, and methods meet on equal ones only.\n")
-    parts += [comparisons_text(result) for result in results.values() if result.rows or result.left_out]
+    parts += [comparisons_text(result, results.values()) for result in results.values() if result.rows or result.left_out]
     parts += [ranks_text(result) for result in results.values() if ranks]
     parts += [text, "".join(f"- {note}\n" for note in notes)]
     parts.append("## What was run\n\n" + provenance_text([(_label(row), row.runs) for row in rows]))
