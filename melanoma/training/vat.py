@@ -115,7 +115,8 @@ def train_vat(run: Run, inputs: Inputs, settings: BaselineSettings, labels: np.n
     batches = Paired(labelled, unlabelled=(unlabelled, 1))
     model.build([(None, *inputs.images.shape[1:])] * 2)
     held = Batches(inputs.images, labels, rows=inputs.rows("validation", diagnosed=True), batch_size=s.classifier_batch)
-    validation = Paired(held, unlabelled=(held, 1))  # validation has no unlabelled part: its own images stand in for it
+    # Validation has no unlabelled part: its own images stand in for it.
+    validation = Paired(held, unlabelled=(Batches(inputs.images, rows=held.rows, batch_size=held.batch_size), 1))
     fit(
         model, batches, run=run, stage="vat", epochs=s.classifier_epochs, validation=validation, select="best", patience=s.patience,
         extra_callbacks=[settled(encoder, normalise, labelled)],
