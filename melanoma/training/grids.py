@@ -55,7 +55,11 @@ def in_processes(settings: TableSettings) -> None:
 
         place = where / cell_name(cell) if where is not None else default("train", inputs.recipe(**origin(inputs)))
         if cell.simclr and cell.order == "phases" and cell.pretrained is None:
-            first = where / f"pretrain-seed{seed}" if where is not None else default("pretrain", inputs.recipe(own(cell), dataset_b=inputs.facts_b))
+            first = (
+                where / f"pretrain-seed{seed}"
+                if where is not None
+                else default("pretrain", inputs.recipe(own(cell), dataset_b=inputs.facts_b))
+            )
             before[first] = GridCell(STUDY, "pretrain", own(cell), first, {"seed": seed})
             cell = replace(cell, pretrained=first)
         cells[place] = GridCell(STUDY, "train", cell, place, {"row": row, "seed": seed})
