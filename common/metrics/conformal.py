@@ -22,8 +22,10 @@ HALVES = 20
 def scores(probabilities: np.ndarray, kind: Score = "lac") -> np.ndarray:
     """How strange each class would be for each image, `(n, K)` in 0..1, from class probabilities `(n, K)`.
 
-    lac: 1 − p_k (Sadinle, Lei & Wasserman 2019), the smallest sets on average. aps: the sum of the probabilities of all classes that are
-    at least as probable as k, its own included (Romano, Sesia & Candès 2020, eq. 5 without the random part), sets that grow with doubt.
+    lac: 1 − p_k (Sadinle, Lei & Wasserman 2019), the smallest sets on average. aps: the sum of the probabilities of all other classes that
+    are at least as probable as k, and half of its own (Romano, Sesia & Candès 2020, eq. 5 with its random part at its mean, so that the
+    same image always gets the same set; with all of its own, every set of a model that is sure would hold every class), sets that grow
+    with doubt.
     """
     rows = np.asarray(probabilities, np.float64)
     if rows.ndim != 2 or not np.isfinite(rows).all():
@@ -32,15 +34,7 @@ def scores(probabilities: np.ndarray, kind: Score = "lac") -> np.ndarray:
         return 1 - rows
     if kind != "aps":
         raise ValueError(f"score {kind!r}: expected 'lac' or 'aps'")
-    order = np.argsort(-rows, axis=1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(rows, order, axis=1), axis=1)
-    found = np.empty_like(rows)
-    np.put_along_axis(found, order, sums, axis=1)
-    # Of equally probable classes each counts the others, so that none is preferred by its number.
-    for column in range(rows.shape[1]):
-        same = rows == rows[:, [column]]
-        found[:, column] = np.where(same, found, 0).max(axis=1)
-    return np.minimum(found, 1.0)
+    return np.stack([np.where(rows >= own[:, None], rows, 0).sum(axis=1) - own / 2 for own in rows.T], axis=1)
 
 
 def smallest_calibration(coverage: float) -> int:

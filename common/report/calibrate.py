@@ -57,6 +57,7 @@ def calibrate_command(options: CalibrateOptions) -> Path:
         {
             "coverage": options.coverage,
             "score": options.score,
+            "aps_counts_half": True,
             "by_class": options.by_class,
             "temperature": temperature,
             "classes": list(classes),

@@ -131,6 +131,8 @@ def calibrated_sets(folder: RunFolder, probabilities: np.ndarray, classes: Seque
     kept = folder.read_json(CALIBRATION)
     if list(kept.get("classes", ())) != list(classes):
         raise UsageError(f"{folder.path / CALIBRATION}: calibrated for other classes; run `calibrate` again")
+    if kept["score"] == "aps" and not kept.get("aps_counts_half"):
+        raise UsageError(f"{folder.path / CALIBRATION}: calibrated with the score of an older version; run `calibrate` again")
     labels = np.asarray(kept["labels"], int)
     fitted = ConformalSets(np.asarray(kept["scores"], np.float64), labels, len(classes), kept["score"], bool(kept["by_class"]))
     return fitted.predict(probabilities, float(kept["coverage"]))

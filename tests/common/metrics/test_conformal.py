@@ -6,14 +6,25 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.metrics.conformal import ConformalSets, coverage_of_halves, scores, smallest_calibration
+from common.metrics.conformal import ConformalSets, coverage_of_halves, covered, scores, smallest_calibration
 
 
 def test_scores_by_hand() -> None:
     rows = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
     assert scores(rows, "lac") == pytest.approx(np.array([[0.5, 0.7, 0.8], [0.9, 0.2, 0.9]]))
-    # Cumulated from the most probable class down; the two classes of 0.1 count each other.
-    assert scores(rows, "aps") == pytest.approx(np.array([[0.5, 0.8, 1.0], [1.0, 0.8, 1.0]]))
+    # Cumulated from the most probable class down, half of the own; the two classes of 0.1 count each other.
+    assert scores(rows, "aps") == pytest.approx(np.array([[0.25, 0.65, 0.9], [0.95, 0.4, 0.95]]))
+
+
+def test_aps_sets_of_a_model_that_is_sure_are_small() -> None:
+    """With all of the own probability every score of the right class would be 1, and every set would hold every class."""
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 5, 400)
+    rows = np.full((400, 5), 1e-7)
+    called = np.where(rng.random(400) < 0.93, labels, (labels + 1) % 5)
+    rows[np.arange(400), called] = 1 - 4e-7
+    sets = ConformalSets.fit(rows, labels, "aps").predict(rows, 0.9)
+    assert sets.sum(axis=1).mean() < 1.5 and covered(sets, labels).mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", ["lac", "aps"])
