@@ -72,19 +72,15 @@ def test_every_audit_finds_what_is_there_and_counts_the_rest(study: str, tmp_pat
     mask = found["masks"]["mask_lesion"]
     assert (mask["present"], mask["empty"], mask["other_size"], mask["problems"]) == (10, 0, 0, {})
     said = "\n".join(capfd.readouterr().out.splitlines()[:10])
-    for words in (
-        "10 images in 2 classes.",
-        "Passed over: 4 images in helper folders, 2 .txt files.",
-        "10 of 10 images have a lesion mask.",
-    ):
-        assert words in said
+    assert "10 images in 2 classes." in said and "Passed over: 4 images in helper folders, 2 .txt files." in said
+    assert "10 of 10 images have a lesion mask." in said
     assert "Labels: none refused, none missing." in said
 
 
 def cut_in_the_middle(images: Path, masks: Path) -> str:
     path = images / "other" / "d1.jfif"
     data = path.read_bytes()
-    path.write_bytes(data[:300] + bytes(200) + data[500:])
+    path.write_bytes(data[:700] + bytes(200) + data[900:])
     return "d1.jfif"
 
 
