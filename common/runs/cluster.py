@@ -35,9 +35,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 @contextmanager
 def cluster(where: Engine, cells: Sequence[GridCell]) -> Iterator[Start]:
     """`common.runs.grid.engine` on Ray. UsageError for a cluster that does not answer, cannot hold a cell or sees no run folder."""
+    found = _address(where.address)
     import ray
 
-    _connect(ray, where.address)
+    _connect(ray, found)
     marker = Path(os.path.commonpath([cell.run_dir.absolute().parent for cell in cells])) / f".seen-{secrets.token_hex(4)}"
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -87,25 +88,30 @@ def _task(cell: GridCell, folder: Path, environment: Mapping[str, str], marker: 
     return code, reason
 
 
-def _connect(ray: Any, address: str) -> None:
-    """Join the cluster, or start one on this machine."""
+def _address(address: str) -> str:
+    """Where the cluster is. UsageError when nothing answers there: Ray itself would try for more than a minute."""
     found = _running() if address == "auto" else address
     if found != "local":
         host, _, port = found.removeprefix("ray://").rpartition(":")
-        try:  # Ray itself would try for more than a minute
+        try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except (OSError, ValueError, OverflowError) as error:
             said = f" at {found} ({error})" if found else ""
             raise UsageError(
                 f"--address {address}: no Ray cluster answers{said}; expected a head node, as `ray start --head` makes"
             ) from None
+    return found
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Join the cluster, or start one on this machine."""
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryFile() as held:  # Ray tells the reason on file descriptor 2 only, again and again
         stderr = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
-            ray.init(address=found, runtime_env={"env_vars": {"PYTHONPATH": paths}}, logging_level=logging.ERROR)
+            ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": paths}}, logging_level=logging.ERROR)
         except (Exception, SystemExit) as error:
             held.seek(0)
             said = " ".join(str(error).split())[:200]
