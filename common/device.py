@@ -8,31 +8,98 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from common.errors import UsageError
 from common.startup import without_startup_lines
 
+HOSTS = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 
-def configure(seed: int, precision: str = "float32") -> None:
+
+def configure(seed: int, precision: str = "float32", devices: int = 1) -> None:
     """Set all global seeds and the precision policy, and let GPU memory grow. Call once, before a model is built.
 
     Args:
         seed: seeds Python's, NumPy's and the backend's generators (`keras.utils.set_random_seed`); 0 .. 2**31 - 1.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; weights stay float32.
+        devices: so many devices of all hosts together share each batch (JAX).
+
+    Raises:
+        UsageError: there are fewer devices, or the hosts' processes do not meet.
     """
+    if devices > 1 and HOSTS in os.environ:  # before anything is computed
+        _meet()
     keras.utils.clear_session(free_memory=False)
     with without_startup_lines():  # set_random_seed imports TensorFlow where it is installed, whatever the backend
         keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
+    if devices > 1:  # after clear_session, which drops a distribution
+        _share_batches(devices)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _meet() -> None:
+    """Join the other hosts' processes, as KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say."""
+    import jax
+
+    if not jax.distributed.is_initialized():
+        try:
+            keras.distribution.initialize()
+        except (RuntimeError, ValueError) as error:
+            raise UsageError(f"{HOSTS}={os.environ[HOSTS]}: the processes do not meet ({str(error).splitlines()[0][:200]})") from None
+
+
+def _share_batches(devices: int) -> None:
+    """Keras's data parallelism over the first `devices` devices. The step is compiled for the whole batch, so losses of pairs, batch
+    statistics and random numbers are those of one device; only sums are added in another order."""
+    import jax
+    from keras.src.backend.jax import distribution_lib  # Keras has no public way to a batch's layout
+
+    known = len(jax.devices())
+    if devices > known:
+        raise UsageError(f"--devices {devices}: JAX has {known} here ({jax.devices()[0].platform}); expected at most {known}")
+    chosen = keras.distribution.list_devices()[:devices]
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=chosen, auto_shard_dataset=False))
+    distribution_lib.distribute_data_input = _on_devices
+
+
+def _on_devices(batch: Any, layout: Any, batch_dim_name: str | None = None) -> Any:
+    """The whole batch, which every process has, in parts on the devices. One that they do not divide (the last of an epoch, for which Keras
+    would take the first one's layout) goes whole to each: padding would change batch statistics and losses of pairs. So does each batch
+    outside `sharing_batches` where there are several hosts, since a host cannot read another one's predictions."""
+    import jax
+
+    if batch is None:
+        return None
+    layout = getattr(layout, "backend_layout", layout)
+    if len(batch) % layout.mesh.size or (jax.process_count() > 1 and not _Sharing.on):
+        layout = jax.sharding.NamedSharding(layout.mesh, jax.sharding.PartitionSpec())
+    return jax.make_array_from_callback(np.shape(batch), layout, lambda part: np.asarray(batch)[part])
+
+
+class _Sharing:
+    on = False
+
+
+@contextmanager
+def sharing_batches() -> Iterator[None]:
+    """Inside (a `fit`, whose results are sums), several hosts share the batches too."""
+    _Sharing.on = True
+    try:
+        yield
+    finally:
+        _Sharing.on = False
 
 
 @cache

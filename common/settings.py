@@ -149,7 +149,7 @@ class FolderSource(Source):
 class Training(Source):
     """What training commands of every study take."""
 
-    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "log"}
+    NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "devices", "log"}
     CONTENT = Source.CONTENT | {"weights"}
 
     reading: Reading = "described"
@@ -171,6 +171,8 @@ class Training(Source):
     """Images a step."""
     precision: Precision = "float32"
     """Arithmetic of the network; weights stay float32."""
+    devices: int = 1
+    """GPUs that share each batch, those of all hosts together (KERAS_BACKEND=jax, docs/clusters.md); the result is that of one."""
     seed: int = 0
     """Seed of the initial weights, the order of images and the augmentation."""
     run_dir: Path | None = None
@@ -184,6 +186,7 @@ class Training(Source):
         check_range("limit", self.limit, 1, MOST_IMAGES)
         check_range("image-size", self.image_size, 16, 1024)
         check_range("batch-size", self.batch_size, 1, MOST_BATCH)
+        check_range("devices", self.devices, 1, 4096)
         check_range("seed", self.seed, 0, LARGEST_SEED)
         check_range("split-seed", self.split_seed, 0, LARGEST_SEED)
 
@@ -192,6 +195,7 @@ class Training(Source):
         if self.weights not in ("none", "imagenet"):
             check_path("weights", Path(self.weights), "file")
         check_run_dir(self.run_dir)
+        check_devices(self, self.devices)
         check_log(self.log)
 
 
@@ -208,6 +212,20 @@ def check_decision(decision: str, costs: Path | None) -> None:
         check_path("decision-costs", costs, "file")
     else:
         require(costs is None, "--decision-costs: has no effect here: expected --decision minimum-cost")
+
+
+def check_devices(settings: Settings, devices: int) -> None:
+    """Several devices are JAX's, and divide every batch size that acts."""
+    if devices == 1:
+        return
+    require(
+        os.environ.get("KERAS_BACKEND", "tensorflow") == "jax",
+        f"--devices {devices}: expected KERAS_BACKEND=jax; on TensorFlow Keras 3 cannot share a batch (keras issue 20585)",
+    )
+    idle = settings.unused()
+    for name, value in vars(settings).items():
+        if name.endswith(("batch_size", "_batch")) and name not in idle:
+            require(value % devices == 0, f"--devices {devices}: does not divide --{name.replace('_', '-')} {value}")
 
 
 def check_backbone(option: str, name: str) -> None:

@@ -109,7 +109,7 @@ def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> N
     if run.finished:
         return
     control = Job(run, settings, job.cells)
-    device.configure(settings.seed, settings.precision)
+    device.configure(settings.seed, settings.precision, settings.devices)
     write_manifest(run, job.cells)
     encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
     model = build_contrastive_classifier(settings.backbone, settings, len(job.cells.classes), encoder)

@@ -86,7 +86,7 @@ def begin(experiment: str, settings: CellTraining) -> Job | Run:
     if settings.decision_costs is not None or settings.kinds is not None:
         decision_files(settings, class_names(dataset.manifest))  # a bad file is told before the training, not after it
     # Before the folder is made: config.json tells the precision that Keras is set to.
-    device.configure(settings.seed, settings.precision)
+    device.configure(settings.seed, settings.precision, settings.devices)
     run = Run.open(
         "cervical",
         experiment,

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from common import stopping
+from common import device, stopping
 from common.durations import duration
 from common.errors import UsageError
 from common.runs.checkpoints import Checkpoint
@@ -82,7 +82,7 @@ def fit(
     if keeper.prepare(model):
 
         def train_on(data: Any, last: int) -> None:
-            with stopping.at_batch_ends():
+            with stopping.at_batch_ends(), device.sharing_batches():
                 model.fit(
                     data, epochs=last, initial_epoch=keeper.epoch, validation_data=validation, callbacks=[*callbacks, keeper],
                     shuffle=False, verbose=0,

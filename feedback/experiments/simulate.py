@@ -21,6 +21,7 @@ from common.settings import (
     MOST_IMAGES,
     Command,
     Log,
+    check_devices,
     check_log,
     check_range,
     check_run_dir,
@@ -36,7 +37,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("limit", 1, MOST_IMAGES), ("split_seed", 0, LARGEST_SEED), ("adapt_epochs", 0, MOST_EPOCHS), ("adapt_learning_rate", 0, MAX_RATE),
     ("explanation_weight", 0, 1), ("anchor_weight", 0, 1000), ("fuse_stages", 1, 4), ("threshold", 0.01, 0.99), ("epochs", 0, MOST_EPOCHS),
     ("batch_size", 1, MOST_BATCH), ("learning_rate", 0, MAX_RATE), ("clip_norm", 0, 1e6), ("allowed_drop", 0, 1),
-    ("patience", 0, MOST_EPOCHS), ("faithfulness", 0, MOST_IMAGES), ("seed", 0, LARGEST_SEED),
+    ("patience", 0, MOST_EPOCHS), ("faithfulness", 0, MOST_IMAGES), ("devices", 1, 4096), ("seed", 0, LARGEST_SEED),
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 class SimulateSettings(MarkedLesions):
     """Tuning from simulated feedback, thesis chapters 4 and 5. Network, image size and arithmetic are the base's."""
 
-    NOT_RECIPE = MarkedLesions.NOT_RECIPE | {"seed", "run_dir", "log", "base"}
+    NOT_RECIPE = MarkedLesions.NOT_RECIPE | {"seed", "run_dir", "devices", "log", "base"}
 
     reading: Literal["described", "corrected"] = "described"
     """`described`: the thesis's text. `corrected`: careful practice."""
@@ -105,6 +106,8 @@ class SimulateSettings(MarkedLesions):
     """End after so many epochs without a better one, by the same rule; 0: all epochs (thesis)."""
     faithfulness: int = 0
     """Measure deletion and insertion curves before and after on so many test images."""
+    devices: int = 1
+    """GPUs that share each batch, those of all hosts together (KERAS_BACKEND=jax, docs/clusters.md); the result is that of one."""
     seed: int = 0
     """Seed of the order of images, of dropout and of up-sampling."""
     run_dir: Path | None = None
@@ -133,6 +136,7 @@ class SimulateSettings(MarkedLesions):
     def check_paths(self) -> None:
         super().check_paths()
         check_run_dir(self.run_dir)
+        check_devices(self, self.devices)
         check_log(self.log)
         if self.base is not None:
             check_run(self.base, "model.keras", "finished.json")

@@ -56,7 +56,7 @@ def run_baseline(settings: BaselineSettings) -> Path:
     )
     if run.finished:
         return run.path
-    device.configure(settings.seed, settings.precision)
+    device.configure(settings.seed, settings.precision, settings.devices)
     run.write_csv("manifest.csv", manifest[["image", "label", "group", "split"]])
     images = cached_images(dataset, settings.image_size, settings.resize_filter, settings.cache_dir, progress=True)
     labels = class_indices(manifest["label"], classes)

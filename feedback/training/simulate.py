@@ -31,7 +31,7 @@ def run_simulate(settings: SimulateSettings) -> Path:
     run = open_run("slices" if isinstance(settings, SlicesSettings) else "simulate", settings, stage)
     if run.finished:
         return run.path
-    device.configure(settings.seed)
+    device.configure(settings.seed, devices=settings.devices)
     start = Start(run, stage, settings)
     if isinstance(settings, SlicesSettings):
         outcome = learn_slices(run, stage, settings, start)

@@ -102,7 +102,7 @@ def initial_weights(settings: TrainSettings) -> Path | None:
 
 def train_run(run: Run, settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> None:
     """Fill one opened run folder: train, test, report."""
-    device.configure(settings.seed, settings.precision)
+    device.configure(settings.seed, settings.precision, settings.devices)
     masks = [name for name in manifest.columns if str(name).startswith("mask_")]  # `explain` measures the maps against them
     run.write_csv("manifest.csv", manifest[["image", "label", "group", "split", *masks]])
     classes = class_names(manifest)

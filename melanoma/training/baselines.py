@@ -37,7 +37,7 @@ def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path 
     if run.finished:
         return run
     seed, images = inputs.settings.seed, inputs.images
-    device.configure(seed, inputs.settings.precision)
+    device.configure(seed, inputs.settings.precision, inputs.settings.devices)
     model, found, step = load_model(plain), Localisation(inputs), 64
     layer = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[3 * settings.cam_stage - 1]
     called = model.predict(Batches(images, rows=found.rows, batch_size=step), verbose=0).argmax(axis=1)
@@ -79,7 +79,7 @@ def vat(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run
     run = open_run(inputs, "vat", run_dir, dataset_b=inputs.facts_b, **settings.own("vat"))
     if run.finished:
         return run
-    device.configure(s.seed, s.precision)
+    device.configure(s.seed, s.precision, s.devices)
     run.write_csv("manifest.csv", inputs.manifest)
     found, outputs = Localisation(inputs), (*inputs.varying(inputs.indicators), "melanoma")
     classifier = train_vat(run, inputs, settings, inputs.labels(outputs), inputs.images_b)
@@ -104,7 +104,7 @@ def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None)
     run = open_run(inputs, "unet", run_dir, **settings.own("unet"))
     if run.finished:
         return run
-    device.configure(s.seed, s.precision)
+    device.configure(s.seed, s.precision, s.devices)
     encoder = models.build_encoder(s.backbone, s.image_size, s.weights)
     normalise = models.normalisation(s.normalise, s.backbone)
     unet = models.build_plain_unet(encoder, normalise, s.backbone)

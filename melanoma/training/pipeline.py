@@ -59,7 +59,7 @@ def fill(run: Run, inputs: Inputs, run_dir: Path | None) -> None:
     settings = inputs.settings
     run.write_csv("manifest.csv", inputs.manifest)
     weights = starting_encoder(inputs, run_dir)
-    device.configure(settings.seed, settings.precision)
+    device.configure(settings.seed, settings.precision, settings.devices)
     dataset_b = inputs.images_b if settings.simclr and settings.order == "interleaved" else None
     test = tested(inputs)
 

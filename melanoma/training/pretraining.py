@@ -93,7 +93,7 @@ def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
     run = open_run(inputs, "pretrain", run_dir, own(settings), dataset_b=inputs.facts_b)
     if run.finished:
         return run
-    device.configure(settings.seed, settings.precision)
+    device.configure(settings.seed, settings.precision, settings.devices)
     run.write_csv("manifest.csv", inputs.manifest)
     run.write_csv(SEEN, inputs.dataset_b[0].manifest[["image"]])
     encoder = models.build_encoder(settings.backbone, settings.image_size, settings.weights)

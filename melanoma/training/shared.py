@@ -79,7 +79,7 @@ def train_shared(inputs: Inputs, run_dir: Any = None) -> Run:
 def fill(run: Run, inputs: Inputs) -> None:
     """Everything that `train_shared` leaves in an opened run folder."""
     s = inputs.settings
-    device.configure(s.seed, s.precision)
+    device.configure(s.seed, s.precision, s.devices)
     run.write_csv("manifest.csv", inputs.manifest)
     indicators = tuple(inputs.varying(inputs.indicators)) if s.indicator_heads else ()
     masks = drawn_names(inputs) if s.segmentation else ()

@@ -27,7 +27,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
 def cells(folder: Path, cache: Path, epochs: int = 3) -> list[GridCell]:
-    run = {"backbone": "mobilenetv2_035", "image_size": 32, "epochs": epochs, "batch_size": 16, "limit": 60, "cache_dir": cache}
+    run = {
+        "backbone": "mobilenetv2_035",
+        "weights": "none",
+        "image_size": 32,
+        "epochs": epochs,
+        "batch_size": 16,
+        "limit": 60,
+        "cache_dir": cache,
+    }
     return [
         GridCell("lmf", "train", TrainSettings(**run, loss=loss, seed=seed), folder / f"{loss}{seed}", {"loss": loss, "seed": seed})
         for loss in ("cce", "focal")
