@@ -1,8 +1,8 @@
 """What the runs of a grid will cost, before anything starts (`--plan`): hours from finished runs of the same data set, and disk.
 
-Work is epochs x multiply-adds of the network at its size x copies of an image, twice where a control is trained beside the method. The
-seconds that a unit of it took in the study's finished runs (below runs/ and results/, of the same command where there are some) give the
-hours; so they hold for the machine that those ran on, and within a factor of about two for another network.
+Work is epochs x what the network does for one image at its size x copies of an image, twice where a control is trained beside the method.
+The seconds that a unit of it took in the study's finished runs (below runs/ and results/, of the same command where there are some) give
+the hours; so they hold for the machine that those ran on, and within a factor of about two for another network.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from common.runs.finished import FoundRun, finished_runs
 
 # Of a run that is at work: weights, the optimiser's two moments and the best epoch's weights, in the checkpoint and beside it.
 _AT_WORK = 5
+# Between the seconds an epoch of five networks on a T4 (facts 1.6: VGG16 2.6 times MobileNetV2, DenseNet169 3.5 times) and on CPU cores.
+_WRITTEN = 300
 _TEXTS = 2e6  # bytes of a finished run besides its models
 
 
@@ -74,11 +76,14 @@ def _bytes(values: Mapping[str, Any]) -> float:
 
 @cache
 def _network(name: str, size: int) -> tuple[float, int]:
-    """(multiply-adds of one image forward, in its kernels; parameters)."""
-    model = build_backbone(name, size)
-    kernels = [layer for layer in all_layers(model) if getattr(layer, "kernel", None) is not None]
-    work = sum(math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1]) for layer in kernels)
-    return float(work), model.count_params()
+    """(work of one image forward: multiply-adds, and values written, which cost as much as `_WRITTEN` of those; parameters)."""
+    model, work = build_backbone(name, size), 0.0
+    for layer in all_layers(model):
+        shape = getattr(layer.output, "shape", (0, 0))
+        work += _WRITTEN * math.prod(shape[1:])
+        if getattr(layer, "kernel", None) is not None:
+            work += math.prod(layer.kernel.shape) * math.prod(shape[1:-1])
+    return work, model.count_params()
 
 
 def _rate(cell: GridCell, dataset: Any) -> tuple[float, str] | None:
