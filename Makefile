@@ -8,7 +8,7 @@ ARGS ?=
 .PHONY: help setup test test-slow test-browser smoke stress lint bench notebooks readme sample clean
 
 STUDIES := cervical lmf melanoma feedback
-.PHONY: feedback-page house
+.PHONY: feedback-page house paper-table-3
 
 help:  ## this list
 	@echo "usage: make TARGET [ARGS=\"options of the command\"]"
@@ -39,6 +39,18 @@ $(VENV)/ready-bench: requirements-bench.txt $(VENV)/ready-dev
 $(VENV)/ready-page: requirements-page.txt $(VENV)/ready
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-page.txt
 	@touch $@
+
+$(VENV)/ready-ray: requirements-ray.txt requirements-jax.txt $(VENV)/ready
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	$(PY) -c "import jax" 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check -r requirements-jax.txt
+	@touch $@
+
+GPUS_PER_CELL ?= 0.25
+paper-table-3: $(VENV)/ready-ray  ## Table III at the paper's size on this machine's GPUs: DATA=/data/SIPaKMeD (docs/clusters.md)
+	@test -d "$(DATA)" || { echo "DATA=$(DATA): no such folder; expected that of SIPaKMeD" >&2; exit 2; }
+	KERAS_BACKEND=jax $(PY) -m cervical tables --dataset sipakmed --data-dir "$(DATA)" --methods contrastive --precision mixed_bfloat16 \
+	  --engine ray --address local --gpus-per-cell $(GPUS_PER_CELL) --run-dir results/cervical/table-3-paper-size $(ARGS)
+	$(PY) -m common.report.overview results README.md
 
 feedback-serve: | $(VENV)/ready-page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import fcntl
 import hashlib
@@ -10,6 +11,7 @@ import logging
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # A config.json has some kilobytes; the metrics of a grid's table some hundred.
 MAX_JSON_BYTES = 32 * 2**20
+_COPIES: list[Path] = []
 
 
 @contextmanager
@@ -86,6 +89,21 @@ def flock(handle: IO, path: Path, flags: int = fcntl.LOCK_EX) -> bool:
             raise
         log.warning("%s: this file system has no locks; do not start the same command twice at a time", path.parent)
         return False
+
+
+def of_this_process(path: Path) -> Path:
+    """The folder itself; for every process but the first of a training on several hosts a copy, which goes when the process ends.
+
+    Each begins with what the first one has, before any of them trains, and writes what nobody reads.
+    """
+    if os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0" or any(path.is_relative_to(each) for each in _COPIES):
+        return path
+    copy = Path(tempfile.mkdtemp(prefix="replication-")).resolve()
+    _COPIES.append(copy)
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    if path.is_dir():
+        shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns(".lock", "*.tmp-*"))
+    return copy / path.name
 
 
 def refuse_links(folder: Path) -> None:

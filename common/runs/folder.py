@@ -15,7 +15,7 @@ from typing import Any
 from common.errors import UsageError
 from common.runs.command import recorded_command
 from common.runs.contents import CONTENTS, check_neighbours, contents_of, difference
-from common.runs.files import atomic, lock, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
+from common.runs.files import atomic, lock, of_this_process, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
 from common.runs.logbook import logbook
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Run:
         identity = _identity(study, experiment, settings, fingerprint)
         values = identity["settings"]
         default = run_path(study, experiment, settings, name_parts=name_parts, fingerprint=fingerprint)
-        path = run_dir or default
+        path = of_this_process(run_dir or default)
         config = _existing(path, identity, files or {})
         made: list[Path] = []
         fresh = config is None

@@ -2,10 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
+import pandas as pd
 import pytest
 
 from cervical.experiments import finetune
@@ -69,3 +73,35 @@ def test_a_deep_network_differs_by_rounding_only():
     assert found["float64"][0] < 1e-10
     devices, rounding = found["float32"]
     assert devices < 5 * rounding
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_run_that_one_leaves(tmp_path):
+    """Two hosts of one device each, on this machine: the first one's run folder is the run, and the second leaves nothing."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    network = tmp_path / "tiny.keras"
+    layers = [keras.layers.Conv2D(8, 3, 2), keras.layers.BatchNormalization(), keras.layers.ReLU()]
+    keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), *layers]).save(network)
+    words = ["-m", "lmf", "train", "--network", str(network), "--image-size", "32", "--epochs", "2", "--limit", "60", "--batch-size", "16"]
+    words += ["--cache-dir", str(tmp_path / "cache"), "--loss", "cce", "--run-dir"]
+    own = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"}
+    alone = subprocess.run([sys.executable, *words, str(tmp_path / "one")], env=own)
+    own |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    assert alone.returncode == 0
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, *words, str(tmp_path / "two"), "--devices", "2"],
+            env={**own, "KERAS_DISTRIBUTION_PROCESS_ID": number},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in "01"
+    ]
+    said = [host.communicate(timeout=600)[1] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], said
+    one, two = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two"))
+    numbers = [name for name in one if name.startswith("prob_")]
+    assert one["image"].equals(two["image"]) and np.abs(one[numbers] - two[numbers]).to_numpy().max() < 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "one", "tiny.keras", "two"]
