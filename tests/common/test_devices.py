@@ -46,7 +46,7 @@ def test_devices_divide_every_batch(command, words, said, monkeypatch):
 
 def python(*words, **environment):
     own = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=2", **environment}
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=own, timeout=900, cwd=ROOT)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=own, timeout=1700, cwd=ROOT)
 
 
 @pytest.mark.slow
@@ -57,6 +57,7 @@ def test_more_devices_than_there_are_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_devices_train_every_loss_as_one_does():
     ended = python("tests/common/equal_devices.py", "losses")
     assert ended.returncode == 0, ended.stderr
@@ -65,6 +66,7 @@ def test_two_devices_train_every_loss_as_one_does():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_deep_network_differs_by_rounding_only():
     """Twelve layers with batch statistics make a unit in the last place grow ten thousandfold in one epoch, on one device too."""
     ended = python("tests/common/equal_devices.py", "deep")
@@ -76,6 +78,7 @@ def test_a_deep_network_differs_by_rounding_only():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_processes_leave_the_run_that_one_leaves(tmp_path):
     """Two hosts of one device each, on this machine: the first one's run folder is the run, and the second leaves nothing."""
     with socket.socket() as free:
@@ -99,7 +102,7 @@ def test_two_processes_leave_the_run_that_one_leaves(tmp_path):
         )
         for number in "01"
     ]
-    said = [host.communicate(timeout=600)[1] for host in hosts]
+    said = [host.communicate(timeout=1500)[1] for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], said
     one, two = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two"))
     numbers = [name for name in one if name.startswith("prob_")]

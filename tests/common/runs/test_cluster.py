@@ -28,11 +28,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
 def cells(folder: Path, cache: Path, network: Path | None = None) -> list[GridCell]:
-    """Three runs of a network of two convolutions."""
+    """Two runs of a network of two convolutions."""
     run = {"network": network, "image_size": 32, "epochs": 40, "batch_size": 16, "limit": 60, "cache_dir": cache}
     return [
         GridCell("lmf", "train", TrainSettings(**run, loss=loss, seed=seed), folder / f"{loss}{seed}", {"loss": loss, "seed": seed})
-        for loss, seed in (("cce", 0), ("cce", 1), ("focal", 0))
+        for loss, seed in (("cce", 0), ("focal", 1))
     ]
 
 
@@ -130,6 +130,7 @@ def killed_in_the_middle(folder: Path, done: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @needs_ray
 def test_a_killed_worker_changes_no_result(nodes, tmp_path, sample_cache, monkeypatch):
     layers = [keras.layers.Conv2D(8, 3, 2), keras.layers.BatchNormalization(), keras.layers.ReLU(), keras.layers.Conv2D(8, 3, 2)]
@@ -144,7 +145,7 @@ def test_a_killed_worker_changes_no_result(nodes, tmp_path, sample_cache, monkey
     killer.start()
     outcome = run_grid(there, Engine(engine="ray", address=nodes))
     killer.join()
-    assert killed and outcome.exit_code == 0 and outcome.ran == 3, outcome
+    assert killed and outcome.exit_code == 0 and outcome.ran == 2, outcome
     for one, other in zip(here, there, strict=True):
         tables = [RunFolder(cell.run_dir).read_table("predictions.csv") for cell in (one, other)]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
