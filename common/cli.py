@@ -92,6 +92,10 @@ def _execute(command: Command, options: Any) -> None:
     module, function = command.target.split(":")
     with stopping.nothing_to_lose(), without_startup_lines():
         target = getattr(importlib.import_module(module), function)
+    if getattr(options, "devices", 1) > 1:
+        from common import device
+
+        device.meet()
     with nothing_half_written():
         target(options)
 

@@ -32,10 +32,8 @@ def configure(seed: int, precision: str = "float32", devices: int = 1) -> None:
         devices: so many devices of all hosts together share each batch (JAX).
 
     Raises:
-        UsageError: there are fewer devices, or the hosts' processes do not meet.
+        UsageError: there are fewer devices.
     """
-    if devices > 1 and HOSTS in os.environ:  # before anything is computed
-        _meet()
     keras.utils.clear_session(free_memory=False)
     with without_startup_lines():  # set_random_seed imports TensorFlow where it is installed, whatever the backend
         keras.utils.set_random_seed(seed)
@@ -49,11 +47,13 @@ def configure(seed: int, precision: str = "float32", devices: int = 1) -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def _meet() -> None:
-    """Join the other hosts' processes, as KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say."""
-    import jax
+def meet() -> None:
+    """Join the other hosts' processes, as KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say. Comes before all of JAX.
 
-    if not jax.distributed.is_initialized():
+    Raises:
+        UsageError: they do not meet.
+    """
+    if HOSTS in os.environ:
         try:
             keras.distribution.initialize()
         except (RuntimeError, ValueError) as error:
