@@ -1,5 +1,6 @@
 """`feedback audit`: the common audit, the overlap with ISIC 2019, class distributions, and a sheet of samples with masks."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,14 @@ import numpy as np
 from common.data.audit import audit_command
 from common.data.dataset import Dataset, class_names
 from common.data.images import read_image, read_mask
+from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
 from common.runs.files import atomic
 from feedback import data, figures
 from feedback.experiments.audit import AuditSettings
+
+log = logging.getLogger(__name__)
 
 
 def run_audit(options: AuditSettings) -> Path:
@@ -28,7 +32,10 @@ def run_audit(options: AuditSettings) -> Path:
             drawn = figures.class_distribution(data.balanced(splits["paper"], balance, options.split_seed), dataset.synthetic)
             save(drawn, folder / "figures" / f"class_distribution_{balance}.png")
     if data.mask_columns(dataset.manifest):
-        save(figures.sample_sheet(sample_rows(dataset), synthetic=dataset.synthetic), folder / "figures" / "samples.png")
+        try:
+            save(figures.sample_sheet(sample_rows(dataset), synthetic=dataset.synthetic), folder / "figures" / "samples.png")
+        except UsageError as error:  # the audit has told of it
+            log.warning("no sheet of samples: %s", error)
     return folder
 
 
