@@ -34,6 +34,7 @@ BACKBONE_NAMES = (
 )  # fmt: skip
 DEFAULT_CACHE = Path(os.environ.get("REPLICATION_CACHE", ".cache"))
 MOST_EPOCHS, MOST_BATCH, MOST_IMAGES, LARGEST_SEED = 100_000, 65_536, 10**9, 2**31 - 1
+LEAST_IMAGES = 8  # of a split: four of each of two classes
 
 
 def require(condition: bool, message: str) -> None:
@@ -183,7 +184,7 @@ class Training(Source):
     def check(self) -> None:
         super().check()
         check_backbone("backbone", self.backbone)
-        check_range("limit", self.limit, 1, MOST_IMAGES)
+        check_range("limit", self.limit, LEAST_IMAGES, MOST_IMAGES)
         check_range("image-size", self.image_size, 16, 1024)
         check_range("batch-size", self.batch_size, 1, MOST_BATCH)
         check_range("devices", self.devices, 1, 4096)
@@ -243,7 +244,12 @@ def check_run_dir(run_dir: Path | None) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"--run-dir {str(run_dir)[:80]}: cannot be a folder ({getattr(error, 'strerror', None) or error})") from None
     require(parent.is_dir(), f"--run-dir {run_dir}: {parent} is a file; expected a folder")
-    require(os.access(parent, os.W_OK), f"--run-dir {run_dir}: {parent} cannot be written; choose another folder")
+    try:  # permissions do not say it all: nobody makes a folder in /proc, or on a full disk
+        probe = parent / f"probe.tmp-{os.getpid()}"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise UsageError(f"--run-dir {run_dir}: {parent} cannot be written ({error.strerror}); choose another folder") from None
 
 
 def check_run(run: Path, *files: str) -> None:

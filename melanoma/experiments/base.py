@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from common.settings import Source, Training, check_group_pattern, check_path, check_range, require
+from common.settings import LEAST_IMAGES, Source, Training, check_group_pattern, check_path, check_range, require
 
 STUDY = "melanoma"
 # Names as in the official files `<image>_attribute_<name>.png`; the order is the paper's (Table 2).
@@ -55,7 +55,7 @@ class Dermoscopy(Source):
         super().check()
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}")
         check_group_pattern(self.group_pattern)
-        check_range("limit", self.limit, 1)
+        check_range("limit", self.limit, LEAST_IMAGES)
 
     def check_paths(self) -> None:
         super().check_paths()
