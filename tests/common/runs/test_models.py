@@ -68,8 +68,17 @@ def test_weights_that_are_no_numbers_are_refused(whole: Path, tmp_path: Path) ->
         read_model(rewritten(whole, tmp_path / "m.keras", "model.weights.h5", weights(spoil)))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("units", [3, 2**20, 2**31, 2**62])
-def test_layers_larger_than_the_weights_are_refused_before_they_take_memory(whole: Path, tmp_path: Path, units: int) -> None:
+def test_layers_larger_than_the_weights_are_refused_before_they_take_memory(
+    whole: Path, tmp_path: Path, units: int, compiled: bool
+) -> None:
+    if compiled:  # its optimizer is in the file too
+        model, whole = small(), tmp_path / "compiled.keras"
+        model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+        model.save(whole)
+        read_model(whole)
+
     def grow(content: bytes) -> bytes:
         return content.replace(b'"units": 2', b'"units": %d' % units)
 
