@@ -45,7 +45,7 @@ JOBS = {
     ),
     "melanoma train, phases": ("", f"melanoma train {MELANOMA} --order phases --run-dir {{run}}"),
     "melanoma train, interleaved": ("", f"melanoma train {MELANOMA} --order interleaved --run-dir {{run}}"),
-    "grid (lmf sweep)": ("", f"lmf sweep {TINY} --network {{home}}/tiny.keras --settings equal --grid 1 2 --run-dir {{run}}"),
+    "grid (lmf sweep)": ("", f"lmf sweep {TINY} --backbones mobilenetv2_035 --settings equal --grid 1 2 --run-dir {{run}}"),
 }
 COMPARED = ("predictions.csv", "manifest.csv", "localisation.csv")
 PAGE_TESTS = {

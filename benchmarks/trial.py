@@ -122,7 +122,7 @@ def tiny(name: str, image_size: int, weights: Any = None, pooling: str | None = 
 
 
 def save_network(path: Path) -> None:
-    """The small network as a file, for commands that run in processes of their own."""
+    """The small network as a file, for commands whose process imports for itself."""
     tiny("mobilenet", 64).save(path)
 
 
@@ -141,9 +141,10 @@ def _run(words: list[str], home: Path, said: Path) -> None:
 def _import_everything() -> None:
     """Imports only: nothing is computed before the fork, so no thread of a backend runs yet."""
     cli.prepare_environment()
-    from common import backbones
+    from common.runs.cells import GridCell
 
-    backbones.build_backbone = tiny
+    _make_small()
+    GridCell.command = lambda cell: [sys.executable, "-m", __spec__.name]
     for study in STUDIES:
         for entry in importlib.import_module(f"{study}.__main__").COMMANDS.values():
             module = cli._command(entry).target.split(":")[0]
@@ -151,5 +152,17 @@ def _import_everything() -> None:
                 importlib.import_module(module)
 
 
+def _make_small() -> None:
+    from common import backbones
+
+    backbones.build_backbone = tiny
+
+
+if __name__ == "__main__":  # the cell of a grid, in a process of its own
+    from common.runs import cell
+
+    cli.prepare_environment()
+    _make_small()
+    sys.exit(cell.main())
 if READY in os.environ:
     _import_everything()

@@ -35,7 +35,8 @@ Balance = Literal["none", "reduced", "upsampled", "batches"]
 OBJECTIVES: tuple[Objective, ...] = ("classification", "explanation", "combined")
 LAMBDA = 0.3  # of eq. 4.1 in Table 5.3's combined rows
 RANGES: tuple[tuple[str, float, float], ...] = (
-    ("limit", LEAST_IMAGES, MOST_IMAGES), ("split_seed", 0, LARGEST_SEED), ("adapt_epochs", 0, MOST_EPOCHS), ("adapt_learning_rate", 0, MAX_RATE),
+    ("limit", LEAST_IMAGES, MOST_IMAGES),
+    ("split_seed", 0, LARGEST_SEED), ("adapt_epochs", 0, MOST_EPOCHS), ("adapt_learning_rate", 0, MAX_RATE),
     ("explanation_weight", 0, 1), ("anchor_weight", 0, 1000), ("fuse_stages", 1, 4), ("threshold", 0.01, 0.99), ("epochs", 0, MOST_EPOCHS),
     ("batch_size", 1, MOST_BATCH), ("learning_rate", 0, MAX_RATE), ("clip_norm", 0, 1e6), ("allowed_drop", 0, 1),
     ("patience", 0, MOST_EPOCHS), ("faithfulness", 0, MOST_IMAGES), ("devices", 1, 4096), ("seed", 0, LARGEST_SEED),

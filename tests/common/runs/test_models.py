@@ -83,7 +83,8 @@ def test_layers_larger_than_the_weights_are_refused_before_they_take_memory(
         return content.replace(b'"units": 2', b'"units": %d' % units)
 
     began = time.monotonic()
-    with pytest.raises(UsageError, match=r"its layers have [0-9,]+ weights, the file|cannot be loaded"):
+    # Keras itself refuses what no machine can hold.
+    with pytest.raises(UsageError, match=r"its layers have [0-9,]+ weights, the file" if units < 2**31 else "its layers|cannot be loaded"):
         read_model(rewritten(whole, tmp_path / "m.keras", "config.json", grow))
     assert time.monotonic() - began < 30
 
