@@ -90,7 +90,7 @@ def run_cell(cell: GridCell, environment: Mapping[str, str] | None = None) -> tu
     with subprocess.Popen(cell.command(), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=own) as ended:
         RUNNING.add(ended)
         try:
-            said = ended.communicate(cell.stdin())[1].decode(errors="replace")
+            said = _said(ended, cell.stdin())
         except BaseException:
             ended.terminate()
             raise
@@ -102,3 +102,12 @@ def run_cell(cell: GridCell, environment: Mapping[str, str] | None = None) -> tu
         sys.stderr.write(said)
     lines = said.strip().splitlines()
     return ended.returncode or 1, lines[-1] if lines else "it ended without finishing its run"
+
+
+def _said(process: subprocess.Popen, given: bytes | None) -> str:
+    """What the process wrote to stderr until its end. Looks up every second: Ray's way to stop a task ends no system call."""
+    while True:
+        try:
+            return process.communicate(given, timeout=1)[1].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            given = None

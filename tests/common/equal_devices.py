@@ -9,7 +9,8 @@ import os
 import sys
 
 os.environ["KERAS_BACKEND"] = "jax"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+# Compiling takes most of the time here, so it is done without care.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 os.environ["JAX_ENABLE_X64"] = "1"
 
 import keras
@@ -89,6 +90,7 @@ def main(kind: str) -> None:
         cases["explanation"] = ("softmax", None, targets(labels, masks))
         for name, (head, loss, wanted) in cases.items():
             found[name] = [difference(*(weights(n, small, head, loss, wanted) for n in (1, 2)))]
+            print(name, found[name], flush=True)
     print(json.dumps(found))
 
 

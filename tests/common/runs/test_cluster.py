@@ -57,8 +57,10 @@ def nodes():
     """Address of a cluster of two nodes, one CPU each."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # by default 15: on a busy machine they would hardly run
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=1)
     yield made.address
     made.shutdown()
 
@@ -152,3 +154,51 @@ def test_a_killed_worker_changes_no_result(nodes, tmp_path, sample_cache, monkey
         losses = [RunFolder(cell.run_dir).read_table("history.csv")["loss"].tolist() for cell in (one, other)]
         assert losses[0] == losses[1]
     assert not list((tmp_path / "there").glob(".seen-*"))
+
+
+SLOW = """
+import sys
+from pathlib import Path
+from common.runs.cells import GridCell
+
+class Slow(GridCell):
+    def command(self):
+        code = (
+            "import signal, sys, time, pathlib\\nout = pathlib.Path(sys.argv[1])\\n"
+            "said = lambda n, f: (out.write_text(f'stopped {n}'), sys.exit(1))\\n"
+            "[signal.signal(n, said) for n in (2, 15)]\\nout.write_text('runs')\\ntime.sleep(120)"
+        )
+        return [sys.executable, "-c", code, str(self.run_dir)]
+    def stdin(self):
+        return b""
+
+def grid():
+    from common.grids import Engine
+    from common.runs.grid import run_grid
+    folder = Path(sys.argv[1])
+    run_grid([Slow("toy", "train", None, folder / "cells" / name, {}) for name in "abc"], Engine(engine="ray", address=sys.argv[2]))
+
+if __name__ == "__main__":
+    import slow
+    from common.cli import _guarded
+    sys.exit(_guarded(slow.grid))
+"""
+
+
+@pytest.mark.slow
+@needs_ray
+def test_ctrl_c_stops_the_cells_in_order(nodes, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    own = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "slow.py"), str(tmp_path), nodes], env=own, stderr=subprocess.PIPE, text=True
+    )
+    states = {name: tmp_path / "cells" / name for name in "abc"}
+    for _ in range(2400):
+        if sum(path.is_file() and path.read_text() == "runs" for path in states.values()) == 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130 and said.splitlines()[-1].startswith("interrupted"), said
+    assert sorted(path.read_text() for path in states.values() if path.is_file()) == ["stopped 15", "stopped 15"]
