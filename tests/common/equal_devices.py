@@ -61,7 +61,7 @@ def weights(devices, build, head, loss, wanted, floatx="float32", rounding=0.0):
     if loss is None:
         model = self_explaining(model, SimulateSettings(explanation_weight=0.5, layer="conv2", batch_size=BATCH, learning_rate=1e-3))
     else:
-        model.compile(keras.optimizers.Adam(1e-3), loss)
+        model.compile(keras.optimizers.Adam(1e-3) if build is deep else keras.optimizers.SGD(1e-2), loss)
     augment = None if head == "map" or loss is None else turned
     model.fit(Batches(images, wanted, batch_size=BATCH, shuffle=True, augment=augment), shuffle=False, verbose=0)
     return [np.asarray(variable) for variable in model.trainable_variables]
