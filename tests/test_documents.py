@@ -12,7 +12,7 @@ from common.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ("cervical", "lmf", "melanoma", "feedback")
-DOCUMENTS = ["README.md", "docs/data.md", "docs/own_images.md", *(f"{study}/README.md" for study in STUDIES)]
+DOCUMENTS = ["README.md", "docs/data.md", "docs/own_images.md", "docs/kit.md", *(f"{study}/README.md" for study in STUDIES)]
 MAKE = re.compile(rf"make ({'|'.join(STUDIES)})-([a-z-]+)(?: ARGS=\"(.*)\")?$")
 PYTHON = re.compile(rf"(?:\.venv/bin/)?python -m ({'|'.join(STUDIES)}) ([a-z-]+) ?(.*)$")
 # Their values are files or folders that the reader has.
@@ -27,6 +27,7 @@ PATHS = {
     "--images",
     "--network",
     "--boxes",
+    "--metadata",
     "--beside",
 }
 

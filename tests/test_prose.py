@@ -10,7 +10,7 @@ from common.report.overview import overview
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ("cervical", "lmf", "melanoma", "feedback")
-DOCUMENTS = ["README.md", *(f"{study}/{name}" for study in STUDIES for name in ("README.md", "DEVIATIONS.md"))]
+DOCUMENTS = ["README.md", "docs/kit.md", *(f"{study}/{name}" for study in STUDIES for name in ("README.md", "DEVIATIONS.md"))]
 # Decimal numbers and percentages; whole numbers are counts, sizes and epochs, which no table of scores holds.
 NUMBER = re.compile(r"(?<![\w./])([-+−]?)(\d*\.\d+|\d+(?= %))( %)?(?![\w]|\.\d)")
 # What looks like a score and is a name: a network, a figure, a section, a table, an interval's width, a setting's value.
