@@ -123,7 +123,8 @@ def _dataset(
 
     UsageError for a mask of an image that is not `known`.
     """
-    data_dir, masks = Path(data_dir), {}
+    data_dir = Path(data_dir)
+    masks: dict[str, dict[str, str]] = {}
     if mask_dir is not None:
         if not mask_dir.is_dir():
             raise UsageError(f"{mask_dir}: no such folder of masks")

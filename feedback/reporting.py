@@ -56,7 +56,8 @@ def base_printed(config: Mapping[str, Any], metrics: Mapping[str, Any], classes:
     differs = paper.differences(config, "base")
     if differs is None or tuple(classes) != CLASSES:
         return {}, ""
-    printed, rows = {}, []
+    printed: dict[str, Printed] = {}
+    rows: list[Row] = []
     for measure in ("accuracy", "specificity", "sensitivity", "f1", "auc"):
         for name, value in paper.skin_care(measure).items():
             if metrics["per_class"][name]["support"]:
@@ -82,7 +83,7 @@ def simulation_report(run: Run) -> None:
     how = f" in {len(metrics['slices'])} slices" if metrics.get("slices") else ""
     title = f"Tuning from feedback{how}: {method_title(settings)}, {BALANCE_TITLES[settings.balance]}"
     notes = [*leakage_notes(run.config, metrics), *limit_notes(limit), *method_notes(settings, metrics)]
-    printed = {}
+    printed: dict[str, Printed] = {}
     if differs is not None and not set(metrics["after"]["sensitivity"]) - set(paper.SENSITIVITY_ORDER):
         table = "slices" if metrics.get("slices") else settings.balance
         printed = printed_cells(settings, table, differs, limit)

@@ -71,7 +71,8 @@ def by_table(runs: Sequence[FoundRun]) -> dict[str, list[FoundRun]]:
 
 def rows_of(runs: Sequence[FoundRun], table: str) -> list[TableRow]:
     """One row per recipe, repeated splits in one, the model before the feedback first; printed numbers of the cells that the thesis has."""
-    rows, repeated = [], defaultdict(list)
+    rows: list[TableRow] = []
+    repeated: dict[str, list[FoundRun]] = defaultdict(list)
     for same in by_recipe(runs).values():
         repeated[json.dumps({**same[0].recipe, "split_seed": None}, sort_keys=True, default=str)] += same
     for seeds in repeated.values():
