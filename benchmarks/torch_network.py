@@ -23,7 +23,7 @@ class TorchNetwork:
         self.torch, self.layer = torch, layer
         self.model = torch.nn.Module()
         self.names: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self.nodes = set(network._nodes)
+        self.nodes = {node for nodes in network._nodes_by_depth.values() for node in nodes}
         self.plan = [self._translate(one) for one in network.layers]
         self.output = network.layers[-1].name
 
