@@ -25,6 +25,10 @@ def test_no_file_outgrows_its_room(package: str) -> None:
     assert {name: count for name, count in lines.items() if count > LARGEST} == {}
 
 
+def test_the_drawn_samples_stay_small() -> None:
+    assert sum(house.line_count(path) for path in (ROOT / "common" / "data" / "sample").glob("*.py")) <= 600
+
+
 def test_measures_see_circles_and_wrong_arrows(tmp_path: Path) -> None:
     """The measure itself, on a house of four files: an import inside a function closes a circle too."""
     for name, text in {

@@ -12,8 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from common.data.sample import ensure_sample
-from common.data.sample.indicators import NAMES
-from common.data.sample.lesions import LOOKS, draw_lesion
+from common.data.sample.dermoscopy import INDICATORS, LOOKS, draw_lesion
 
 PARTS = {
     "Training": ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task2_Training_GroundTruth_v3", 180),
@@ -69,7 +68,7 @@ def test_indicators_are_as_rare_as_in_the_paper(isic2018: Path, indicator: str) 
     assert all((plane > 0).sum() >= 20 for plane in planes if plane.any())
 
 
-@pytest.mark.parametrize("indicator", NAMES)
+@pytest.mark.parametrize("indicator", INDICATORS)
 def test_an_indicator_changes_the_picture_exactly_where_its_mask_is(indicator: str) -> None:
     inside, outside = [], []
     for index in range(6):
@@ -77,16 +76,16 @@ def test_an_indicator_changes_the_picture_exactly_where_its_mask_is(indicator: s
         for present in (frozenset(), frozenset([indicator])):
             photo = np.random.default_rng([8, index])
             drawn.append(draw_lesion("NV", present, np.random.default_rng([7, index]), photo, 120, 160))
-        without, with_it = drawn
-        change = np.abs(with_it.image.astype(int) - without.image).max(axis=2)
-        mask = with_it.indicators[indicator]
+        (image_without, lesion_without, _), (image, lesion, indicators) = drawn
+        change = 255 * np.abs(image - image_without).max(axis=2)
+        mask = indicators[indicator]
         near = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15), np.uint8)).astype(bool)
         inside.append((change[mask] > 12).mean())
         outside.append((change[~near] > 12).mean())
-        assert mask.any() and not any(with_it.indicators[other].any() for other in NAMES if other != indicator)
-        np.testing.assert_array_equal(with_it.lesion, without.lesion)
+        assert mask.any() and not any(indicators[other].any() for other in INDICATORS if other != indicator)
+        np.testing.assert_array_equal(lesion, lesion_without)
         if indicator != "streaks":  # which cross the border
-            assert (mask & with_it.lesion).sum() > 0.9 * mask.sum()
+            assert (mask & lesion).sum() > 0.9 * mask.sum()
     assert np.mean(inside) > 0.45 and np.mean(outside) < 0.01
 
 
