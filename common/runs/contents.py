@@ -16,9 +16,8 @@ CONTENTS = "contents.json"
 
 
 def contents_of(run: Path) -> dict[str, str]:
-    """File relative to the data folder -> hash; {} of a run that noted none. A control shares its method's."""
-    noted = next((folder / CONTENTS for folder in (run, run.parent) if (folder / CONTENTS).is_file()), None)
-    return {} if noted is None else read_json(noted)["files"]
+    """File relative to the data folder -> hash; {} of a run that noted none."""
+    return read_json(run / CONTENTS)["files"] if (run / CONTENTS).is_file() else {}
 
 
 def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:

@@ -169,6 +169,7 @@ class Run:
             run_dir=self.path / name,
             fingerprint=self.config["data_fingerprint"],
             data_dir=self.data_dir,
+            files=contents_of(self.path),
             weights_file=weights_file,
             log_to=self.log_to,
         )

@@ -32,7 +32,9 @@ def open_run(data: Path, print: str, run_dir: Path | None = None, **files: str) 
 
 def test_what_changed_is_named_in_the_folder_of_the_run(data: Path, tmp_path: Path) -> None:
     run = open_run(data, "f", tmp_path / "r", a="1", b="2", c="3")
-    assert contents_of(run.path) == contents_of(run.path / "control") == {"a.png": "1", "b.png": "2", "c.png": "3"}
+    control = run.subrun("control", {})
+    control.release()
+    assert contents_of(run.path) == contents_of(control.path) == {"a.png": "1", "b.png": "2", "c.png": "3"}
     said = (
         r"--run-dir .*r: the data changed since this run began \(1 files changed \(b.png\), 1 files gone \(c.png\), 1 files new \(d.png\)\)"
     )
