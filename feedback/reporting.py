@@ -151,7 +151,7 @@ def simulation_section(metrics: Mapping[str, Any]) -> str:
         f"{' (thesis, VGG16, base of ISIC 2019, attribute masks: 0.73, 0.10)' if metrics.get('dataset') == 'isic2018' else ''}.\n"
     )
     if metrics.get("slices"):
-        columns = ("slice", "images", "accuracy", "average_sensitivity", "jaccard", "jaccard_deviation", "validation_jaccard", "minutes")
+        columns = ("slice", "images", "accuracy", "average_sensitivity", "jaccard", "jaccard_deviation", "validation_jaccard")
         shown = [[line[c] if c in ("slice", "images") else number(line[c]) for c in columns] for line in metrics["slices"]]
         text += "\nTest set after each slice:\n\n" + markdown([c.replace("_", " ") for c in columns], shown)
     if "faithfulness" in metrics:
@@ -206,16 +206,14 @@ def limit_notes(limit: int | None) -> list[str]:
 def method_notes(settings: SimulateSettings, metrics: Mapping[str, Any]) -> list[str]:
     """How this run differs from, or settles, what the thesis says."""
     kept = f" with a balanced accuracy at most {settings.allowed_drop:g} below the start's" if settings.allowed_drop < 1 else ""
-    spoilt = "**no epoch did: the least spoilt one**; " if metrics["validation"].get("selection", 0) < 0 else ""
+    spoilt = "; **no epoch did: the least spoilt one**" if metrics["validation"].get("selection", 0) < 0 else ""
     notes = [
         f"Reported maps: predicted class, cut at {settings.threshold:g} of their maximum; training looks at the true class's map.",
         "The four cases are judged by the map that is looked at: while training (history.csv, --feedback wrong) the true class's, in "
         "validation and in this report the predicted class's, as a user sees it.",
         f"Channel weights of the map in the loss: {settings.channel_weights}. Gradient norm: "
         + (f"clipped at {settings.clip_norm:g}." if settings.clip_norm else "not clipped."),
-        f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index{kept}); {spoilt}"
-        f"{metrics['minutes_per_epoch']:.2f} minutes an epoch (median of the epochs after the first, which compiles; thesis, section "
-        "5.10: 262 to 554 on a GTX Titan).",
+        f"Kept: epoch {metrics['validation']['epoch']} (highest validation Jaccard index{kept}){spoilt}.",
     ]
     if settings.feedback == "wrong":
         notes.append("Feedback only where class or region is wrong; both_right, region_wrong, … in history.csv count the cases.")

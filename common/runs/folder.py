@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,7 +53,6 @@ class Run:
         self.finished = is_finished(path)
         self.fresh = False
         self._made: list[Path] = []
-        self._started = time.monotonic()
         self._lock: Any = None
 
     @classmethod
@@ -184,7 +182,7 @@ class Run:
         """Mark the run as finished and drop its checkpoints: the model and the report hold all that matters."""
         # In this order: without checkpoints and without the mark a killed run would be trained from its beginning again.
         files = {name: {"bytes": (self.path / name).stat().st_size, "sha256": sha256(self.path / name)} for name in self._results()}
-        self.write_json(_FINISHED, {"seconds_of_last_process": round(time.monotonic() - self._started, 1), "files": files})
+        self.write_json(_FINISHED, {"files": files})
         self._drop_checkpoints()
         self.finished = True
         if self.logbook is not None:

@@ -37,7 +37,7 @@ def run_simulate(settings: SimulateSettings) -> Path:
         outcome = learn_slices(run, stage, settings, start)
     else:
         history = learn(run, stage, settings, start, "tuning", stage.part("train")) if settings.epochs else start.adaptation
-        outcome = {"validation": selected_epoch(history), "minutes_per_epoch": minutes_per_epoch(history)}
+        outcome = {"validation": selected_epoch(history)}
     finish(run, stage, settings, start, outcome)
     return run.path
 
@@ -71,13 +71,9 @@ def learn_slices(run: Run, stage: Stage, settings: SlicesSettings, start: "Start
             run.write_csv("slices.csv", pd.DataFrame(rows))
             # Twenty copies of VGG16 would fill 5 GB; only the last slice's weights are needed to go on.
             (run.path / "checkpoints" / f"slice{number - 1:02d}" / "complete" / "state.npz").unlink(missing_ok=True)
-    whole, tuned = pd.read_csv(run.path / "history.csv"), pd.DataFrame(rows).iloc[1:]
-    return {
-        "validation": selected_epoch(history), "slices": tuned.to_dict("records"), "images_per_slice": int(tuned["images"].median()),
-        # The first slice compiles the step too, and a resumed one again: the median of the others is what a slice takes.
-        "minutes_per_slice": float((tuned["minutes"].iloc[1:] if len(tuned) > 1 else tuned["minutes"]).median()),
-        "minutes_per_epoch": minutes_per_epoch(whole[whole["stage"] != "adaptation"]),
-    }  # fmt: skip
+    tuned = pd.DataFrame(rows).iloc[1:]
+    images = int(tuned["images"].median())
+    return {"validation": selected_epoch(history), "slices": tuned.to_dict("records"), "images_per_slice": images}
 
 
 def _row(number: int, scores: dict, history: pd.DataFrame | None, images: int) -> dict:
@@ -89,7 +85,6 @@ def _row(number: int, scores: dict, history: pd.DataFrame | None, images: int) -
         **{f"jaccard_{end}": value for end, value in zip(("low", "high"), scores["jaccard"]["interval"] or (None, None), strict=True)},
         "validation_jaccard": None if kept is None else float(kept["val_jaccard"]),
         "epoch": 0 if kept is None else int(kept["epoch"]),
-        "minutes": 0.0 if history is None else float(history["seconds"].sum() / 60),
     }  # fmt: skip
 
 
@@ -160,15 +155,6 @@ def outcome_of(stage: Stage, settings: SimulateSettings, start: Start, after: As
     }
     jaccard = found["after"]["jaccard"]
     return found | {"jaccard": jaccard["mean"], "jaccard_deviation": jaccard["deviation"], "jaccard_interval": jaccard["interval"]}
-
-
-def minutes_per_epoch(history: pd.DataFrame) -> float:
-    """Median over the epochs after the first, which compiles the step as well; the one epoch where there is only one.
-
-    The median, because a process that resumes compiles again in the middle. Validation at the epoch's end is included.
-    """
-    seconds = history["seconds"].to_numpy()
-    return float(np.median(seconds[1:] if len(seconds) > 1 else seconds) / 60)
 
 
 def selected_epoch(history: pd.DataFrame) -> dict[str, float]:

@@ -10,12 +10,12 @@ from common.cli import main
 from common.commands.report import ReportOptions
 from common.explanation.options import ExplainOptions
 from common.runs.folder import Run
-from feedback import reporting
+from feedback import reporting, tables
 from feedback.__main__ import COMMANDS
 from feedback.assessment import Explainer
 from feedback.experiments.simulate import SimulateSettings
 from feedback.experiments.thresholds import ThresholdsSettings
-from feedback.training import explain, faithful, simulate
+from feedback.training import explain, faithful
 from feedback.training.online import self_explaining
 from feedback.training.stage import load_classifier, prepare
 from feedback.training.thresholds import run_thresholds
@@ -42,9 +42,12 @@ def test_a_part_of_the_images_stands_beside_no_printed_number():
     assert "--limit 100" in reporting.limit_notes(100)[0] and reporting.limit_notes(None) == []
 
 
-def test_minutes_leave_out_the_epoch_that_compiles():
-    assert simulate.minutes_per_epoch(pd.DataFrame({"seconds": [600.0, 60.0, 90.0, 61.0]})) == pytest.approx(61 / 60)
-    assert simulate.minutes_per_epoch(pd.DataFrame({"seconds": [600.0]})) == 10.0
+def test_minutes_leave_out_the_adaptation_and_what_compiles():
+    history = pd.DataFrame({"stage": ["adaptation", *["tuning"] * 4], "seconds": [5.0, 600, 60, 90, 61]})
+    assert tables.minutes(history, "epoch") == pytest.approx(61 / 60)
+    assert tables.minutes(history[:2], "epoch") == 10.0 and tables.minutes(history[:1], "epoch") == pytest.approx(5 / 60)
+    slices = pd.DataFrame({"stage": ["slice00", "slice00", "slice01", "slice01", "slice02"], "seconds": [600.0, 60, 90, 30, 240]})
+    assert tables.minutes(slices, "slice") == 3.0
 
 
 def test_leakage_is_said_for_every_base():
