@@ -5,13 +5,15 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -70,6 +72,17 @@ def cached_array(
     the first. The file is written under another name and renamed when it is whole, so a killed process leaves no half
     array behind. UsageError also when the folder cannot be made or the disk is full.
     """
+    for left in (2, 1, 0):
+        try:
+            return _opened(path, shape, fill, title, progress)
+        except FileNotFoundError as error:
+            if not left or Path(error.filename or "/").parent not in (path.parent, path.parent.parent):
+                raise
+            log.warning("%s was deleted while it was used and is made again", path.parent)
+    raise AssertionError
+
+
+def _opened(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str, progress: bool) -> np.ndarray:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -78,6 +91,8 @@ def cached_array(
         with open(path.with_suffix(".lock"), "a") as handle:
             # Without locks two processes may build the same file, each under its own name, and the last one stays.
             alone = flock(handle, path)
+            if os.fstat(handle.fileno()).st_ino != path.with_suffix(".lock").stat().st_ino:
+                raise FileNotFoundError(errno.ENOENT, "another lock file now", str(handle.name))
             for left_over in path.parent.glob(f"{path.stem}.partial-*") if alone else ():  # of a process that was killed
                 left_over.unlink(missing_ok=True)
             if not _whole(path, shape):
@@ -88,25 +103,38 @@ def cached_array(
 
 
 def _whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the array is there; one that was cut off (a copy, a full disk) is said and made again."""
+    """Whether the array is there; one that was cut off (a copy, a full disk) or changed is said and made again."""
     try:
-        if np.load(path, mmap_mode="r").shape == shape:
-            return True
+        array = np.load(path, mmap_mode="r")
+        end = array.offset + array.nbytes
+        # A file without a sum behind its array is of an older form.
+        with path.open("rb") as file:
+            if (array.shape, array.dtype) == (shape, np.uint8) and _sum(file, end) == (file.read(5) or _sum(file, end)):
+                return True
     except FileNotFoundError:
         return False
     except (ValueError, EOFError, OSError):
         pass
-    log.warning("%s was cut off and is made again", path)
+    log.warning("%s was cut off or changed and is made again", path)
     return False
 
 
+def _sum(file: IO[bytes], end: int) -> bytes:
+    """CRC-32 of the first `end` bytes of a file, which stands behind the array."""
+    found = 0
+    file.seek(0)
+    while end and (block := file.read(min(end, 2**24))):
+        found, end = zlib.crc32(block, found), end - len(block)
+    return found.to_bytes(4, "big")
+
+
 def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str, progress: bool) -> None:
-    partial = path.with_suffix(f".partial-{os.getpid()}")
+    partial = path.with_suffix(f".partial-{os.getpid()}-{secrets.token_hex(4)}")
     row_bytes = int(np.prod(shape[1:], dtype=np.int64))
     check_free_disk(path.parent, shape[0] * row_bytes)
     errors: list[str] = []
     try:
-        with open(partial, "wb") as handle:
+        with open(partial, "w+b") as handle:
             np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
             handle.flush()
             head, descriptor = handle.tell(), handle.fileno()
@@ -125,12 +153,13 @@ def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray],
                     left, offset = left[written:], offset + written
 
             _for_spans(span, shape[0], max(1, min(64, 2**20 // max(row_bytes, 1))), title, progress)
+            handle.write(_sum(handle, head + shape[0] * row_bytes))
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise UsageError(f"{sorted(errors)[0]}{more}; --skip-unreadable goes on without unreadable images")
         os.replace(partial, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UsageError(f"--cache-dir {path.parent}: the disk is full ({shape[0] * row_bytes / 2**20:.0f} MiB needed)") from error
         raise
     finally:

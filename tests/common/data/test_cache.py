@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -99,9 +100,46 @@ def test_an_array_that_was_cut_off_is_made_again(tmp_path: Path, caplog: pytest.
     path = tmp_path / "x.npy"
     cached_array(path, (4, 100), fill)
     whole = path.read_bytes()
-    for damaged in (b"", whole[:60], whole[:300]):
+    garbled = whole[:200] + b"8" + whole[201:]
+    reshaped, other_type = whole.replace(b"(4, 100)", b"(5, 80) "), whole.replace(b"|u1", b"|i1")
+    for damaged in (b"", whole[:60], whole[:300], garbled, reshaped, other_type, whole + b"x"):
         path.write_bytes(damaged)
         made.clear()
         assert (cached_array(path, (4, 100), fill) == 7).all() and len(made) == 4
-        assert "x.npy was cut off and is made again" in caplog.text
+        assert "x.npy was cut off or changed and is made again" in caplog.text
         caplog.clear()
+    path.write_bytes(whole[:-4])  # without its sum, as older ones are
+    made.clear()
+    assert (cached_array(path, (4, 100), fill) == 7).all() and not made
+
+
+def test_a_whole_array_is_used_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached_array(tmp_path / "x.npy", (4, 2), number)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    for name in ("flock", "check_free_disk", "_build"):
+        monkeypatch.setattr(cache, name, refuse)
+    (tmp_path / "x.lock").unlink()
+    assert len(cached_array(tmp_path / "x.npy", (4, 2), number)) == 4
+    assert not (tmp_path / "x.lock").exists()
+
+
+def test_a_cache_that_is_deleted_while_it_is_built_ends_neither_of_two_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, deleted = tmp_path / "cache" / "x.npy", threading.Event()
+
+    def fill(row: int, out: np.ndarray) -> None:
+        if row == 3 and not deleted.is_set():
+            deleted.set()
+            shutil.rmtree(path.parent)
+        out[:] = row
+
+    found: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: found.append(cached_array(path, (8, 2), fill))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [array[:, 0].tolist() for array in found] == [list(range(8))] * 2
+    assert "was deleted while it was used" in caplog.text
