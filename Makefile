@@ -13,7 +13,7 @@ STUDIES := cervical lmf melanoma feedback
 help:  ## this list
 	@echo "usage: make TARGET [ARGS=\"options of the command\"]"
 	@echo
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "experiments: make STUDY-COMMAND is python -m STUDY COMMAND; ARGS=--help explains its options"
 	@for study in $(STUDIES); do echo; echo "  make $$study-…"; \

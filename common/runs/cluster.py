@@ -106,6 +106,7 @@ def _address(address: str) -> str:
 def _connect(ray: Any, address: str) -> None:
     """Join the cluster, or start one on this machine."""
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryFile() as held:  # Ray tells the reason on file descriptor 2 only, again and again
         stderr = os.dup(2)
