@@ -56,7 +56,7 @@ def audit_command(dataset: Dataset, split: Callable[[str], pd.DataFrame], folder
     errors = None if run is None else errors_of_run(run, dataset)
     splits = possible_splits(split)
     result = audit(dataset, splits)
-    if errors is not None:
+    if run is not None and errors is not None:
         write_errors(errors, dataset, folder)
         said = f"of the test images of {run.name} have a label that is probably wrong: label_errors.csv, label_errors.png."
         result["findings"].append(f"{len(errors)} {said}")

@@ -35,7 +35,7 @@ def write_gains(folder: RunFolder, others: Sequence[Path], views: int, data_dir:
         members += [predict_images(run, files, view=view) for run in runs for view in VIEWS[1:views]]
     found = combined(members, classes)
     columns = ["predicted", *(PREFIX + name for name in classes)]
-    tables = {("", "one run", number): table for number, table in enumerate(alone)}
+    tables: dict[tuple[str, str, int | None], pd.DataFrame] = {("", "one run", number): table for number, table in enumerate(alone)}
     # A mean over runs has no seed of its own; one over views has its run's.
     tables["", "all together", None if others else 0] = alone[0].assign(**{name: found[name].to_numpy() for name in columns})
     results = corrected_together([compare(tables, metric, baseline="one run") for metric in METRICS])
