@@ -47,6 +47,7 @@ JOBS = {
     "melanoma train, interleaved": ("", f"melanoma train {MELANOMA} --order interleaved --run-dir {{run}}"),
     "grid (lmf sweep)": ("", f"lmf sweep {TINY} --backbones mobilenetv2_035 --settings equal --grid 1 2 --run-dir {{run}}"),
 }
+PARTS = ("kill", "term", "interrupt", "corrupted", "hostile", "logs")
 COMPARED = ("predictions.csv", "manifest.csv", "localisation.csv")
 PAGE_TESTS = {
     "changed logs": ["test_log.py"],
@@ -82,13 +83,17 @@ class Stress:
         return line.format(home=self.home, run=run).split()
 
     def whole(self, name: str) -> tuple[Path, float]:
-        """The folder of an unbroken run of a job, and its processor seconds."""
+        """The folder of an unbroken run of a job, and the processor seconds of a second one, for which nothing must be drawn any more."""
         before, line = JOBS[name]
         if before and not (self.home / "base").is_dir():
             self.unbroken(before, self.home / "base")
-        run = self.home / f"whole {name}".replace(" ", "-")
-        shutil.rmtree(run, ignore_errors=True)
-        return run, self.unbroken(line, run)
+        first, second = (self.home / f"{which} {name}".replace(" ", "-") for which in ("whole", "again"))
+        for run in (first, second):
+            shutil.rmtree(run, ignore_errors=True)
+            spent = self.unbroken(line, run)
+        if different(first, second):
+            raise RuntimeError(f"{line}: two unbroken runs differ in {', '.join(different(first, second))}")
+        return first, spent
 
     def unbroken(self, line: str, run: Path) -> float:
         ended = trial.forked(self.context, self.words(line, run), self.home, run.with_suffix(".said"))
@@ -217,37 +222,56 @@ def rows(stress: Stress, parts: list[str], jobs: list[str], until: float) -> Ite
 
 
 def keep(output: Path, row: Row, count: int) -> None:
-    """Put a row into the folder's table.csv and write report.md from all of them."""
+    """Put a row into the folder's table.csv and report.md."""
+    from common.device import describe
+
+    made = describe()
+    line = {**asdict(row), "minutes": round(row.minutes, 1), "count": count, "commit": made["git_commit"], "machine": made["machine"]}
+    write(output, [*kept(output), line])
+
+
+def kept(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder's table.csv."""
+    from common.runs.reading import RunFolder
+
+    known = RunFolder(folder)
+    return known.read_table("table.csv", keep_default_na=False).to_dict("records") if known.has("table.csv") else []
+
+
+def write(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """table.csv and report.md; of two rows of one part and job the later one stays."""
     import pandas as pd
 
-    from common.device import describe
     from common.report.markup import markdown
     from common.runs.reading import RunFolder
 
-    folder, made = RunFolder(output), describe()
-    line = {**asdict(row), "minutes": round(row.minutes, 1), "count": count, "commit": made["git_commit"], "machine": made["machine"]}
-    table = folder.read_table("table.csv", keep_default_na=False) if folder.has("table.csv") else pd.DataFrame(columns=list(line))
-    same = (table["part"] == row.part) & (table["job"] == row.job)
-    table = pd.concat([table[~same], pd.DataFrame([line])], ignore_index=True)
-    order = ["kill", "term", "interrupt", "corrupted", "hostile", "logs"]
-    table = table.sort_values("part", key=lambda column: column.map(order.index), kind="stable")
-    folder.write_table("table.csv", table)
-    text = f"# Stress: what survives a kill, a signal, damage and malice\n\n{(__doc__ or '').partition('as a table.')[2].strip()}\n\n"
+    order = [(part, job) for part in PARTS for job in [*JOBS, *PAGE_TESTS, *(line["job"] for line in lines)]]
+    latest = {(line["part"], line["job"]): line for line in lines}
+    table = pd.DataFrame([latest[key] for key in dict.fromkeys(order) if key in latest])
+    RunFolder(folder).write_table("table.csv", table)
+    parts = (__doc__ or "").partition("as a table.")[2].strip("\n")
+    text = f"# Stress: what survives a kill, a signal, damage and malice\n\n```\n{parts}\n```\n\n"
     header = ("part", "job", "trials", "good", "minutes", "remark", "commit", "machine")
-    folder.write_text("report.md", text + markdown(header, table[list(header)].itertuples(index=False), left=2))
+    missing = [f"{part}: {job}" for part in ("kill", "term") for job in JOBS if (part, job) not in latest]
+    missing += [part for part in PARTS[2:] if not any(key[0] == part for key in latest)]
+    text += markdown(header, table[list(header)].itertuples(index=False), left=2)
+    RunFolder(folder).write_text("report.md", text + (f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""))
 
 
 def main(arguments: list[str]) -> int:
     """0 when every trial was good."""
-    parts = ["kill", "term", "interrupt", "corrupted", "hostile", "logs"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--only", nargs="+", default=parts, choices=parts)
+    parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
     parser.add_argument("--minutes", type=float, default=115, help="rows that have not begun by then are said to be left out")
     parser.add_argument("--side", type=int, default=2, help="trials side by side, one thread each")
     parser.add_argument("--output", type=Path, help="folder for table.csv and report.md")
+    parser.add_argument("--merge", nargs="+", type=Path, default=(), help="run nothing: gather the rows of these folders in --output")
     options: Any = parser.parse_args(arguments)
+    if options.merge:
+        write(options.output, [line for folder in options.merge for line in kept(folder)])
+        return 0
     until, failed = time.monotonic() + 60 * options.minutes, 0
     with tempfile.TemporaryDirectory(prefix="stress-") as folder:
         for row in rows(Stress(Path(folder), options.count, options.side), options.only, options.jobs, until):
