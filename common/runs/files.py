@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -133,6 +134,15 @@ def sha256(path: Path) -> str:
     """64 hexadecimal digits of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file. In Markdown nothing is a tag or a link to another site: class and file names in it may be anybody's."""
+    if path.suffix == ".md":
+        text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+        text = re.sub(r"\](?=\(\s*(?:[a-z][a-z0-9+.-]*:|//))", r"\\]", text, flags=re.IGNORECASE)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

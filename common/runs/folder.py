@@ -14,7 +14,18 @@ from typing import Any
 from common.errors import UsageError
 from common.runs.command import recorded_command
 from common.runs.contents import CONTENTS, check_neighbours, contents_of, difference
-from common.runs.files import atomic, lock, of_this_process, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
+from common.runs.files import (
+    atomic,
+    lock,
+    of_this_process,
+    plain,
+    read_json,
+    refuse_links,
+    remove_left_overs,
+    sha256,
+    write_json,
+    write_text,
+)
 from common.runs.logbook import logbook
 
 log = logging.getLogger(__name__)
@@ -137,8 +148,7 @@ class Run:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a UTF-8 text file."""
-        with atomic(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_text(self.path / name, text)
         return self.path / name
 
     def write_csv(self, name: str, table: Any) -> Path:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.errors import UsageError
 from common.runs.contents import contents_of
-from common.runs.files import atomic, read_json, write_json
+from common.runs.files import atomic, read_json, write_json, write_text
 from common.runs.schema import check_manifest
 from common.settings import check_run
 
@@ -62,8 +62,7 @@ class RunFolder:
         return self.path / name
 
     def write_text(self, name: str, text: str) -> Path:
-        with atomic(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_text(self.path / name, text)
         return self.path / name
 
 

@@ -46,6 +46,10 @@ def raise_read_only(options: object) -> None:
     raise OSError(errno.EROFS, "Read-only file system", "runs")
 
 
+def raise_too_large(options: object) -> None:
+    raise OSError(errno.EFBIG, "File too large", "runs")
+
+
 def raise_strange(options: object) -> None:
     raise OSError(errno.EIO, "Input/output error", "runs")
 
@@ -76,6 +80,7 @@ COMMANDS = {
     "cache": Command(Options, f"{HERE}:write_below", "Writes into the cache."),
     "run": Command(Options, f"{HERE}:write_run", "Writes into the run folder."),
     "readonly": Command(Options, f"{HERE}:raise_read_only", "Cannot write."),
+    "quota": Command(Options, f"{HERE}:raise_too_large", "Meets a limit of file sizes."),
     "strange": Command(Options, f"{HERE}:raise_strange", "Finds a broken disk."),
     "full": Command(Options, f"{HERE}:full", "Fills the disk."),
     "report": Command(ReportOptions, f"{HERE}:target", "Reports."),
@@ -135,6 +140,7 @@ def test_wrong_usage_is_one_line_and_exit_2(words: list[str], said: str, capsys:
         (["cache", "--cache-dir", "file"], "file/images: cannot be used (Not a directory)"),
         (["run", "--run-dir", "locked/run"], "locked/run: cannot be used (Permission denied)"),
         (["readonly"], "runs: cannot be used (Read-only file system)"),
+        (["quota"], "runs: the disk is full"),
     ],
 )
 def test_folders_that_cannot_be_used_are_one_line(

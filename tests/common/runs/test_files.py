@@ -4,6 +4,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from common.data.cache import cached_array
 from common.errors import UsageError
 from common.runs import files
-from common.runs.files import atomic, cell, lock, plain, read_json, write_json
+from common.runs.files import atomic, cell, lock, plain, read_json, write_json, write_text
 
 
 def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path: Path) -> None:
@@ -83,3 +84,23 @@ def test_damaged_json_is_one_line(tmp_path: Path, content: bytes) -> None:
         read_json(tmp_path / "a.json")
     with pytest.raises(UsageError, match="is missing"):
         read_json(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x>",
+        "![x](http://evil.example/p.png)",
+        "[x](javascript:alert(1))",
+        "[x](//evil.example)",
+        "<http://x>",
+    ],
+)
+def test_names_in_markdown_are_neither_tags_nor_links_to_other_sites(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / "report.md", f"| {name} | 0.5 < 1 | [table](results/a/report.md) ![f](figures/f.png) |")
+    written = (tmp_path / "report.md").read_text()
+    assert not re.search(r"<\S|[^\\]\]\(([a-z]+:|//)", written)
+    assert written.endswith("0.5 < 1 | [table](results/a/report.md) ![f](figures/f.png) |")
+    write_text(tmp_path / "notes.txt", name)
+    assert (tmp_path / "notes.txt").read_text() == name
