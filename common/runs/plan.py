@@ -39,12 +39,11 @@ def say(cells: Sequence[GridCell]) -> None:
         hours = f"{took / 3600:8.2f} h" if took is not None else "       ? h"
         print(f"{hours} {size / 1e6:7.0f} MB  {cell.name}")
     machines = {rate[1] for cell, values in found if (rate := _rate(cell, values.get("dataset")))}
-    measured = (
-        f"measured on {', '.join(sorted(machines))}" if machines else "no finished run of these data to measure by: run one cell first"
-    )
+    hours = f"{duration(seconds)} one after another, measured on {', '.join(sorted(machines))}"
+    unknown = "hours unknown (no finished run of these data to measure by: run one cell first)"
     print(
-        f"{len(found)} cells to run, {duration(seconds)} one after another ({measured}); {kept / 1e9:.1f} GB when all are finished, "
-        f"and up to {largest * _AT_WORK / 1e9:.1f} GB more for each at work; the decoded images besides"
+        f"{len(found)} cells to run: {hours if machines else unknown}; {kept / 1e9:.2f} GB when all are finished, and up to "
+        f"{largest * _AT_WORK / 1e9:.2f} GB more for each at work; the decoded images besides"
     )
 
 
