@@ -8,8 +8,8 @@
     logs       changed correction logs and requests to the page: the tests of `tests/feedback/page`, each of which must pass
 
 Jobs run with networks of a few thousand weights, forked from a process that has imported everything (`benchmarks.trial`). A moment is a
-share of the processor time that the whole job takes. With --output each row is kept in FOLDER/table.csv as it comes, in the place of an
-earlier one, so that a part can be run again alone.
+share of the processor time that the whole job takes; "N before the end" counts the trials whose signal came in time. With --output each
+row is kept in FOLDER/table.csv as it comes, in the place of an earlier one, so that a part can be run again alone.
 """
 
 from __future__ import annotations
