@@ -13,7 +13,7 @@ def test_audit(sample_cache, tmp_path):
     folder = run_audit(AuditSettings(cache_dir=sample_cache, run_dir=tmp_path / "audit"))
     found = json.loads((folder / "audit.json").read_text())
     assert found["synthetic"] and found["images"] == 179 and set(found["splits"]) == {"paper", "grouped"}
-    assert "test | 17 | 0 | 17" in (folder / "overlap.md").read_text()
+    assert "test | 16 | 0 | 16" in (folder / "overlap.md").read_text()
     assert {path.stem for path in (folder / "figures").iterdir()} == {
         "class_distribution_paper", "class_distribution_grouped", "class_distribution_reduced", "class_distribution_upsampled", "samples",
     }  # fmt: skip

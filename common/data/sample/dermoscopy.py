@@ -24,7 +24,7 @@ PARTS_2018 = {  # part -> folder of its attribute masks, and its pictures
     "Training": ("ISIC2018_Task2_Training_GroundTruth_v3", (9_000_000, {"NV": 110, "MEL": 46, "BKL": 24}, 1.0)),
     "Validation": ("ISIC2018_Task2_Validation_GroundTruth", (9_010_000, {"NV": 18, "MEL": 8, "BKL": 4}, 1.0)),
 }
-UNKNOWN_TO_2019 = "ISIC_9000179_downsampled"  # as in the real set, ISIC 2019 lacks one picture of ISIC 2018
+UNKNOWN_TO_2019 = "ISIC_9000178_downsampled"  # as in the real set, ISIC 2019 lacks one picture of ISIC 2018
 COUNTS_2019 = {"NV": 100, "MEL": 40, "BCC": 28, "BKL": 22, "AK": 14, "SCC": 10, "VASC": 8, "DF": 8}
 SHARED_2018_2019 = 40  # pictures of the ISIC 2018 sample that the ISIC 2019 sample holds too
 HAM10000 = (9_024_000, {"NV": 116, "MEL": 28, "BKL": 26, "BCC": 18, "AK": 9, "SCC": 5, "VASC": 10, "DF": 8})
