@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cervical.data import load
 from cervical.experiments.base import CellTraining
-from cervical.experiments.tune import TuneSettings
+from cervical.experiments.tune import Method, TuneSettings
 from cervical.sections import TITLES, block_of
 from cervical.tables import cell
 from common.runs.files import atomic
 from common.runs.folder import RUNS
-from common.runs.search import Range, Space, report, search
+from common.runs.search import Range, Run, SearchOutcome, Space, report, search, search_each
 
 METRIC = "validation_accuracy"
 RATE = Range(1e-5, 1e-2, log=True)
@@ -39,17 +39,22 @@ def run_tune(settings: TuneSettings) -> Path:
         "values: that says what to train, not how good it is. Trial 0 is the reading's own.",
         "",
     ]
-    for method in settings.methods:
+
+    def one(method: Method, run: Run) -> SearchOutcome:
         base = settings.base(method)
-        outcome = search(
+        return search(
             folder / f"search-{method}",
             base,
             space_of(base, method),
-            lambda each, method=method: cell(method, each, dataset),  # type: ignore[misc]
+            lambda each: cell(method, each, dataset),
             metric=METRIC,
             trials=settings.trials,
             seed=settings.seeds[0],
+            run=run,
         )
+
+    firsts = {method: cell(method, settings.base(method), dataset) for method in settings.methods}
+    for method, outcome in search_each(firsts, dict.fromkeys(firsts, settings.trials), one, settings).items():
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in outcome.best.parameters.items())
         lines += [f"## {TITLES[method]}", "", f"The winner: `{options}`", "", report(outcome, METRIC)]
     path = folder / "report.md"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from common.errors import UsageError
+from common.grids import Engine
 from common.report.markup import markdown, number
 from common.runs.cells import GridCell, run_cell
 from common.runs.files import plain, read_json, write_json
 from common.runs.finished import FoundRun
+from common.runs.grid import engine, run_grid
 from common.runs.reading import find_metric
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ class Range:
 
 
 Space = Mapping[str, Range | Sequence[Any]]
+Run = Callable[[GridCell], tuple[int, str]]
 """Field of the settings (dotted for nested ones) -> a range, or the values to choose from."""
 
 
@@ -84,7 +88,7 @@ def search(
     *,
     metric: str,
     trials: int,
-    run: Callable[[GridCell], tuple[int, str]] = run_cell,
+    run: Run = run_cell,
     seed: int = 0,
     direction: Literal["maximize", "minimize"] = "maximize",
 ) -> SearchOutcome:
@@ -128,6 +132,24 @@ def search(
     outcome = SearchOutcome(tuple(found), direction)
     log.info("best of %d trials: %s (%s %.4f)", len(found), _text(outcome.best.parameters), metric, outcome.best.value)
     return outcome
+
+
+def search_each(
+    firsts: Mapping[Any, GridCell], trials: Mapping[Any, int], one: Callable[[Any, Run], SearchOutcome], where: Engine
+) -> dict[Any, SearchOutcome]:
+    """`one(name, run)` for every name, each a search whose trials follow from each other; the searches do not, and share the engine.
+
+    Args:
+        firsts: each search's trial 0.
+        trials: how many trials each will have.
+    """
+    if where.plan:
+        run_grid(
+            [replace(first, run_dir=first.run_dir / str(place)) for name, first in firsts.items() for place in range(trials[name])], where
+        )
+    with ThreadPoolExecutor(len(firsts)) as pool, engine(where, list(firsts.values())) as start:
+        found = pool.map(lambda name: one(name, lambda cell: start(cell).result()), firsts)
+        return dict(zip(firsts, found, strict=True))
 
 
 def changed(settings: Any, parameters: Mapping[str, Any]) -> Any:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.report.markup import markdown, number
 from common.runs.files import atomic
 from common.runs.folder import RUNS
-from common.runs.grid import Start, engine, run_grid
-from common.runs.search import Range, SearchOutcome, Space, report, search
+from common.runs.search import Range, Run, SearchOutcome, Space, report, search, search_each
 from lmf import data, paper
 from lmf.experiments.train import LossName, TrainSettings
 from lmf.experiments.tune import TuneSettings
@@ -40,18 +37,8 @@ def run_tune(settings: TuneSettings) -> Path:
     first = settings.base(settings.losses[0])
     dataset = data.load(first, (first.image_size, first.resize_filter))
     manifest = data.split(dataset.manifest, first.split, first.split_seed)
-    firsts = [cell_of(settings.base(loss), dataset, manifest) for loss in settings.losses]
-    if settings.plan:
-        run_grid(
-            [
-                replace(cell, run_dir=cell.run_dir / str(trial))
-                for cell in firsts
-                for trial in range(settings.trials if space_of(cell.settings) else 1)
-            ],
-            settings,
-        )
 
-    def one(loss: LossName, start: Start) -> SearchOutcome:
+    def one(loss: LossName, run: Run) -> SearchOutcome:
         base = settings.base(loss)
         return search(
             folder / f"search-{loss}",
@@ -61,12 +48,12 @@ def run_tune(settings: TuneSettings) -> Path:
             metric=METRIC,
             trials=settings.trials,
             seed=settings.seeds[0],
-            run=lambda cell: start(cell).result(),
+            run=run,
         )
 
-    # A loss's trials follow from each other; the losses do not.
-    with ThreadPoolExecutor(len(settings.losses)) as pool, engine(settings, firsts) as start:
-        found = dict(zip(settings.losses, pool.map(lambda loss: one(loss, start), settings.losses), strict=True))
+    firsts = {loss: cell_of(settings.base(loss), dataset, manifest) for loss in settings.losses}
+    trials = {loss: settings.trials if space_of(first.settings) else 1 for loss, first in firsts.items()}
+    found = search_each(firsts, trials, one, settings)
     path = folder / "report.md"
     with atomic(path) as temporary:
         temporary.write_text(text_of(settings, found, dataset.synthetic), encoding="utf-8")

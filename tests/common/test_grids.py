@@ -11,7 +11,7 @@ from common.grids import Engine
 from common.settings import recipe
 
 GRIDS = (
-    *(("cervical", name) for name in ("tables", "compare_losses", "freeze_depth")),
+    *(("cervical", name) for name in ("tables", "compare_losses", "freeze_depth", "tune")),
     *(("lmf", name) for name in ("tables", "sweep", "tune")),
     *(("melanoma", name) for name in ("ablation", "repeats", "multitask", "thresholds")),
     ("feedback", "tables"),

@@ -9,7 +9,7 @@ from cervical.training import tune
 from cervical.training.contrastive import run_contrastive
 from cervical.training.finetune import run_finetune
 from common.errors import UsageError
-from common.runs import search as searches
+from common.runs import grid
 from tests.cervical.conftest import settings_of, small_backbone
 
 
@@ -27,12 +27,12 @@ def test_a_search_runs_its_trials_and_tells_the_winner(finished, tmp_path, monke
     monkeypatch.setattr("cervical.models.build_backbone", small_backbone)
     ran = []
 
-    def here(cell):
+    def here(cell, own):
         ran.append(cell.settings)
         (run_contrastive if cell.experiment == "contrastive" else run_finetune)(cell.settings)
         return 0, ""
 
-    monkeypatch.setattr(searches, "run_cell", here)
+    monkeypatch.setattr(grid, "run_cell", here)
     settings = settings_of("tune", *finished.options, "--trials", "2", "--methods", "contrastive", "--run-dir", "tune")
     report = tune.run_tune(settings).read_text()
     assert len(ran) == 2 and ran[0].projection == 128 and ran[0].temperature == 0.05 and ran[1].temperature != 0.05
