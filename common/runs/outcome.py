@@ -154,9 +154,15 @@ def write_metrics(run: Any, seed: int, cost_matrix: np.ndarray | None = None, ex
 def _baseline_metrics(folder: RunFolder, classes: Sequence[str], seed: int) -> dict[str, dict]:
     """Name of a baseline -> its averages and their intervals, from baselines.csv."""
     text = dict.fromkeys(("image", "label", "predicted", "baseline", GROUP), str)
-    tables = folder.read_table(BASELINES, dtype=text, keep_default_na=False)
+    tables, path = folder.read_table(BASELINES, dtype=text, keep_default_na=False), folder.path / BASELINES
+    missing = [
+        column for column in ("image", "label", "predicted", "baseline", *(PREFIX + name for name in classes)) if column not in tables
+    ]
+    if missing:
+        raise UsageError(f"{path} lacks the column {missing[0]}; the file is damaged: restore it, or start the run anew")
     found = {}
     for name, table in tables.groupby("baseline", sort=False):
+        check_predictions(path, table, tuple(classes), None)
         scores = classification_metrics(
             table["label"], table["predicted"], probabilities_of(table, classes), classes, seed, groups=table.get(GROUP)
         )

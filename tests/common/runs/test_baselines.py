@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.errors import UsageError
 from common.explanation.graph import flatten as flat
 from common.report.report import write_report
 from common.runs.baselines import feature_model, write_baselines
@@ -64,3 +65,16 @@ def test_both_baselines_stand_in_metrics_and_report(tmp_path):
     assert found["logistic probe"]["accuracy"] == 1.0 and found["logistic probe"]["auc"]["macro"] == 1.0
     text = write_report(run, "t", figures=False).read_text()
     assert "| majority class | 0.6667 | 0.5000 | 0.4000 | 0.5000 |" in text and "| logistic probe | 1.0000 |" in text
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.", "x."), ("prob_b", "b"), (",a,", ",z,")])
+def test_damaged_baselines_are_one_line(tmp_path, old, new):
+    rows = pd.DataFrame({"image": ["1", "2"], "label": ["a", "b"], "predicted": "a", "prob_a": [0.75, 0.5], "prob_b": [0.25, 0.5]})
+    rows.to_csv(tmp_path / "predictions.csv", index=False)
+    both = pd.concat([rows.assign(baseline=name) for name in ("majority class", "logistic probe")])
+    text = both[["baseline", *rows.columns]].to_csv(index=False)
+    (tmp_path / "baselines.csv").write_text(text)
+    assert set(write_metrics(tmp_path, 0)["baselines"]) == {"majority class", "logistic probe"}
+    (tmp_path / "baselines.csv").write_text(text.replace(old, new))
+    with pytest.raises(UsageError, match="baselines.csv"):
+        write_metrics(tmp_path, 0)
