@@ -74,13 +74,13 @@ class ServeSettings(Settings):
 
     def check_paths(self) -> None:
         super().check_paths()
-        require(importlib.util.find_spec("gradio") is not None, "the page needs Gradio: pip install -r requirements-page.txt")
         if self.run is not None:
             check_run(self.run, "model.keras", "finished.json")
         check_path("images", self.images, "folder")
         require(self.run is None or self.images is not None, "--images: expected the folder of the images to look at")
         require(self.log is None or not self.log.exists() or self.log.is_dir(), f"--log {self.log}: is a file; expected a folder")
         check_path("data-dir", self.data_dir, "folder")
+        require(importlib.util.find_spec("gradio") is not None, "the page needs Gradio: pip install -r requirements-page.txt")
 
     def unused(self) -> dict[str, str]:
         watched = ("guard_drop", "guard_share", "rollback")

@@ -79,11 +79,16 @@ def test_what_a_destructor_swallows_comes_again_and_shows_no_traceback(monkeypat
     assert shown == []
 
 
+def listening() -> None:
+    """Where the tests themselves run in a shell's background, Ctrl-C is ignored, and so it would be in what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_has_just_started_shows_no_traceback(number: signal.Signals) -> None:
     for delay in (0.05, 0.3):
         words = [sys.executable, "-m", "cervical", "finetune"]
-        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening)
         time.sleep(delay)
         process.send_signal(number)
         said = process.communicate(timeout=60)[1]

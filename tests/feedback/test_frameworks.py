@@ -13,6 +13,8 @@ from keras import ops
 from common.backbones import keep_batchnorm_frozen, recompute_batchnorm
 from feedback.models import SelfExplaining, build_classifier, map_layers
 
+pytestmark = pytest.mark.slow  # each starts other frameworks in processes of their own
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
 SCRIPT = """

@@ -37,6 +37,7 @@ def test_every_backbone_with_four_stages_carries_the_unet(backbone: str) -> None
     assert sides == list(np.repeat([64 // stride for stride in models.STRIDES], 3))
 
 
+@pytest.mark.slow
 def test_sums_that_are_no_layers_are_found_again_in_a_saved_network(tmp_path: Path) -> None:
     """Keras numbers such sums anew in every network it builds, so their names hold for one network only."""
     encoder = models.build_encoder("convnexttiny", 64)

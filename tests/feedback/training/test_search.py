@@ -63,6 +63,7 @@ def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache,
     assert free["outcome"] == "not finite" or free["highest_loss"] > 20 * clipped["highest_loss"]
 
 
+@pytest.mark.slow
 def test_slices_go_on_where_they_stopped(sample_cache, small_base, tmp_path, monkeypatch):
     def options(name):
         return options_of(

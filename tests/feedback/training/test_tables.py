@@ -54,10 +54,10 @@ def test_the_cells_of_the_grid(small_base, tmp_path):
     )  # fmt: skip
     cells = cells_of(options, tmp_path)
     assert len(cells) == 2 * (4 + 3 + 3) and len({cell.run_dir for cell in cells}) == len(cells)
-    terms = {"classification": (1.0, 0.0), "explanation": (0.0, 1.0), "combined": (0.7, 0.3), "balanced-combined": (1.0, 0.5)}
+    terms = {"classification": (1.0, 0.0), "explanation": (0.0, 1.0), "combined": (0.7, 0.3), "balanced-combined": (1.0, 0.3)}
     for cell in cells:
         found, balance, objective = cell.settings, cell.labels["balance"], cell.labels["objective"]
         assert (found.faithfulness, found.seed, found.split) == (4, cell.labels["seed"], "grouped")
         assert found.balance == {"slices": "upsampled"}.get(balance, "batches" if objective == "balanced-combined" else balance)
         assert found.weights_of_terms == terms[objective]
-        assert found.anchor_weight == (1.0 if objective == "balanced-combined" else 0.0)
+        assert found.anchor_weight == (4.0 if objective == "balanced-combined" else 0.0)
