@@ -91,7 +91,9 @@ def set_rows(validation: Outcome, test: Outcome, coverages: Sequence[float]) -> 
 
     Coverages that the calibration images are too few for are left out.
     """
-    rows, pooled = [], [np.concatenate([one, other]) for one, other in zip(validation[:2], test[:2], strict=True)]
+    rows: list[dict[str, Any]] = []
+    probabilities = np.concatenate([validation.probabilities, test.probabilities])
+    labels = np.concatenate([validation.labels, test.labels])
     groups = None if validation.groups is None or test.groups is None else np.concatenate([validation.groups, test.groups])
     kinds: list[tuple[Score, bool]] = [("lac", False), ("aps", False), ("lac", True), ("aps", True)]
     for score, by_class in kinds:
@@ -108,7 +110,7 @@ def set_rows(validation: Outcome, test: Outcome, coverages: Sequence[float]) -> 
             row = {"score": score, "by_class": by_class, "nominal": coverage, "coverage": inside.mean(), "low": low, "high": high}
             shares = {"mean_size": sizes.mean(), "single": (sizes == 1).mean(), "empty": (sizes == 0).mean()}
             try:
-                halves = coverage_of_halves(*pooled, groups, coverage, score, by_class)
+                halves = coverage_of_halves(probabilities, labels, groups, coverage, score, by_class)
             except UsageError:  # half of the images is too few where all are enough
                 halves = np.array([np.nan])
             over = {"halves": halves.mean(), "halves_deviation": halves.std()}
