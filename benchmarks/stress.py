@@ -45,7 +45,11 @@ JOBS = {
     ),
     "melanoma train, phases": ("", f"melanoma train {MELANOMA} --order phases --run-dir {{run}}"),
     "melanoma train, interleaved": ("", f"melanoma train {MELANOMA} --order interleaved --run-dir {{run}}"),
-    "grid (lmf sweep)": ("", f"lmf sweep {TINY} --backbones mobilenetv2_035 --settings equal --grid 1 2 --run-dir {{run}}"),
+    # In a working folder of its own, since a grid's cells lie in `runs/` there and are not trained again where they are finished.
+    "grid (lmf sweep)": (
+        "",
+        f"lmf sweep {TINY} --backbones mobilenetv2_035 --settings equal --grid 1 2 --cache-dir {{home}}/.cache --run-dir table",
+    ),
 }
 PARTS = ("kill", "term", "interrupt", "corrupted", "hostile", "logs")
 COMPARED = ("predictions.csv", "manifest.csv", "localisation.csv")
@@ -82,6 +86,13 @@ class Stress:
     def words(self, line: str, run: Path) -> list[str]:
         return line.format(home=self.home, run=run).split()
 
+    def place(self, line: str, run: Path) -> Path:
+        """The working folder of a command: the run's own where the command names no folder below `home`."""
+        if "{run}" in line or "{home}/base" in line:
+            return self.home
+        run.mkdir(exist_ok=True)
+        return run
+
     def whole(self, name: str) -> tuple[Path, float]:
         """The folder of an unbroken run of a job, and the processor seconds of a second one, for which nothing must be drawn any more."""
         before, line = JOBS[name]
@@ -96,7 +107,7 @@ class Stress:
         return first, spent
 
     def unbroken(self, line: str, run: Path) -> float:
-        ended = trial.forked(self.context, self.words(line, run), self.home, run.with_suffix(".said"))
+        ended = trial.forked(self.context, self.words(line, run), self.place(line, run), run.with_suffix(".said"))
         if ended.code:
             raise RuntimeError(f"{line}: exit {ended.code}: {ended.said[-500:]}")
         return ended.spent
@@ -115,10 +126,10 @@ class Stress:
 
         def one(index: int) -> str:
             run = self.home / f"{part}-{index}"
-            words, said = self.words(JOBS[name][1], run), run.with_suffix(".said")
+            words, said, place = self.words(JOBS[name][1], run), run.with_suffix(".said"), self.place(JOBS[name][1], run)
             moment = spent * (index + random.Random(index).random()) / count
-            ended = trial.forked(self.context, words, self.home, said, moment, number)
-            again = trial.forked(self.context, words, self.home, said)
+            ended = trial.forked(self.context, words, place, said, moment, number)
+            again = trial.forked(self.context, words, place, said)
             differ = different(reference, run)
             hit.append(ended.code == code)
             shutil.rmtree(run, ignore_errors=True)
