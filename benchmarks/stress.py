@@ -209,11 +209,11 @@ def page_tests(name: str) -> Row:
     """Tests of the page's log and of its gate, counted."""
     began = time.monotonic()
     files = [str(ROOT / "tests" / "feedback" / "page" / file) for file in PAGE_TESTS[name]]
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files], cwd=ROOT, capture_output=True, text=True
-    )
+    ended = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files], cwd=ROOT, capture_output=True, text=True)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", ended.stdout)}
     failures = re.findall(r"^FAILED (\S+)", ended.stdout, re.MULTILINE)
+    if not counts:
+        raise RuntimeError(f"{name}: no test ran: {ended.stdout[-300:]}{ended.stderr[-300:]}")
     return Row("logs", name, sum(counts.values()), counts.get("passed", 0), (time.monotonic() - began) / 60, "; ".join(failures[:3]))
 
 
