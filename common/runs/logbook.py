@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def logbook(kind: str, path: Path, config: Mapping[str, Any]) -> Logbook | None:
     return None if kind == "none" else {"tensorboard": TensorBoard, "mlflow": MLflow}[kind](path, config)
 
 
-class Logbook:
+class Logbook(ABC):
     """What both have in common: each epoch is told once, whichever process trained it."""
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -65,17 +66,17 @@ class Logbook:
             self.begun = True
             self.begin(_flat(self.config))
 
-    def begin(self, settings: Mapping[str, str]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def begin(self, settings: Mapping[str, str]) -> None: ...
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def scalars(self, values: Mapping[str, float], step: int) -> None: ...
 
-    def figure(self, path: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def figure(self, path: Path) -> None: ...
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
 
 class TensorBoard(Logbook):
