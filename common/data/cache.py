@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from common.runs.files import atomic, flock
 
 log = logging.getLogger(__name__)
 SPARE_BYTES = 64 * 2**20  # left free for logs, run folders and other processes
+_SUM_BYTES, _OLDER = 8, (0, 4)  # behind each array; older forms had nothing, or a sum of the whole file, which is not checked
+_checked: set[tuple[Path, int, int, int]] = set()  # arrays that this process built or summed, as they were then
 
 
 def digest(parts: Iterable[object]) -> str:
@@ -105,12 +107,16 @@ def _opened(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray]
 def _whole(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether the array is there; one that was cut off (a copy, a full disk) or changed is said and made again."""
     try:
-        array = np.load(path, mmap_mode="r")
-        end = array.offset + array.nbytes
-        # A file without a sum behind its array is of an older form.
+        array, state = np.load(path, mmap_mode="r"), path.stat()
+        marks = (path, state.st_ino, state.st_size, state.st_mtime_ns)
+        if (array.shape, array.dtype) == (shape, np.uint8) and marks in _checked:
+            return True
         with path.open("rb") as file:
-            if (array.shape, array.dtype) == (shape, np.uint8) and _sum(file, end) == (file.read(5) or _sum(file, end)):
-                return True
+            file.seek(array.offset + array.nbytes)
+            kept = file.read(_SUM_BYTES + 1)
+        if (array.shape, array.dtype) == (shape, np.uint8) and (len(kept) in _OLDER or kept == _sum_of(array)):
+            _checked.add(marks)
+            return True
     except FileNotFoundError:
         return False
     except (ValueError, EOFError, OSError):
@@ -119,13 +125,26 @@ def _whole(path: Path, shape: tuple[int, ...]) -> bool:
     return False
 
 
-def _sum(file: IO[bytes], end: int) -> bytes:
-    """CRC-32 of the first `end` bytes of a file, which stands behind the array."""
-    found = 0
-    file.seek(0)
-    while end and (block := file.read(min(end, 2**24))):
-        found, end = zlib.crc32(block, found), end - len(block)
-    return found.to_bytes(4, "big")
+def _rows_at_once(shape: tuple[int, ...]) -> int:
+    """Rows of about a mebibyte, at most 64: what a thread builds, writes and sums at a time."""
+    return max(1, min(64, 2**20 // max(int(np.prod(shape[1:], dtype=np.int64)), 1)))
+
+
+def _sum_of(array: np.ndarray) -> bytes:
+    """What stands behind an array: see `_sum`."""
+    step = _rows_at_once(array.shape)
+    parts = [0] * -(-len(array) // step)
+
+    def span(start: int, stop: int) -> None:
+        parts[start // step] = zlib.crc32(array[start:stop])
+
+    _for_spans(span, len(array), step, "checking", False)
+    return _sum(parts)
+
+
+def _sum(parts: list[int]) -> bytes:
+    """A mark of the form and the CRC-32 of the CRC-32s of the array's parts, which the threads that build it can take on the way."""
+    return b"CRC2" + zlib.crc32(np.asarray(parts, "<u4").tobytes()).to_bytes(4, "big")
 
 
 def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray], None], title: str, progress: bool) -> None:
@@ -138,6 +157,8 @@ def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray],
             np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
             handle.flush()
             head, descriptor = handle.tell(), handle.fileno()
+            step = _rows_at_once(shape)
+            parts = [0] * -(-shape[0] // step)
 
             def span(start: int, stop: int) -> None:
                 # By block, not through a memory map: quicker, and on a full disk an error instead of a killed process.
@@ -147,17 +168,21 @@ def _build(path: Path, shape: tuple[int, ...], fill: Callable[[int, np.ndarray],
                         fill(row, block[row - start])
                     except UsageError as error:
                         errors.append(str(error))
+                parts[start // step] = zlib.crc32(block)
                 left, offset = memoryview(block).cast("B"), head + start * row_bytes
                 while left:
                     written = os.pwrite(descriptor, left, offset)
                     left, offset = left[written:], offset + written
 
-            _for_spans(span, shape[0], max(1, min(64, 2**20 // max(row_bytes, 1))), title, progress)
-            handle.write(_sum(handle, head + shape[0] * row_bytes))
+            _for_spans(span, shape[0], step, title, progress)
+            handle.seek(0, os.SEEK_END)
+            handle.write(_sum(parts))
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise UsageError(f"{sorted(errors)[0]}{more}; --skip-unreadable goes on without unreadable images")
+        state = partial.stat()
         os.replace(partial, path)
+        _checked.add((path, state.st_ino, state.st_size, state.st_mtime_ns))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UsageError(f"--cache-dir {path.parent}: the disk is full ({shape[0] * row_bytes / 2**20:.0f} MiB needed)") from error

@@ -104,11 +104,18 @@ def test_an_array_that_was_cut_off_is_made_again(tmp_path: Path, caplog: pytest.
     reshaped, other_type = whole.replace(b"(4, 100)", b"(5, 80) "), whole.replace(b"|u1", b"|i1")
     for damaged in (b"", whole[:60], whole[:300], garbled, reshaped, other_type, whole + b"x"):
         path.write_bytes(damaged)
+        os.utime(path, ns=(0, 0))  # the clock of a file system may not have ticked since
         made.clear()
         assert (cached_array(path, (4, 100), fill) == 7).all() and len(made) == 4
         assert "x.npy was cut off or changed and is made again" in caplog.text
         caplog.clear()
-    path.write_bytes(whole[:-4])  # without its sum, as older ones are
+    for trusted in (path.stat().st_mtime_ns, 1):  # summed once a process: only a file that looks untouched is not summed again
+        path.write_bytes(garbled)
+        os.utime(path, ns=(trusted, trusted))
+        made.clear()
+        cached_array(path, (4, 100), fill)
+        assert len(made) == (0 if trusted > 1 else 4)
+    path.write_bytes(whole[:-8])  # without its sum, as older ones are
     made.clear()
     assert (cached_array(path, (4, 100), fill) == 7).all() and not made
 
