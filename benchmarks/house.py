@@ -94,9 +94,9 @@ def wrong_directions(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def loaded_by_contrastive() -> int:
-    """Files of ours that are loaded from `__main__` to the loss of a contrastive run; files of one line, a docstring, do not count."""
+    """Files of ours that are loaded from `__main__` to the loss of a contrastive run; a docstring alone is no file."""
     code = (
-        "import importlib, sys\n"
+        "import ast, importlib, sys\n"
         "from cervical.__main__ import COMMANDS\n"
         "command = COMMANDS['contrastive']\n"
         "command = importlib.import_module(command).COMMAND if isinstance(command, str) else command\n"
@@ -104,7 +104,7 @@ def loaded_by_contrastive() -> int:
         "import cervical.losses\n"
         "modules = [m for name, m in sys.modules.items() if name.split('.')[0] in ('cervical', 'common')]\n"
         "files = {m.__file__ for m in modules if getattr(m, '__file__', None)}\n"
-        "print(len([f for f in files if len(open(f, encoding='utf-8').read().splitlines()) > 1]))\n"
+        "print(sum(len(ast.parse(open(f, encoding='utf-8').read()).body) > 1 for f in files))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])

@@ -13,13 +13,11 @@ import pandas as pd
 
 from cervical.experiments.base import BETHESDA, CLASSES, CellSource, CellTraining
 from common.data.dataset import Dataset, class_names
-from common.data.folders import folders_dataset
 from common.data.images import Filter, cached_images
-from common.data.outlines import PARTS
 from common.data.pipeline import Augment
 from common.data.readable import check_readable
 from common.data.splits import grouped_split, limit_per_class
-from common.data.walk import walk
+from common.data.walk import OUTLINES, walk
 from common.errors import UsageError
 
 # facts 1.1: counts printed by the notebook, equal to the official ones. (Paper and thesis print 813 and 727 for the last two: typos.)
@@ -55,7 +53,7 @@ def sipakmed_dataset(data_dir: Path | str) -> Dataset:
         left_out["cluster images"] += len(found.images) - len(cells)
         for name in cells:
             slide = PurePosixPath(name).stem.rsplit("_", 1)[0]
-            outlines = {f"mask_{part}": str(PurePosixPath(name).with_suffix("")) + ending for part, ending in PARTS.items()}
+            outlines = {f"mask_{part}": str(PurePosixPath(name).with_suffix("")) + ending for part, ending in OUTLINES.items()}
             masks = {part: f"{folder.name}/{mask}" if (folder / mask).is_file() else "" for part, mask in outlines.items()}
             left_out[".dat files"] -= sum(map(bool, masks.values()))
             rows.append({"image": f"{folder.name}/{name}", "label": label, "group": f"{label}/{slide}", **masks})
@@ -72,6 +70,8 @@ def cric_dataset(data_dir: Path | str) -> Dataset:
     Raises:
         UsageError: a folder's name is no Bethesda class, there are fewer than two, or one holds no image.
     """
+    from common.data.folders import folders_dataset  # here: SIPaKMeD needs none of it
+
     found = folders_dataset(data_dir)
     others = sorted(set(found.manifest["label"]) - set(BETHESDA))
     if others:
@@ -83,6 +83,8 @@ def cric_dataset(data_dir: Path | str) -> Dataset:
 def find(source: CellSource) -> Dataset:
     """The data set that the settings name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
     if source.dataset == "folders":
+        from common.data.folders import folders_dataset
+
         return folders_dataset(source.data_dir or "", source.group_pattern, source.mask_dir)
     if source.dataset == "cric":
         return cric_dataset(source.data_dir or "")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +23,10 @@ from common.errors import UsageError
 from common.startup import without_startup_lines
 
 HOSTS = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
+_PATH_OPTIONS = (
+    "--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output",
+    "--unlabelled-dir", "--pretrained", "--network", "--boxes",
+)  # fmt: skip
 
 
 def configure(seed: int, precision: str = "float32", devices: int = 1) -> None:
@@ -134,6 +140,21 @@ def describe() -> dict[str, Any]:
         "precision": keras.config.dtype_policy().name,
         "git_commit": _git_commit(),
     }
+
+
+def recorded_command() -> str:
+    """The command as typed, with folders shortened to their last part."""
+    words = [_shortened(before, word) for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
+    program = Path(sys.argv[0]).parent.name if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
+    return shlex.join(["python", "-m", program, *words])
+
+
+def _shortened(before: str, word: str) -> str:
+    option, equals, value = word.partition("=")
+    if equals and option in _PATH_OPTIONS:
+        return f"{option}={Path(value).name}"
+    elsewhere = Path(word).is_absolute() or word.startswith("..")
+    return Path(word).name if before in _PATH_OPTIONS or elsewhere else word
 
 
 def _threads(cores: int) -> int:

@@ -7,7 +7,8 @@ import numpy as np
 
 from common.data.audit import audit_command
 from common.data.dataset import Dataset, class_names
-from common.data.images import read_image, read_mask
+from common.data.images import read_image
+from common.data.masks import read_mask
 from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown

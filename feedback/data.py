@@ -16,7 +16,8 @@ from common.data import masks
 from common.data.dataset import Dataset, class_names
 from common.data.dermoscopy import image_id
 from common.data.folders import folders_dataset
-from common.data.images import Filter, cached_masks
+from common.data.images import Filter
+from common.data.masks import cached_masks
 from common.data.readable import check_readable
 from common.data.sample import ensure_sample
 from common.data.splits import grouped_split, limit_per_class

@@ -33,7 +33,6 @@ from cervical.training.stages import (
     write_manifest,
 )
 from common import device
-from common.commands.report import ReportOptions
 from common.data.pipeline import Batches
 from common.runs.folder import Run, is_finished
 
@@ -129,6 +128,7 @@ def add_control(run: Run, settings: ContrastiveSettings) -> Path:
     if settings.control and not is_finished(run.path / "control"):
         job = Job(run, settings, prepare(load_for_training(settings), settings))
         run_control(job, channel_statistics(job.cells.train) if settings.pixels == "adapted" else None)
+        from common.commands.report import ReportOptions
         from common.report.report import report_command
 
         report_command(ReportOptions(run=run.path))

@@ -10,7 +10,6 @@ from PIL import Image
 from common.data.cache import cached_array
 from common.data.dataset import Dataset
 from common.data.fingerprint import content_key
-from common.data.masks import read_mask
 from common.data.pixels import read_image
 from common.data.walk import IMAGE_SUFFIXES, is_image
 from common.errors import UsageError
@@ -81,32 +80,12 @@ def _pixels(dataset: Dataset, size: int, filter: Filter, cache_dir: Path | str, 
     return cached_array(path, (len(names), size, size, 3), fill, f"{dataset.name}: reading images at {size} px", progress)
 
 
-def cached_masks(dataset: Dataset, column: str, size: int, cache_dir: Path | str = ".cache", progress: bool = False) -> np.ndarray:
-    """The masks of `column` (such as "mask_lesion"), row by row, `(n, size, size)` uint8 in {0, 1}.
-
-    A row without a mask is all zeros. Resized by nearest neighbour.
-    """
-    if column not in dataset.manifest:
-        raise UsageError(f"the data set {dataset.name} has no {column.removeprefix('mask_')} masks; --mask-dir names their folder")
-    names = [str(name) for name in dataset.manifest[column]]
-    key = content_key(dataset.data_dir, names, cache_dir, "masks", column, size)
-
-    def fill(row: int, out: np.ndarray) -> None:
-        if names[row]:
-            out[:] = resize(read_mask(dataset.data_dir / names[row]).astype(np.uint8), size, "nearest")
-
-    path = Path(cache_dir) / "masks" / f"{dataset.name}-{column}-{size}-{key}.npy"
-    return cached_array(path, (len(names), size, size), fill, f"{dataset.name}: reading {column} at {size} px", progress)
-
-
 __all__ = [
     "IMAGE_SUFFIXES",
     "Filter",
     "cache_pixels",
     "cached_images",
-    "cached_masks",
     "is_image",
     "read_image",
-    "read_mask",
     "resize",
 ]

@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from common.data.cache import for_each, keep_note, noted
+from common.data.cache import cached_array, for_each, keep_note, noted
 from common.data.dataset import Dataset
 from common.data.fingerprint import content_key
-from common.data.outlines import is_outline, read_outline_mask
+from common.data.images import resize
+from common.data.outlines import read_outline_mask
 from common.data.pixels import check_kind, opened, read_header, upright, white_is_zero
-from common.data.walk import walk
+from common.data.walk import is_outline, walk
 from common.errors import UsageError
 
 _ENDINGS = ("_segmentation", "_mask")
@@ -139,7 +140,7 @@ def read_mask(path: Path | str) -> np.ndarray:
     100, 255, red), or what an expert's outline (`.dat`) surrounds. Values between count as
     shares of full (1, 255 or 65535) and are cut at one half, if most lie near the two ends.
 
-    An outline (`outlines.is_outline`) is filled.
+    An outline (`walk.is_outline`) is filled.
 
     Raises:
         UsageError: as `read_image` or `read_outline_mask`; several regions, other values. The message names the file and what it holds.
@@ -266,3 +267,21 @@ def mask_presence(manifest: pd.DataFrame, states: dict[str, str]) -> pd.DataFram
     """One bool column an indicator, `(n,)`: whether the image's mask marks anything."""
     columns = [name for name in manifest if name.startswith("mask_")]
     return pd.DataFrame({name.removeprefix("mask_"): [states.get(mask) == PRESENT for mask in manifest[name]] for name in columns})
+
+
+def cached_masks(dataset: Dataset, column: str, size: int, cache_dir: Path | str = ".cache", progress: bool = False) -> np.ndarray:
+    """The masks of `column` (such as "mask_lesion"), row by row, `(n, size, size)` uint8 in {0, 1}.
+
+    A row without a mask is all zeros. Resized by nearest neighbour.
+    """
+    if column not in dataset.manifest:
+        raise UsageError(f"the data set {dataset.name} has no {column.removeprefix('mask_')} masks; --mask-dir names their folder")
+    names = [str(name) for name in dataset.manifest[column]]
+    key = content_key(dataset.data_dir, names, cache_dir, "masks", column, size)
+
+    def fill(row: int, out: np.ndarray) -> None:
+        if names[row]:
+            out[:] = resize(read_mask(dataset.data_dir / names[row]).astype(np.uint8), size, "nearest")
+
+    path = Path(cache_dir) / "masks" / f"{dataset.name}-{column}-{size}-{key}.npy"
+    return cached_array(path, (len(names), size, size), fill, f"{dataset.name}: reading {column} at {size} px", progress)

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from common.data.walk import is_image
+from common.data.walk import OUTLINES, is_image
 from common.errors import UsageError
 
-PARTS = {"cytoplasm": "_cyt.dat", "nucleus": "_nuc.dat"}
 # A corner may lie on the border, and hand-drawn ones lie a little behind it.
 SPARE = 1.0
 
@@ -41,15 +40,10 @@ def read_outline(path: Path) -> np.ndarray:
     return np.array(points)
 
 
-def is_outline(path: Path | str) -> bool:
-    """Whether the file is an outline and no picture of a mask."""
-    return str(path).endswith(tuple(PARTS.values()))
-
-
 def read_outline_mask(path: Path | str) -> np.ndarray:
     """`(height, width)` bool, True inside the outline, of the size of the image beside it. UsageError without that image."""
     path = Path(path)
-    stem = next(path.name.removesuffix(ending) for ending in PARTS.values() if path.name.endswith(ending))
+    stem = next(path.name.removesuffix(ending) for ending in OUTLINES.values() if path.name.endswith(ending))
     images = [each for each in sorted(path.parent.glob(f"{stem}.*")) if is_image(each)]
     if not images:
         raise UsageError(f"{path}: an outline without its image; expected {stem}.bmp or the like beside it")

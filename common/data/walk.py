@@ -19,6 +19,7 @@ HELPERS = {
     "@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information", "#recycle", "@recycle", "__pycache__", "thumbs.db",
     "ehthumbs.db", "desktop.ini",
 }  # fmt: skip
+OUTLINES = {"cytoplasm": "_cyt.dat", "nucleus": "_nuc.dat"}  # of cells, read as masks (`common.data.outlines`)
 _STORES = {".git", ".datalad"}  # not looked into: their contents are copies under other names
 IN_HELPERS, TWICE, BROKEN, NO_FILE = "images in helper folders", "linked folders already read", "broken links", "special files"
 
@@ -45,6 +46,11 @@ class Walk:
             if folder in (None, top):
                 counts[reason] += number
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def is_outline(path: Path | str) -> bool:
+    """Whether the name is that of an outline, which is no picture of a mask."""
+    return str(path).endswith(tuple(OUTLINES.values()))
 
 
 def is_image(path: Path | PurePosixPath | str) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.images import read_image, read_mask, resize
+from common.data.images import read_image, resize
+from common.data.masks import read_mask
 from common.errors import UsageError
 from common.runs.reading import RunFolder, run_files
 

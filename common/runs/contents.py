@@ -33,6 +33,18 @@ def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return ", ".join(said) or "labels, groups or which masks are used"
 
 
+def same_but_data(config: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Whether a run's config.json has this identity but for the data: its fingerprint, and what the settings say of a second data set."""
+    return _without_data({**config, **identity}) == _without_data(config)
+
+
+def _without_data(config: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {
+        name: value for name, value in config.get("settings", {}).items() if not (isinstance(value, Mapping) and "fingerprint" in value)
+    }
+    return {**config, "settings": settings, "data_fingerprint": None}
+
+
 def check_neighbours(path: Path, identity: Mapping[str, Any], data_dir: Path, files: Mapping[str, str]) -> None:
     """Look at default run folders beside `path` of a run with these settings, begun on other data from the same folder.
 
@@ -47,8 +59,7 @@ def check_neighbours(path: Path, identity: Mapping[str, Any], data_dir: Path, fi
             config, place, old = read_json(found), read_json(other / "local.json")["data_dir"], contents_of(other)
         except UsageError:  # a damaged folder, or one from elsewhere, is no reason to stop beside it
             continue
-        same = {**config, **identity, "data_fingerprint": config.get("data_fingerprint")} == config
-        if not old or not same or place != str(Path(data_dir).resolve()):
+        if not old or not same_but_data(config, identity) or place != str(Path(data_dir).resolve()):
             continue
         if not _still(old, files, data_dir):
             raise UsageError(

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UsageError
-from common.runs.command import recorded_command
-from common.runs.contents import CONTENTS, check_neighbours, contents_of, difference
+from common.runs.contents import CONTENTS, check_neighbours, contents_of, difference, same_but_data
 from common.runs.files import (
     atomic,
     lock,
@@ -26,7 +25,6 @@ from common.runs.files import (
     write_json,
     write_text,
 )
-from common.runs.logbook import logbook
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +55,12 @@ class Run:
     """
 
     def __init__(self, path: Path, config: dict[str, Any], log_to: str = "none") -> None:
-        self.path = path
-        self.config = config
-        self.log_to, self.logbook = log_to, logbook(log_to, path, config)
+        self.path, self.config, self.log_to = path, config, log_to
+        self.logbook: Any = None
+        if log_to != "none":
+            from common.runs.logbook import logbook  # here: few runs keep one
+
+            self.logbook = logbook(log_to, path, config)
         self.settings: dict[str, Any] = config["settings"]
         self.finished = is_finished(path)
         self.fresh = False
@@ -115,7 +116,7 @@ class Run:
             from common import device
 
             top = {key: values[key] for key in _TOP_LEVEL if key in values}
-            config = {**identity, "command": recorded_command(), **top, **device.describe(), **_weights_digest(weights_file)}
+            config = {**identity, "command": device.recorded_command(), **top, **device.describe(), **_weights_digest(weights_file)}
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             write_json(path / "config.json", config)
             if files:
@@ -333,7 +334,7 @@ def _existing(path: Path, identity: dict[str, Any], files: Mapping[str, str]) ->
     config = read_json(path / "config.json")
     if {key: config.get(key) for key in identity} == identity:
         return config
-    if {**config, **{key: identity[key] for key in identity if key != "data_fingerprint"}} == config:
+    if same_but_data(config, identity):
         old = contents_of(path)
         what = difference(old, files) if old and files else "images, labels, groups or masks"
         raise UsageError(f"--run-dir {path}: the data changed since this run began ({what}); put them back, or choose another --run-dir")

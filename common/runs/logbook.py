@@ -23,9 +23,9 @@ from common.runs.files import flat, read_json, write_json
 ARTIFACTS = ("model.keras", "config.json", "metrics.json", "report.md", "model_card.md")
 
 
-def logbook(kind: str, path: Path, config: Mapping[str, Any]) -> Logbook | None:
-    """The logbook of the run folder `path`; None for "none". UsageError where MLflow's store cannot be used."""
-    return None if kind == "none" else {"tensorboard": TensorBoard, "mlflow": MLflow}[kind](path, config)
+def logbook(kind: str, path: Path, config: Mapping[str, Any]) -> Logbook:
+    """The logbook of the run folder `path`. UsageError where MLflow's store cannot be used."""
+    return {"tensorboard": TensorBoard, "mlflow": MLflow}[kind](path, config)
 
 
 class Logbook(ABC):

@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from common.data.images import read_image, read_mask
+from common.data.images import read_image
+from common.data.masks import read_mask
 from common.errors import UsageError
 from common.runs.files import MAX_JSON_BYTES, atomic, lock, plain, read_json, refuse_links, remove_left_overs, sha256, write_json
 from common.runs.schema import CLASS, check_fields, inside, integer, is_inner, one_of, text

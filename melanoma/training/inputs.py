@@ -1,5 +1,6 @@
 """What every stage reads: Dataset A as aligned arrays, its split, and the settings they belong to."""
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ import pandas as pd
 
 from common.data.dataset import Dataset
 from common.data.fingerprint import contents, fingerprint
-from common.data.images import cached_images, cached_masks
+from common.data.images import cached_images
+from common.data.masks import cached_masks
 from common.errors import UsageError
 from common.runs.folder import Run
 from common.settings import recipe
@@ -92,6 +94,14 @@ class Inputs:
         dataset, counts = self.dataset_b
         return {**counts, "fingerprint": fingerprint(dataset)}
 
+    def files(self, with_b: bool) -> dict[str, str]:
+        """Every file that decides a run's result, relative to Dataset A's folder, with the hash of its content."""
+        if not with_b:
+            return self.contents
+        dataset, _ = self.dataset_b
+        where = os.path.relpath(dataset.data_dir, self.dataset.data_dir)
+        return {**self.contents, **{f"{where}/{name}": content for name, content in contents(dataset).items()}}
+
     @cached_property
     def images_b(self) -> np.ndarray:
         """Dataset B's images, as `images`."""
@@ -153,7 +163,7 @@ def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, settings: Me
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
-        files=inputs.contents,
+        files=inputs.files("dataset_b" in content),
         weights_file=Path(inputs.settings.weights),
         log_to=inputs.settings.log,
     )

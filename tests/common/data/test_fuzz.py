@@ -14,8 +14,8 @@ from PIL import Image
 from common.data.audit import audit, write_audit
 from common.data.fingerprint import fingerprint
 from common.data.folders import folders_dataset
-from common.data.images import cached_images, cached_masks
-from common.data.masks import check_masks
+from common.data.images import cached_images
+from common.data.masks import cached_masks, check_masks
 from common.data.readable import check_readable
 from common.data.splits import grouped_split, stratified_split
 from common.errors import UsageError

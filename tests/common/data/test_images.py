@@ -14,7 +14,8 @@ from PIL import Image
 
 from common.data import cache
 from common.data.dataset import Dataset
-from common.data.images import cached_images, cached_masks, read_image, resize
+from common.data.images import cached_images, read_image, resize
+from common.data.masks import cached_masks
 from common.errors import UsageError
 
 RNG = np.random.default_rng(0)

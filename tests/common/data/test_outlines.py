@@ -7,7 +7,8 @@ from cervical.data import find
 from cervical.experiments.base import CellSource
 from common.data.images import read_image
 from common.data.masks import read_mask
-from common.data.outlines import is_outline, outline_mask, read_outline, read_outline_mask
+from common.data.outlines import outline_mask, read_outline, read_outline_mask
+from common.data.walk import is_outline
 from common.errors import UsageError
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from common.data.images import read_image, read_mask, resize
+from common.data.images import read_image, resize
+from common.data.masks import read_mask
 from common.metrics.overlap import jaccard_index
 from feedback.assessment import class_scores
 from feedback.experiments import baseline, simulate

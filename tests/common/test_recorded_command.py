@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from common.runs.command import recorded_command
+from common.device import recorded_command
 
 
 @pytest.mark.parametrize(
