@@ -80,6 +80,10 @@ def cric_dataset(data_dir: Path | str) -> Dataset:
     return replace(found, name="cric", manifest=found.manifest.assign(group=groups))
 
 
+# Known sets as distributed, (data_dir, labels_csv) -> Dataset, for `validate --dataset`; their folders are their labels.
+LOADERS = {"sipakmed": lambda data_dir, _: sipakmed_dataset(data_dir), "cric": lambda data_dir, _: cric_dataset(data_dir)}
+
+
 def find(source: CellSource) -> Dataset:
     """The data set that the settings name, as it lies on disk. UsageError for a missing folder, an empty class and the like."""
     if source.dataset == "folders":

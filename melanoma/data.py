@@ -11,6 +11,7 @@ minus what also is in Dataset A.
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -130,6 +131,14 @@ def _isic(folder: Path, settings: Dermoscopy, undiagnosed: bool = False) -> Data
     name = "ham10000" if settings.dataset == "ham10000" else "isic2018"
     # No official counts: those of Task 2 are of indicators (Table 1, in the audit's indicators.md), not of diagnoses.
     return Dataset(name, folder, manifest[~useless].reset_index(drop=True), left_out=left_out)
+
+
+def _known(name: str, data_dir: Path, labels_csv: Path | None) -> Dataset:
+    return _isic(data_dir, Dermoscopy(dataset=name, data_dir=data_dir, labels_csv=labels_csv, missing_mask="empty"))
+
+
+# Known sets as distributed, (data_dir, labels_csv) -> Dataset, for `validate --dataset`.
+LOADERS = {name: partial(_known, name) for name in ("isic2018", "ham10000")}
 
 
 def _order(name: str) -> tuple[int, str]:

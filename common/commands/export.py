@@ -27,7 +27,7 @@ class ExportOptions(Settings):
     format: Literal["saved_model", "litert", "onnx", "keras"] = "saved_model"
     """`saved_model`: a folder for TensorFlow. `litert`, `onnx`, `keras`: one file."""
     with_map: bool = False
-    """Also give the Grad-CAM map of the predicted class, 0..1, from the same graph (saved_model only)."""
+    """Also give the Grad-CAM map of the predicted class, 0..1, from the same graph (not `keras`, where it would need this package)."""
     layer: str | None = None
     """Layer of that map; None: the last convolution before pooling."""
     output: Path | None = None
@@ -40,7 +40,7 @@ class ExportOptions(Settings):
     def check(self) -> None:
         super().check()
         check_range("images", self.images, 1, 10_000)
-        require(not self.with_map or self.format == "saved_model", f"--with-map: only --format saved_model holds it, not {self.format}")
+        require(not self.with_map or self.format != "keras", "--with-map: --format keras cannot hold it; expected another format")
 
     def check_paths(self) -> None:
         super().check_paths()

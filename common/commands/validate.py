@@ -13,15 +13,20 @@ from pathlib import Path
 from common.cli import Positional, check_run
 from common.settings import Command, Settings, check_group_pattern, check_path, check_range, require
 
+IN_FOLDERS = ("sipakmed", "cric", "covid_radiography")  # known sets whose folders are their labels
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateOptions(Settings):
     run: Positional[Path]
     """Run folder that holds model.keras, manifest.csv and predictions.csv."""
     data_dir: Path
-    """The external set: one folder a class, or with --labels-csv any folder of images."""
+    """The external set: one folder a class, with --labels-csv any folder of images, with --dataset a known set as distributed."""
+    dataset: str = "folders"
+    """`folders`, or a data set that the run's study knows by name, such as cric or isic2019: its labels and groups are its own."""
     labels_csv: Path | None = None
-    """CSV with the columns image (path below --data-dir, or file stem), label and perhaps group; None: folders are the classes."""
+    """CSV with the columns image (path below --data-dir, or file stem), label and perhaps group; or a published table, ISIC's ground truth
+    or HAM10000's metadata, in which images are looked up (lesions are its groups). None: folders are the classes."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the lesion or patient; None: as in --labels-csv, or none."""
     classes: Path | None = None
@@ -41,6 +46,11 @@ class ValidateOptions(Settings):
         check_range("limit", self.limit, 1, 10**9)
         check_range("seed", self.seed, 0, 2**31 - 1)
         require(Path(self.name).name == self.name, f"--name {self.name}: expected a name without folders")
+
+    def unused(self) -> dict[str, str]:
+        groups = {} if self.dataset == "folders" else {"group_pattern": "the data set names its own groups"}
+        labels = {"labels_csv": f"the folders of {self.dataset} are its labels"} if self.dataset in IN_FOLDERS else {}
+        return super().unused() | groups | labels
 
     def check_paths(self) -> None:
         super().check_paths()

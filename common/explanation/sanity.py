@@ -80,18 +80,25 @@ def randomise(layer: keras.layers.Layer, rng: np.random.Generator) -> None:
 
 
 def parameter_randomisation(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, methods: Mapping[str, Explain], seed: int = 0, stages: int = STAGES
+    model: keras.Model,
+    images: np.ndarray,
+    classes: np.ndarray,
+    methods: Mapping[str, Explain],
+    seed: int = 0,
+    stages: int = STAGES,
+    trained: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Similarity of every method's maps to those of the trained network while the network forgets, the last layers first.
 
     images (n, H, W, 3); classes (n,) class numbers that stay the same; methods: name -> (model, images, classes) -> maps (n, H, W) in
-    0..1. The model itself is not changed. Returns rows (method, image, randomised: share of the layers with weights, layer: the last one
-    randomised, ssim, rank_correlation), the first ones of each method with `randomised` 0 (the same maps again: 1 and 1).
+    0..1; trained: each method's maps of the model as it is, where they are known. The model itself is not changed. Returns rows (method,
+    image, randomised: share of the layers with weights, layer: the last one randomised, ssim, rank_correlation), the first ones of each
+    method with `randomised` 0 (the map beside itself).
     """
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     layers = weighted_layers(copy)[::-1]
-    before = {name: explain(copy, images, classes) for name, explain in methods.items()}
+    before = trained or {name: explain(copy, images, classes) for name, explain in methods.items()}
     ends = sorted({round(share * len(layers)) for share in np.linspace(0, 1, stages + 1)})
     rng, rows, done = np.random.default_rng(seed), [], 0
     for end in ends:
@@ -99,7 +106,7 @@ def parameter_randomisation(
             randomise(layer, rng)
         done = end
         for name, explain in methods.items():
-            maps = explain(copy, images, classes)
+            maps = explain(copy, images, classes) if end else before[name]
             for index in range(len(images)):
                 place = {"method": name, "image": index, "randomised": end / len(layers), "layer": layers[end - 1].name if end else ""}
                 rows.append({**place, **similarity(before[name][index], maps[index])})
@@ -107,11 +114,21 @@ def parameter_randomisation(
 
 
 def max_sensitivity(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, explain: Explain, seed: int = 0, draws: int = DRAWS, radius: float = RADIUS
+    model: keras.Model,
+    images: np.ndarray,
+    classes: np.ndarray,
+    explain: Explain,
+    seed: int = 0,
+    draws: int = DRAWS,
+    radius: float = RADIUS,
+    trained: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`(n,)`: the largest ||map(x + noise) − map(x)|| / ||map(x)|| over `draws` of noise, uniform in ±`radius` grey levels of 255."""
+    """`(n,)`: the largest ||map(x + noise) − map(x)|| / ||map(x)|| over `draws` of noise, uniform in ±`radius` grey levels of 255.
+
+    trained: map(x) `(n, H, W)` where it is known.
+    """
     images = np.asarray(images, "float32")
-    before = explain(model, images, classes)
+    before = explain(model, images, classes) if trained is None else trained
     size = np.linalg.norm(before.reshape(len(before), -1), axis=1)
     rng, worst = np.random.default_rng(seed), np.zeros(len(images))
     for _ in range(draws):
@@ -126,12 +143,13 @@ def check(model: keras.Model, images: np.ndarray, classes: np.ndarray, methods: 
 
     The rows of `parameter_randomisation` are in `frame.attrs["cascade"]`.
     """
-    cascade = parameter_randomisation(model, images, classes, methods, seed)
+    trained = {name: explain(model, images, classes) for name, explain in methods.items()}
+    cascade = parameter_randomisation(model, images, classes, methods, seed, trained=trained)
     last = cascade[cascade["randomised"] == 1].set_index(["method", "image"])
     rows = []
     for name, explain in methods.items():
-        maps = explain(model, images, classes)
-        moved = max_sensitivity(model, images, classes, explain, seed)
+        maps = trained[name]
+        moved = max_sensitivity(model, images, classes, explain, seed, trained=maps)
         for index in range(len(images)):
             own = {"method": name, "image": index, **last.loc[(name, index), ["ssim", "rank_correlation"]].to_dict()}
             rows.append({**own, "max_sensitivity": moved[index], "sparseness": gini(maps[index])})

@@ -115,12 +115,22 @@ def all_maps(
     explanations = []
     if "lime" in options.methods or "lime-pros-cons" in options.methods:
         log.info("LIME of %d images, %d samples each", len(images), options.lime_samples)
-        explanations = [
-            lime.explain(model, image, int(number), samples=options.lime_samples, count=options.lime_superpixels, seed=options.seed)
-            for image, number in zip(images, classes, strict=True)
-        ]
+        explanations = lime_explanations(model, images, classes, options)
         maps["lime"] = np.stack([lime.weight_map(e) for e in explanations])
     return maps, explanations
+
+
+def lime_explanations(model, images: np.ndarray, classes: Sequence[int], options: ExplainOptions) -> list[lime.LimeExplanation]:
+    """LIME of each image (n, H, W, 3) for its class number, with the options' samples, superpixels and seed."""
+    return [
+        lime.explain(model, image, int(number), samples=options.lime_samples, count=options.lime_superpixels, seed=options.seed)
+        for image, number in zip(images, classes, strict=True)
+    ]
+
+
+def lime_maps(model, images: np.ndarray, classes: Sequence[int], options: ExplainOptions) -> np.ndarray:
+    """LIME's positive weights as maps (n, H, W) in 0..1."""
+    return np.stack([lime.weight_map(e) for e in lime_explanations(model, images, classes, options)])
 
 
 def explain_command(options: ExplainOptions) -> None:
@@ -178,12 +188,14 @@ def _write_sanity(output: RunFolder, model, chosen: Chosen, options: ExplainOpti
     """sanity.{csv,md,png} and sanity_cascade.csv: do the maps depend on the weights, are they steady, are they simple?"""
     images = check_images(model, chosen.images)
     numbers = probabilities(model, images).argmax(axis=1)
-    methods = {
+    methods: dict[str, sanity.Explain] = {
         name: partial(cam, method, layer=layer)
         for method in options.methods
         if method in CAMS
         for name, layer in zip(options.columns(method), options.layers, strict=True)
     }
+    if any(method.startswith("lime") for method in options.methods):
+        methods["lime"] = partial(lime_maps, options=options)
     log.info("sanity checks of %s on %d images", ", ".join(methods), len(images))
     table = sanity.check(model, images, numbers, methods, options.seed)
     cascade = table.attrs["cascade"]

@@ -6,7 +6,6 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from keras import ops
 
 from common.commands.export import ExportOptions
 from common.errors import UsageError
-from common.explanation.gradcam import grad_cam, split_model
+from common.explanation.gradcam import class_gradients, map_from_gradients, split_model
 from common.report.pictures import input_of, pictures
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
@@ -48,12 +47,12 @@ def export_command(options: ExportOptions) -> Path:
         made = Path(name) / "export"
         made.mkdir()
         path = made / FILES[options.format]
-        _write(model, path, options)
-        found, maps = run_exported(path, options.format, images)
-        difference = float(np.abs(found - expected).max())
-        if not difference <= LARGEST_DIFFERENCE:
-            said = f"its probabilities differ by {difference:.2g} from the run's, expected at most {LARGEST_DIFFERENCE:g}"
-            raise UsageError(f"--format {options.format}: {said}")
+        served = serving_model(model, options.with_map, options.layer)
+        found, maps = _exported(served, path, options.format, images)
+        difference = _difference(options.format, "probabilities", found, expected)
+        if maps is not None:
+            apart = _difference(options.format, "maps", maps, ops.convert_to_numpy(served(images)["map"]))
+            log.info("largest difference of maps, which lie in 0..1: %.2g", apart)
         facts = {
             "classes": config["classes"],
             "input": {
@@ -75,77 +74,92 @@ def export_command(options: ExportOptions) -> Path:
     return target
 
 
+def _difference(format: str, what: str, found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference. UsageError where it is above `LARGEST_DIFFERENCE`, or no number."""
+    apart = float(np.abs(found - expected).max())
+    if not apart <= LARGEST_DIFFERENCE:
+        raise UsageError(f"--format {format}: its {what} differ by {apart:.2g} from the run's, expected at most {LARGEST_DIFFERENCE:g}")
+    return apart
+
+
 def test_images(folder: RunFolder, data_dir: Path | None, count: int) -> np.ndarray:
     """The first `count` test images, `(n, side, side, 3)` uint8, as the run's model takes them."""
     input_of(folder)
     return pictures(folder, run_files(folder, data_dir, read_predictions(folder)[0]["image"][:count]))
 
 
-def serving_model(model: keras.Model) -> keras.Model:
-    """The same network on uint8 images (batch, side, side, 3); what its weights expect of pixels is inside it already."""
-    pixels = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
-    return keras.Model(pixels, model(ops.cast(pixels, "float32")), name=model.name)
+def serving_model(model: keras.Model, with_map: bool = False, layer: str | None = None) -> keras.Model:
+    """The same network on uint8 images (batch, side, side, 3); what its weights expect of pixels is inside it already.
 
-
-def serving_with_map(model: keras.Model, layer: str | None) -> tuple[Callable[[Any], dict[str, Any]], list[keras.Model]]:
-    """A function from uint8 images to {"probabilities", "map"}, and the models that it calls.
-
-    The map is Grad-CAM of the predicted class (Selvaraju et al. 2020, eqs. 1 and 2), (batch, h, w) float32 in 0..1, at the layer's size.
+    with_map: gives {"probabilities", "map"}, the map being Grad-CAM of the predicted class at `layer` (`PredictedMap`).
     """
-    body, head = split_model(model, layer)
-    classes = int(model.output_shape[-1])
-
-    def serve(image):
-        pixels = ops.cast(image, "float32")
-        probabilities = model(pixels, training=False)
-        chosen = ops.one_hot(ops.argmax(probabilities, axis=-1), classes)
-        return {"probabilities": probabilities, "map": grad_cam(body, head, pixels, chosen)}
-
-    return serve, [model, body, head]
+    pixels = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
+    values = ops.cast(pixels, "float32")
+    probabilities = model(values)
+    if not with_map:
+        return keras.Model(pixels, probabilities, name=model.name)
+    return keras.Model(pixels, {"probabilities": probabilities, "map": PredictedMap(model, layer)(values, probabilities)}, name=model.name)
 
 
-def _write(model: keras.Model, path: Path, options: ExportOptions) -> None:
+class PredictedMap(keras.layers.Layer):
+    """Grad-CAM of the predicted class (Selvaraju et al. 2020, eqs. 1 and 2): images (batch, H, W, 3) float32 and probabilities
+    (batch, classes) -> maps (batch, h, w) float32 in 0..1, at the layer's size; None: the last convolution before pooling."""
+
+    def __init__(self, model: keras.Model, layer: str | None) -> None:
+        super().__init__()
+        self.body, self.head = split_model(model, layer)
+
+    def call(self, images: Any, probabilities: Any) -> Any:
+        # LiteRT and ONNX have no `argmax` of Keras and no gradient of a product whose sizes are open, but these.
+        _, best = ops.top_k(probabilities, 1)
+        chosen = ops.reshape(ops.one_hot(best[:, 0], probabilities.shape[-1]), (-1, 1))
+
+        def score(maps: Any, training: bool = False) -> Any:
+            return ops.matmul(ops.reshape(self.head(maps, training=training), (1, -1)), chosen)
+
+        activations = self.body(images)
+        first = activations[0] if isinstance(activations, list | tuple) else activations
+        return map_from_gradients(first, class_gradients(score, activations, ops.ones((1, 1))))
+
+
+def _exported(served: keras.Model, path: Path, format: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Write the model to `path`, and what the file then gives (`run_exported`). UsageError where the format cannot hold the network."""
+    if format == "keras":
+        served.save(path)
+        return run_exported(path, format, images)
+    formats = {"saved_model": "tf_saved_model", "litert": "litert", "onnx": "onnx"}
+    served(np.zeros((1, *served.input_shape[1:]), "uint8"))  # the ONNX converter wants a model that has been called
     try:
-        if options.with_map:
-            serve, models = serving_with_map(model, options.layer)
-            archive = keras.export.ExportArchive()
-            for each in models:
-                archive.track(each)
-            archive.add_endpoint("serve", serve, input_signature=[keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8")])
-            archive.write_out(str(path), verbose=False)
-        elif options.format == "keras":
-            serving_model(model).save(path)
-        else:
-            formats = {"saved_model": "tf_saved_model", "litert": "litert", "onnx": "onnx"}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the converters, about their own use of TensorFlow and NumPy
-                served = serving_model(model)
-                served(np.zeros((1, *served.input_shape[1:]), "uint8"))  # the ONNX converter wants a model that has been called
-                served.export(str(path), format=formats[options.format], verbose=False)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"--format {options.format}: this network cannot be exported to it ({said})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the converters, about their own use of TensorFlow and NumPy
+            served.export(str(path), format=formats[format], verbose=False)
+        return run_exported(path, format, images)
+    except Exception as error:  # converters and interpreters have no error in common, and nothing else runs here
+        said = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        inside = "" if len(served.outputs) == 1 else " with its map inside"
+        raise UsageError(f"--format {format}: this network cannot be exported to it{inside} ({said})") from error
 
 
 def run_exported(path: Path, format: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """What the exported file or folder gives for `(n, side, side, 3)` uint8 images: probabilities `(n, K)`, and maps where it has them."""
     if format == "keras":
-        return np.asarray(keras.saving.load_model(path, compile=False).predict_on_batch(images)), None
-    if format == "saved_model":
-        found = keras.layers.TFSMLayer(str(path), call_endpoint="serve")(images)
-        if isinstance(found, dict):
-            return ops.convert_to_numpy(found["probabilities"]), ops.convert_to_numpy(found["map"])
-        return ops.convert_to_numpy(found), None
-    if format == "onnx":
+        found = [keras.saving.load_model(path, compile=False).predict_on_batch(images)]
+    elif format == "saved_model":
+        found = keras.tree.flatten(keras.layers.TFSMLayer(str(path), call_endpoint="serve")(images))
+    elif format == "onnx":
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return session.run(None, {session.get_inputs()[0].name: images})[0], None
-    from ai_edge_litert.interpreter import Interpreter
+        quiet = onnxruntime.SessionOptions()
+        quiet.log_severity_level = 4  # what it says is in its error, too
+        session = onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
+        found = session.run(None, {session.get_inputs()[0].name: images})
+    else:
+        from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(str(path)).get_signature_runner()
-    (name,) = runner.get_input_details()
-    rows = [next(iter(runner(**{name: image[None]}).values())) for image in images]
-    return np.concatenate(rows), None
+        runner = Interpreter(str(path)).get_signature_runner()
+        (name,) = runner.get_input_details()
+        rows = [list(runner(**{name: image[None]}).values()) for image in images]
+        found = [np.concatenate(each) for each in zip(*rows, strict=True)]
+    # The converters rename outputs; a map has one axis more than probabilities.
+    probabilities, *maps = sorted((ops.convert_to_numpy(each) for each in found), key=np.ndim)
+    return probabilities, maps[0] if maps else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from common.commands.validate import ValidateOptions
+from common.data.dermoscopy import RENAMED, read_labels, read_lesions
 from common.data.folders import folders_dataset
 from common.data.near_copies import hashes_of, near_pairs
 from common.data.walk import walk
@@ -30,6 +32,7 @@ from common.report.predict import CALIBRATION, load_model, predict_images
 from common.runs.files import sha256
 from common.runs.outcome import GROUP, predictions_table, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, data_dir_of, read_option_table
+from common.runs.schema import STUDIES
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ RESAMPLES = 2000
 # Pictures of each side for the comparison of pictures; more only cost time.
 COMPARED = 400
 SHOWN = 20
+UNLABELLED = "(no label)"
 
 
 def validate_command(options: ValidateOptions) -> Path:
@@ -47,10 +51,12 @@ def validate_command(options: ValidateOptions) -> Path:
     """
     folder = RunFolder.existing(options.run)
     table, classes = read_predictions(folder)
-    external = read_external(options)
+    external = read_external(options, str(folder.read_json("config.json").get("study")))
     run_map, external_map = read_class_map(options.classes, classes, external)
     joined = sorted({run_map.get(name, name) for name in classes})
-    external["joined"] = external["label"].map(lambda name: external_map.get(name, name))
+    by_case = {name.lower(): name for name in joined}  # published tables differ in the case of their classes
+    own_names = {name: name if name in joined else by_case.get(name.lower(), name) for name in external["label"].unique()}
+    external["joined"] = external["label"].map(own_names | external_map)
     unmapped = external[~external["joined"].isin(joined)]["label"].value_counts().to_dict()
     external = external[external["joined"].isin(joined)].reset_index(drop=True)
     if not len(external):
@@ -98,12 +104,21 @@ def validate_command(options: ValidateOptions) -> Path:
     return path
 
 
-def read_external(options: ValidateOptions) -> pd.DataFrame:
-    """image (below --data-dir), label and group of the external set, cut down to --limit."""
-    if options.labels_csv is None:
-        rows = folders_dataset(options.data_dir, options.group_pattern).manifest[["image", "label", "group"]].copy()
+def read_external(options: ValidateOptions, study: str) -> pd.DataFrame:
+    """image (below --data-dir), label (UNLABELLED where it has none) and group of the external set, cut down to --limit.
+
+    study: the run's, whose `data.LOADERS` know sets by name: (data_dir, labels_csv) -> Dataset.
+    """
+    if options.dataset != "folders":
+        known = import_module(f"{study}.data").LOADERS if study in STUDIES else {}
+        if options.dataset not in known:
+            raise UsageError(f"--dataset {options.dataset}: expected one of {', '.join(['folders', *known])}")
+        found = known[options.dataset](options.data_dir, options.labels_csv).manifest
+    elif options.labels_csv is None:
+        found = folders_dataset(options.data_dir, options.group_pattern).manifest
     else:
-        rows = _labelled(options)
+        found = _labelled(options)
+    rows = found[["image", "label", "group"]].replace({"label": {"": UNLABELLED}})
     if options.limit is not None and len(rows) > options.limit:
         rows["turn"] = rows.sort_values("image").groupby("label").cumcount()
         rows = rows.sort_values(["turn", "label"])[: options.limit].drop(columns="turn").sort_values("image")
@@ -114,10 +129,14 @@ def _labelled(options: ValidateOptions) -> pd.DataFrame:
     path = options.labels_csv
     assert path is not None
     rows = read_option_table("--labels-csv", path)
-    for name in ("image", "label"):
-        if name not in rows:
-            raise UsageError(f"--labels-csv {path}: lacks the column {name}; expected image, label and perhaps group")
     files = set(walk(options.data_dir).images)
+    if "label" not in rows:  # a published table may hold more images than the folder, and the folder more than the table
+        labels, lesions = read_labels(path, "--labels-csv"), read_lesions(path)
+        keys = {name: next((key for key in (stem, stem + RENAMED) if key in labels), stem) for name in files for stem in [Path(name).stem]}
+        found = [[name, labels.get(key, ""), lesions.get(key, name)] for name, key in sorted(keys.items())]
+        return pd.DataFrame(found, columns=["image", "label", "group"])
+    if "image" not in rows:
+        raise UsageError(f"--labels-csv {path}: lacks the column image; expected image, label and perhaps group")
     stems = Counter(Path(name).stem for name in files)
     by_stem = {Path(name).stem: name for name in files if stems[Path(name).stem] == 1}  # a name that two images share is nobody's
     found = rows["image"].map(lambda name: name if name in files else by_stem.get(Path(name).stem, ""))

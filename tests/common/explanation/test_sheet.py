@@ -185,6 +185,6 @@ def test_images_that_changed_since_the_run_began_are_named(options, run, tmp_pat
 def test_sanity_checks_beside_the_sheet(options, tmp_path):
     sheet.explain_command(replace(options, output=tmp_path, methods=("gradcam", "lime"), faithfulness=False, sanity=True, sanity_images=4))
     table = pd.read_csv(tmp_path / "sanity.csv")
-    assert table["method"].tolist() == ["gradcam"] and table["images"].tolist() == [4]
+    assert table["method"].tolist() == ["gradcam", "lime"] and table["images"].tolist() == [4, 4]
     assert "Synthetic data" in (tmp_path / "sanity.md").read_text() and (tmp_path / "sanity.png").is_file()
     assert set(pd.read_csv(tmp_path / "sanity_cascade.csv")["randomised"]) >= {0.0, 1.0}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from common.cli import parse
 from common.commands.validate import COMMAND, ValidateOptions
+from common.data.sample import ensure_sample
 from common.errors import UsageError
 from common.report.validate import validate_command
 from common.runs.outcome import write_predictions
@@ -96,6 +97,36 @@ def test_groups_that_were_trained_on_are_left_out(run: Path, external: Path, tmp
     path = validate_command(ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "labels.csv"))
     found = json.loads((path.parent / "validation.json").read_text())
     assert found["n"] == 2 and found["left_out"]["of a group that the run has seen"] == 1
+
+
+def test_a_known_data_set_has_its_own_labels_and_groups(run: Path, tmp_path: Path) -> None:
+    drawn = ensure_sample("ham10000", tmp_path / "cache")
+    (tmp_path / "map.csv").write_text("set,class,joined\nexternal,nv,dark\nexternal,mel,light\n")
+    options = ValidateOptions(run=run, data_dir=drawn, dataset="ham10000", classes=tmp_path / "map.csv", name="known")
+    path = validate_command(options)
+    table, own = pd.read_csv(path.parent / "predictions.csv"), pd.read_csv(drawn / "HAM10000_metadata.csv", dtype=str).set_index("image_id")
+    stems = table["image"].map(lambda name: Path(name).stem)
+    assert table["group"].tolist() == own.loc[stems, "lesion_id"].tolist()
+    assert table["label"].tolist() == own.loc[stems, "dx"].map({"nv": "dark", "mel": "light"}).tolist()
+    found = json.loads((path.parent / "validation.json").read_text())
+    assert set(found["unmapped"]) == {"akiec", "bcc", "bkl", "df", "vasc"} and found["n"] + sum(found["unmapped"].values()) == len(own)
+    with pytest.raises(UsageError, match="--dataset cric: expected one of folders, ham10000"):
+        validate_command(ValidateOptions(run=run, data_dir=drawn, dataset="cric"))
+    with pytest.raises(UsageError, match="--group-pattern: has no effect here: the data set names its own groups"):
+        parse(COMMAND, [str(run), "--data-dir", str(drawn), "--dataset", "ham10000", "--group-pattern", "(a)"])
+
+
+def test_images_are_looked_up_in_a_published_table(run: Path, external: Path, tmp_path: Path) -> None:
+    """ISIC's ground truth: classes in capitals, images renamed `_downsampled`, rows of other images, images without a row."""
+    rows = ["image,DARK,LIGHT,UNK", "100,1,0,0", "101_downsampled,1,0,0", "104,0,1,0", "105,0,0,1", "elsewhere,1,0,0"]
+    (tmp_path / "Train_GroundTruth.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "Train_Metadata.csv").write_text("image,lesion_id\n100,p0\n104,x\n")  # p0 was trained on
+    options = ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "Train_GroundTruth.csv")
+    path = validate_command(options)
+    table = pd.read_csv(path.parent / "predictions.csv")
+    assert table[["image", "label"]].to_numpy().tolist() == [["dark/101.png", "dark"], ["light/104.png", "light"]]
+    found = json.loads((path.parent / "validation.json").read_text())
+    assert found["unmapped"] == {"(no label)": 8} and found["left_out"]["of a group that the run has seen"] == 1
 
 
 @pytest.mark.parametrize(
