@@ -126,7 +126,7 @@ def test_images_are_looked_up_in_a_published_table(run: Path, external: Path, tm
     table = pd.read_csv(path.parent / "predictions.csv")
     assert table[["image", "label"]].to_numpy().tolist() == [["dark/101.png", "dark"], ["light/104.png", "light"]]
     found = json.loads((path.parent / "validation.json").read_text())
-    assert found["unmapped"] == {"(no label)": 8} and found["left_out"]["of a group that the run has seen"] == 1
+    assert found["unmapped"] == {"(no label)": 9} and found["left_out"]["of a group that the run has seen"] == 1
 
 
 @pytest.mark.parametrize(
