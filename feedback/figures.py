@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from common.report.plots import COLOURS, bars, curves, panels, save, styled
@@ -43,18 +44,20 @@ def simulation_figures(run: Path) -> None:
 
 @styled
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss, accuracy and average Jaccard index over the epochs, training solid, validation dashed; one colour an objective."""
+    """Loss, accuracy and average Jaccard index over the epochs of feedback, training solid, validation dashed; one colour an objective."""
     figure, axes = panels(1, 3, width=3.6, height=3.0)
     titles = {"loss": "loss", "accuracy": "accuracy", "jaccard": "average Jaccard index"}
     for axis, (column, title) in zip(axes[0], titles.items(), strict=True):
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
-            mark = "o" if len(history) < 3 else None  # a line through one epoch would not be seen
-            axis.plot(history["epoch"], history[column], color=colour, marker=mark, label=f"{name}, training")
-            axis.plot(history["epoch"], history[f"val_{column}"], "--", color=colour, marker=mark, label=f"{name}, validation")
+            tuned = history[history["stage"] != "adaptation"]
+            mark = "o" if len(tuned) < 3 else None  # a line through one epoch would not be seen
+            axis.plot(tuned["epoch"], tuned[column], color=colour, marker=mark, label=name)
+            axis.plot(tuned["epoch"], tuned[f"val_{column}"], "--", color=colour, marker=mark)
         axis.set(xlabel="epoch", title=title)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(True)
-    axes[0, 0].legend()
+    lines = [Line2D([], [], color="0.3", linestyle=style, label=name) for style, name in (("-", "training"), ("--", "validation"))]
+    figure.legend(handles=[*axes[0, 0].get_legend_handles_labels()[0], *lines], loc="outside upper center", ncols=3)
     return figure
 
 

@@ -79,7 +79,9 @@ def rows_of(runs: Sequence[FoundRun], table: str) -> list[TableRow]:
         name, settings = method(seeds[0]), stored(seeds[0].config["settings"])
         cells = reporting.printed_cells(settings, table)
         printed = {ours: cell for ours, cell in cells.items() if ours in METRICS}
-        rows.append(TableRow(name, "", seeds, printed, DOCUMENT if printed else {}))
+        # An option that does nothing under this objective (no channel weights without an explanation) stands in no recipe.
+        document = {key: value for key, value in DOCUMENT.items() if key not in paper.METHOD or key in seeds[0].recipe}
+        rows.append(TableRow(name, "", seeds, printed, document if printed else {}))
     order = [START, *(f"{name}" for name in paper.OBJECTIVES), "combined, lambda 0.3"]
     return sorted(rows, key=lambda row: (order.index(row.name) if row.name in order else len(order), row.name))
 
