@@ -71,6 +71,8 @@ def validate_command(options: ValidateOptions) -> Path:
     metrics = classification_metrics(written["label"], None, probabilities, names, options.seed, groups=written.get(GROUP))
     own, _ = joined_probabilities(probabilities_of(table, classes), classes, run_map)
     own_table = predictions_table(table.assign(label=table["label"].map(lambda name: run_map.get(name, name))), own, names)
+    absent = sorted(set(own_table["label"]) - set(written["label"]))  # a mean over other classes would be no drop
+    own_table = own_table[~own_table["label"].isin(absent)].reset_index(drop=True)
     rows = []
     for name in ("accuracy", "balanced_accuracy"):
         here, there = (
@@ -86,6 +88,7 @@ def validate_command(options: ValidateOptions) -> Path:
     calibration = calibration_there(folder, classes, run_map, found, external["joined"], names)
     target = RunFolder(folder.path / f"validation-{options.name or options.data_dir.resolve().name}")
     result = {"classes": names, "n": len(external), "left_out": left_out, "unmapped": unmapped, "rows": rows, "shift": shift}
+    result |= {"absent": absent, "own_n": len(own_table)}
     target.write_json("validation.json", {**result, "calibration": calibration, "metrics": metrics})
     target.write_table("predictions.csv", written)
     wrong = written[written["label"] != written["predicted"]].assign(
@@ -250,6 +253,10 @@ def _text(
     gone = ", ".join(f"{name} ({count})" for name, count in result["unmapped"].items()) or "none"
     used = f"{result['n']} images in {len(result['classes'])} classes."
     parts.append(f"{used} Left out because the run has seen them: {left}. Without a class: {gone}.")
+    if result["absent"]:
+        parts.append(
+            f"It has no images of {', '.join(result['absent'])}: the run's own are its {result['own_n']} test images of the others."
+        )
     rows = [
         [
             row["metric"].replace("_", " "),

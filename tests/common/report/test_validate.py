@@ -75,7 +75,8 @@ def test_a_new_set_is_measured_without_what_the_run_has_seen(run: Path, external
     path = validate_command(ValidateOptions(run=run, data_dir=external))
     found = json.loads((path.parent / "validation.json").read_text())
     assert found["left_out"]["byte-identical"] == 1 and found["left_out"]["near-copies"] == 1 and found["unmapped"] == {"odd": 1}
-    assert found["n"] == 9
+    assert found["n"] == 9 and found["absent"] == ["middle"] and found["own_n"] == 8
+    assert "It has no images of middle: the run's own are its 8 test images of the others." in path.read_text()
     accuracy = next(row for row in found["rows"] if row["metric"] == "accuracy")
     assert accuracy["own"] == 1 and accuracy["external"] == pytest.approx(8 / 9) and accuracy["drop"] == pytest.approx(-1 / 9)
     wrong = pd.read_csv(path.parent / "wrong.csv")
