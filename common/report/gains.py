@@ -10,7 +10,7 @@ import pandas as pd
 from common.errors import UsageError
 from common.metrics.compare import compare, corrected_together
 from common.report.comparisons import comparisons_text
-from common.report.predict import VIEWS, check_members, combined, predict_images
+from common.report.predict import VIEWS, check_members, combined, predict_views
 from common.runs.outcome import PREFIX, read_predictions
 from common.runs.reading import RunFolder, run_files
 
@@ -32,7 +32,7 @@ def write_gains(folder: RunFolder, others: Sequence[Path], views: int, data_dir:
     members = list(alone)
     if views > 1:
         files = run_files(folder, data_dir, alone[0]["image"])
-        members += [predict_images(run, files, view=view) for run in runs for view in VIEWS[1:views]]
+        members += [table for run in runs for table in predict_views(run, files, views=VIEWS[1:views])]
     found = combined(members, classes)
     columns = ["predicted", *(PREFIX + name for name in classes)]
     tables: dict[tuple[str, str, int | None], pd.DataFrame] = {("", "one run", number): table for number, table in enumerate(alone)}

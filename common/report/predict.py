@@ -77,7 +77,7 @@ def members_table(options: PredictOptions, folder: RunFolder, files: Sequence[Pa
     classes = check_members(runs)
     if len(runs) == 1 and options.views == 1:
         return with_sets(folder, predict_images(folder, files, skip, batch, costs), classes)
-    each = [predict_images(run, files, skip, batch, view=view) for run in runs for view in VIEWS[: options.views]]
+    each = [table for run in runs for table in predict_views(run, files, skip, batch, VIEWS[: options.views])]
     table = combined(each, classes)
     if costs is not None:
         decided = minimum_cost_decision(table[[PREFIX + name for name in classes]].to_numpy(), costs)
@@ -139,39 +139,48 @@ def calibrated_sets(folder: RunFolder, probabilities: np.ndarray, classes: Seque
 
 
 def predict_images(
+    run: Any, files: Sequence[Path], skip_unreadable: bool = False, batch_size: int = 32, costs: np.ndarray | None = None
+) -> pd.DataFrame:
+    """The table that `predict_command` writes of one run and the images as they are.
+
+    costs: `(K, K)`, rows the truth: `predicted` is then the class with the least expected cost.
+    """
+    return predict_views(run, files, skip_unreadable, batch_size, VIEWS[:1], costs)[0]
+
+
+def predict_views(
     run: Any,
     files: Sequence[Path],
     skip_unreadable: bool = False,
     batch_size: int = 32,
+    views: Sequence[Callable[[np.ndarray], np.ndarray]] = VIEWS,
     costs: np.ndarray | None = None,
-    view: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> pd.DataFrame:
-    """The table that `predict_command` writes. The first images are decoded before the model is loaded, so bad ones are told at once.
-
-    costs: `(K, K)`, rows the truth: `predicted` is then the class with the least expected cost. view: what each image (h, w, 3) is turned
-    into first.
-    """
+) -> list[pd.DataFrame]:
+    """A table for each view, what every image (h, w, 3) is turned into first. The first images are decoded before the model is loaded, so
+    bad ones are told at once."""
     folder = RunFolder.of(run)
     size, method, classes = input_of(folder)
-    model, names, rows = None, [], []
+    model, names = None, []
+    rows: list[list[np.ndarray]] = [[] for _ in views]
     for start in range(0, len(files), CHUNK):
         images, read = decoded(files[start : start + CHUNK], size, method, skip_unreadable)
-        images = images if view is None else [view(image) for image in images]
         names += read
         model = model or load_model(folder)
-        for first in range(0, len(images), batch_size):
-            batch = np.stack(images[first : first + batch_size]).astype(np.float32)
-            rows.append(np.asarray(model.predict_on_batch(batch), dtype=np.float64))
+        for view, found in zip(views, rows, strict=True):
+            for first in range(0, len(images), batch_size):
+                batch = np.stack([view(image) for image in images[first : first + batch_size]]).astype(np.float32)
+                found.append(np.asarray(model.predict_on_batch(batch), dtype=np.float64))
     if not names:
         raise UsageError("none of the images could be read")
-    probabilities = np.round(np.concatenate(rows), DECIMALS)
-    if not np.isfinite(probabilities).all():
-        raise UsageError(f"{folder.path / 'model.keras'}: gives probabilities that are no numbers; the model is damaged")
-    decided = probabilities.argmax(axis=1) if costs is None else minimum_cost_decision(probabilities, costs)
-    table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[decided]})
-    for index, name in enumerate(classes):
-        table[PREFIX + name] = probabilities[:, index]
-    return table
+    tables = []
+    for found in rows:
+        probabilities = np.round(np.concatenate(found), DECIMALS)
+        if not np.isfinite(probabilities).all():
+            raise UsageError(f"{folder.path / 'model.keras'}: gives probabilities that are no numbers; the model is damaged")
+        decided = probabilities.argmax(axis=1) if costs is None else minimum_cost_decision(probabilities, costs)
+        table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[decided]})
+        tables.append(table.assign(**{PREFIX + name: probabilities[:, index] for index, name in enumerate(classes)}))
+    return tables
 
 
 def load_model(run: Any, name: str = "model.keras") -> Any:
