@@ -37,7 +37,7 @@ from IPython.display import Image, Markdown, display
 
 from melanoma.experiments import ablation, baselines, repeats
 from melanoma.tables import write_all
-from melanoma.training.grids import baselines_command, grid_command
+from melanoma.training.grids import grid_command
 
 GIVEN = os.environ.get("MELANOMA_RUNS")
 PLACES = [Path(GIVEN)] if GIVEN else [ROOT / "results" / "melanoma", ROOT / "runs" / "melanoma"]
@@ -54,7 +54,7 @@ if RUNS is None:
     # As few runs as figs. 1 and 3 to 5 can be drawn from; what two tables share is trained once.
     grid_command(parse(ablation.COMMAND, [*small, "--encoders", "plain", "--rows", "f_res", "bio_u_net"]))
     grid_command(parse(repeats.COMMAND, [*small, "--rows", "2"]))
-    baselines_command(parse(baselines.COMMAND, [*small, "--rows", "cams", "--lime-samples", "30", "--lime-images", "1"]))
+    grid_command(parse(baselines.COMMAND, [*small, "--rows", "cams", "--lime-samples", "30", "--lime-images", "1"]))
 
 # %% [markdown]
 # ## The tables

@@ -16,9 +16,12 @@ from common.settings import Command
 
 
 def command_of(study: str, experiment: str) -> Command:
-    """The command `experiment` from the table of commands in the study's `__main__`."""
+    """The command `experiment` from the table of commands in the study's `__main__`; of a command that runs many, `CELL`, one of those."""
     entry = importlib.import_module(f"{study}.__main__").COMMANDS[experiment]
-    return importlib.import_module(entry).COMMAND if isinstance(entry, str) else entry
+    if not isinstance(entry, str):
+        return entry
+    module = importlib.import_module(entry)
+    return getattr(module, "CELL", module.COMMAND)
 
 
 def end_with(parent: int) -> None:

@@ -28,7 +28,8 @@ class GridCell:
     Attributes:
         study: package name.
         experiment: command name.
-        settings: the command's settings; `run_dir` in them is replaced by the cell's.
+        settings: the command's settings; `run_dir` in them is replaced by the cell's, if it has its `own_folder`, or else the command finds
+            that one itself.
         run_dir: the cell's run folder.
         labels: such as {"backbone": "vgg16", "loss": "npairs", "seed": 0}; the cell's name.
         fingerprint: of today's data, where the grid knows it; a cell finished for other data is then a failure.
@@ -40,6 +41,7 @@ class GridCell:
     run_dir: Path
     labels: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    own_folder: bool = True
 
     @property
     def name(self) -> str:
@@ -54,7 +56,8 @@ class GridCell:
 
     def stdin(self) -> bytes:
         """What the cell's process reads."""
-        return pickle.dumps((self.study, self.experiment, replace(cast(Any, self.settings), run_dir=self.run_dir)))
+        settings = replace(cast(Any, self.settings), run_dir=self.run_dir) if self.own_folder else self.settings
+        return pickle.dumps((self.study, self.experiment, settings))
 
     def conflict(self) -> str:
         """Why the finished run in the cell's folder is not this cell's; "" where it is."""

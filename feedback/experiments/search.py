@@ -7,6 +7,7 @@ lambda 0, 0.3 and 1. Cost: one `simulate` a combination.
 
 from dataclasses import dataclass, replace
 
+from common.grids import Engine
 from common.settings import Command, check_range, require
 from feedback.experiments import simulate
 from feedback.experiments.simulate import RANGES, SimulateSettings
@@ -15,8 +16,10 @@ AXES = {"lambdas": "explanation_weight", "rates": "learning_rate", "anchors": "a
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings(SimulateSettings):
+class SearchSettings(Engine, SimulateSettings):
     """As `simulate`, for every combination of the values given."""
+
+    NOT_RECIPE = Engine.NOT_RECIPE | SimulateSettings.NOT_RECIPE
 
     lambdas: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 1.0)
     """Values of --explanation-weight to try."""

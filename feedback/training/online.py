@@ -24,6 +24,8 @@ LAST_GOOD = "last_good.keras"
 class LossNotFinite(UsageError):
     """Training stopped because its loss is no longer finite."""
 
+    SAID = "the loss is not finite"
+
 
 class StopOnNaN(keras.callbacks.Callback):
     """Ends training with one clear line at the first step whose loss is not finite, and keeps the model of before that epoch.
@@ -55,7 +57,7 @@ class StopOnNaN(keras.callbacks.Callback):
             return
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         raise LossNotFinite(
-            f"the loss is {loss} at step {batch + 1} of epoch {self._epoch + 1}, learning rate {rate:g}; {self._keep()}; "
+            f"{LossNotFinite.SAID}: {loss} at step {batch + 1} of epoch {self._epoch + 1}, learning rate {rate:g}; {self._keep()}; "
             "try a smaller --learning-rate or a --clip-norm above 0"
         )
 

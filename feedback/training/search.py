@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from common.report.tables import markdown, number
+from common.runs.cells import GridCell
 from common.runs.files import read_json
+from common.runs.grid import run_grid
 from feedback.experiments.search import AXES, SearchSettings
 from feedback.experiments.simulate import SimulateSettings
 from feedback.training.baseline import with_base
 from feedback.training.online import LossNotFinite
-from feedback.training.simulate import open_run, run_simulate
+from feedback.training.simulate import open_run
 from feedback.training.stage import prepare
 
 log = logging.getLogger(__name__)
@@ -31,25 +33,17 @@ def run_search(settings: SearchSettings) -> Path:
     kept (`KeptClassifier`). By the Jaccard index alone lambda 1 could hardly lose, and by the accuracy alone 0. A run whose loss is no
     longer finite is recorded as such with the epochs it finished.
     """
+    if settings.plan:  # before the sample's base is trained
+        run_grid(cells_of(settings, settings.run_dir or Path("search")), settings)
     settings = with_base(settings)
     run = open_run("search", settings, prepare(settings))
     if run.finished:
         return run.path
-    single = {item.name for item in fields(SimulateSettings)}
-    cell = SimulateSettings(**{name: value for name, value in vars(settings).items() if name in single})
-    axes = {name: getattr(settings, axis) for axis, name in AXES.items() if getattr(settings, axis)}
-    rows: list[dict[str, Any]] = []
-    for values in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
-        folder = run.path / "-".join(f"{name}{value:g}" for name, value in chosen.items())
-        stopped = ""
-        try:
-            run_simulate(replace(cell, **chosen, run_dir=folder))
-        except LossNotFinite as error:
-            stopped = str(error)
-            log.info("%s: diverged: %s", folder.name, stopped)
-        rows.append({**chosen, **_scores(folder, stopped)})
-    table = pd.DataFrame(rows)
+    axes, cells = _axes(settings), cells_of(settings, run.path)
+    outcome = run_grid(cells, settings)
+    diverged = [each for each in outcome.failed if each[2].startswith(LossNotFinite.SAID)]
+    replace(outcome, failed=tuple(each for each in outcome.failed if each not in diverged)).check()
+    table = pd.DataFrame([{**cell.labels, **_scores(cell.run_dir, cell in [each for each, _, _ in diverged])} for cell in cells])
     run.write_csv("search.csv", table)
     synthetic = bool(run.config["settings"]["synthetic"])
     names = [*axes, *SCORES, "outcome", *LOSSES]
@@ -69,7 +63,23 @@ def run_search(settings: SearchSettings) -> Path:
     return run.path
 
 
-def _scores(folder: Path, stopped: str) -> dict[str, Any]:
+def _axes(settings: SearchSettings) -> dict[str, tuple[float, ...]]:
+    """Field of a simulation -> its values to try."""
+    return {name: getattr(settings, axis) for axis, name in AXES.items() if getattr(settings, axis)}
+
+
+def cells_of(settings: SearchSettings, folder: Path) -> list[GridCell]:
+    """One simulation for each combination."""
+    common = SimulateSettings(**{item.name: getattr(settings, item.name) for item in fields(SimulateSettings)})
+    axes = _axes(settings)
+    chosen = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    names = ["-".join(f"{name}{value:g}" for name, value in each.items()) for each in chosen]
+    return [
+        GridCell("feedback", "simulate", replace(common, **each), folder / name, each) for name, each in zip(names, chosen, strict=True)
+    ]
+
+
+def _scores(folder: Path, stopped: bool) -> dict[str, Any]:
     """Validation scores of the kept epoch, and what the training loss did."""
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
     history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else pd.DataFrame({"loss": [], "stage": []})

@@ -50,7 +50,6 @@ class BaselineSettings(TableSettings):
 
     def unused(self) -> dict[str, str]:
         found = super().unused() | {"encoders": "these methods explain the plain classifier f_Res"}
-        found |= dict.fromkeys(("engine", "parallel", "plan"), "these methods share what one process has read")
         found |= {} if "cams" in self.rows else dict.fromkeys(("cam_stage", "lime_samples", "lime_images"), "the row cams is not run")
         found |= {} if "vat" in self.rows else dict.fromkeys(("vat_epsilon", "vat_xi", "vat_weight"), "the row vat is not run")
         if "unet" in self.rows:  # which draws, though it is no f_Seg
@@ -69,4 +68,5 @@ class BaselineSettings(TableSettings):
         return {name: getattr(self, name) for name in (names | drawn)[row]}
 
 
-COMMAND = Command(BaselineSettings, "melanoma.training.grids:baselines_command", __doc__, table_default(BaselineSettings), EVERYWHERE)
+COMMAND = Command(BaselineSettings, "melanoma.training.grids:grid_command", __doc__, table_default(BaselineSettings), EVERYWHERE)
+CELL = Command(BaselineSettings, "melanoma.training.grids:baseline", __doc__)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from melanoma.training.batches import full_batches
 from melanoma.training.evaluation import Localisation, shown_rows, tested, write_results
 from melanoma.training.heatmaps import target_weights, twelve_maker
 from melanoma.training.indicator import assign, drawing_rows, rows_with, unique
-from melanoma.training.inputs import Inputs, open_run
+from melanoma.training.inputs import Inputs
 from melanoma.training.optimiser import adam
 from melanoma.training.pretraining import settled
 from melanoma.training.probes import set_logistic
@@ -28,14 +29,16 @@ from melanoma.training.vat import train_vat
 log = logging.getLogger(__name__)
 
 
-def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path | None) -> Run:
+def content(inputs: Inputs, settings: BaselineSettings, row: str) -> dict[str, Any]:
+    """What a row's run records besides the plain classifier's settings."""
+    return {**({"dataset_b": inputs.facts_b} if row == "vat" else {}), **settings.own(row)}
+
+
+def cams(run: Run, inputs: Inputs, plain: Path, settings: BaselineSettings) -> None:
     """CAM methods and LIME of the predicted diagnosis on the plain classifier's run `plain`, and maps that look at no image."""
     from common.explanation.cams import cam
     from common.explanation.lime import explain, weight_map
 
-    run = open_run(inputs, "cams", run_dir, **settings.own("cams"))
-    if run.finished:
-        return run
     seed, images = inputs.settings.seed, inputs.images
     device.configure(seed, inputs.settings.precision, inputs.settings.devices)
     model, found, step = load_model(plain), Localisation(inputs), 64
@@ -52,17 +55,15 @@ def cams(inputs: Inputs, plain: Path, settings: BaselineSettings, run_dir: Path 
     maps = [weight_map(explain(model, images[row], int(label), samples=settings.lime_samples, seed=seed)) for row, label in chosen]
     for name in inputs.indicators:
         found.add("lime", name, np.stack(maps), few)
-    return without_diagnosis(run, inputs, found)
+    without_diagnosis(run, inputs, found)
 
 
-def without_diagnosis(run: Run, inputs: Inputs, found: Localisation) -> Run:
-    """The end of a run that only localises."""
+def without_diagnosis(run: Run, inputs: Inputs, found: Localisation) -> None:
+    """metrics.json of a run that only localises."""
     facts = {name: getattr(inputs.settings, name) for name in ("dataset", "split", "seed")}
     standing = [name for name in inputs.indicators if inputs.stands_in(name)]
     scores = {"n": len(found.rows), "synthetic": inputs.dataset.synthetic, "localisation": found.write(run), "lesion_masks_for": standing}
     run.write_json("metrics.json", {**facts, **scores})
-    run.finish()
-    return run
 
 
 def lime_rows(inputs: Inputs, count: int) -> np.ndarray:
@@ -73,12 +74,9 @@ def lime_rows(inputs: Inputs, count: int) -> np.ndarray:
     return np.sort(np.array(order[: max(count, len(set(first.tolist())))]))
 
 
-def vat(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run:
+def vat(run: Run, inputs: Inputs, settings: BaselineSettings) -> None:
     """VAT on melanoma and all indicators that vary, explained by Grad-CAM of each indicator's score."""
     s = inputs.settings
-    run = open_run(inputs, "vat", run_dir, dataset_b=inputs.facts_b, **settings.own("vat"))
-    if run.finished:
-        return run
     device.configure(s.seed, s.precision, s.devices)
     run.write_csv("manifest.csv", inputs.manifest)
     found, outputs = Localisation(inputs), (*inputs.varying(inputs.indicators), "melanoma")
@@ -95,15 +93,11 @@ def vat(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run
     set_logistic(final, kernel[:, index], float(bias[index]))
     run.save_model(final)
     write_results(run, inputs, final.predict(tested(inputs), verbose=0), found)
-    return run
 
 
-def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None) -> Run:
+def plain_unet(run: Run, inputs: Inputs) -> None:
     """§3's naive idea: one U-Net an indicator, from the image to the mask, the same encoder and decoder, no classification."""
     s = inputs.settings
-    run = open_run(inputs, "unet", run_dir, **settings.own("unet"))
-    if run.finished:
-        return run
     device.configure(s.seed, s.precision, s.devices)
     encoder = models.build_encoder(s.backbone, s.image_size, s.weights)
     normalise = models.normalisation(s.normalise, s.backbone)
@@ -125,4 +119,4 @@ def plain_unet(inputs: Inputs, settings: BaselineSettings, run_dir: Path | None)
         )  # fmt: skip
         shown = Batches(inputs.images, rows=found.rows, batch_size=s.segmentation_batch)
         found.add("unet", name, unet.predict(shown, verbose=0)[..., 0])
-    return without_diagnosis(run, inputs, found)
+    without_diagnosis(run, inputs, found)

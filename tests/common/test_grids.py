@@ -13,8 +13,8 @@ from common.settings import recipe
 GRIDS = (
     *(("cervical", name) for name in ("tables", "compare_losses", "freeze_depth", "tune")),
     *(("lmf", name) for name in ("tables", "sweep", "tune")),
-    *(("melanoma", name) for name in ("ablation", "repeats", "multitask", "thresholds")),
-    ("feedback", "tables"),
+    *(("melanoma", name) for name in ("ablation", "repeats", "multitask", "thresholds", "baselines")),
+    *(("feedback", name) for name in ("tables", "search")),
 )
 
 
@@ -30,13 +30,8 @@ def test_every_grid_command_takes_the_engine_and_no_recipe_knows_it(study, name)
     assert (found.engine, found.parallel) == ("local", 3)
     with pytest.raises(UsageError, match="--gpus-per-cell: has no effect here: expected --engine ray"):
         options(study, name, "--gpus-per-cell", "0.25")
-    if study == "feedback":  # the one whose folder is named by its own settings
+    if study == "feedback":  # whose folders are named by the command's own settings
         assert recipe(found) == recipe(options(study, name))
-
-
-def test_methods_that_share_a_process_take_no_engine():
-    with pytest.raises(UsageError, match="--parallel: has no effect here"):
-        options("melanoma", "baselines", "--parallel", "2")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.common.runs.here import run_here
+
 SIDE = 40
 
 
@@ -65,12 +67,13 @@ def tiny_backbone(name: str, image_size: int, weights: object = None, pooling: o
 
 @pytest.fixture(scope="module")
 def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
-    """`mobilenetv2_035` is the tiny network in this module, and TensorFlow runs its steps without tracing them, which takes longer than
-    the few steps themselves. The slow tests run the real network, traced."""
+    """`mobilenetv2_035` is the tiny network in this module, grids run their cells in this process, and TensorFlow runs steps without
+    tracing them, which takes longer than the few steps themselves. The slow tests run the real network, traced."""
     from melanoma import models, networks
 
     networks._measured.cache_clear()  # the tiny network bears real ones' names
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.runs.grid.run_cell", run_here)
         patch.setattr(models, "build_backbone", tiny_backbone)
         patch.setattr(
             models, "feature_taps", lambda name, model: tuple(tuple(f"s{stage}b{block}" for block in range(3)) for stage in range(4))

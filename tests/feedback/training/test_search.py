@@ -8,15 +8,17 @@ import pytest
 from common.errors import UsageError
 from feedback.experiments.search import SearchSettings
 from feedback.experiments.slices import SlicesSettings
-from feedback.training import search, simulate
+from feedback.training import simulate
 from feedback.training.online import LossNotFinite
 from feedback.training.search import run_search
 from feedback.training.simulate import run_simulate
+from tests.common.runs.here import run_here
 from tests.feedback.training.conftest import no_figures, options_of, release
 
 
 def test_search_chooses_on_validation(sample_cache, small_base, tmp_path, monkeypatch):
     no_figures(monkeypatch)
+    monkeypatch.setattr("common.runs.grid.run_cell", run_here)
     chosen = {"lambdas": (0.0, 0.5), "anchors": (0.0,), "epochs": 1, "limit": 24}
     folder = run_search(options_of(sample_cache, small_base, tmp_path / "search", SearchSettings, **chosen))
     table, metrics = pd.read_csv(folder / "search.csv"), json.loads((folder / "metrics.json").read_text())
@@ -31,16 +33,22 @@ def test_search_chooses_on_validation(sample_cache, small_base, tmp_path, monkey
 def test_a_run_that_diverges_is_a_row(sample_cache, small_base, tmp_path, monkeypatch):
     """What is made of the runs, which are stood in for; the next test trains them."""
 
-    def runs(options):
-        options.run_dir.mkdir(parents=True)
-        pd.DataFrame({"stage": "tuning", "epoch": [1], "loss": [2.0]}).to_csv(options.run_dir / "history.csv", index=False)
-        if options.learning_rate == 10.0 and not options.clip_norm:
-            raise LossNotFinite("the loss is nan at step 3 of epoch 2")
-        scores = {"jaccard": 0.25, "balanced_accuracy": 0.5, "auc": 0.5, "accuracy": 0.5, "selection": 0.25}
-        (options.run_dir / "metrics.json").write_text(json.dumps({"validation": scores}))
+    said = {0.1: "the images are gone", 10.0: f"{LossNotFinite.SAID}: nan at step 3 of epoch 2"}
 
-    monkeypatch.setattr(search, "run_simulate", runs)
+    def runs(cell, own):
+        cell.run_dir.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({"stage": "tuning", "epoch": [1], "loss": [2.0]}).to_csv(cell.run_dir / "history.csv", index=False)
+        if cell.settings.learning_rate in said and not cell.settings.clip_norm:
+            return 2, said[cell.settings.learning_rate]
+        scores = {"jaccard": 0.25, "balanced_accuracy": 0.5, "auc": 0.5, "accuracy": 0.5, "selection": 0.25}
+        (cell.run_dir / "metrics.json").write_text(json.dumps({"validation": scores}))
+        return 0, ""
+
+    monkeypatch.setattr("common.runs.grid.run_cell", runs)
     chosen = {"rates": (1e-3, 10.0), "clip_norms": (1.0, 0.0), "lambdas": (), "objective": "classification", "epochs": 2}
+    with pytest.raises(UsageError, match="1 of 6 cells failed.*: the images are gone") as failed:
+        run_search(options_of(sample_cache, small_base, tmp_path / "other", SearchSettings, **{**chosen, "rates": (1e-3, 0.1, 10.0)}))
+    assert LossNotFinite.SAID not in str(failed.value) and not (tmp_path / "other" / "finished.json").exists()
     folder = run_search(options_of(sample_cache, small_base, tmp_path / "clip", SearchSettings, **chosen))
     table = pd.read_csv(folder / "search.csv")
     assert table["clip_norm"].tolist() == [1.0, 0.0] * 2 and table["jaccard"].isna().tolist() == [False] * 3 + [True]
@@ -56,6 +64,7 @@ def test_a_run_that_diverges_is_a_row(sample_cache, small_base, tmp_path, monkey
 def test_the_same_rate_diverges_without_clipping_and_stays_with_it(sample_cache, small_base, tmp_path, monkeypatch):
     """A step of 80 times the gradient: as it is, it throws the weights far away; of a norm of 0.01 at most, it moves them by 0.8."""
     no_figures(monkeypatch)
+    monkeypatch.setattr("common.runs.grid.run_cell", run_here)
     chosen = {"lambdas": (), "rates": (10.0,), "clip_norms": (0.01, 0.0), "epochs": 2, "batch_size": 8, "limit": 24}
     folder = run_search(options_of(sample_cache, small_base, tmp_path / "clip", SearchSettings, **chosen))
     clipped, free = pd.read_csv(folder / "search.csv").to_dict("records")
