@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -148,8 +148,9 @@ def search_each(
             [replace(first, run_dir=first.run_dir / str(place)) for name, first in firsts.items() for place in range(trials[name])], where
         )
     with ThreadPoolExecutor(len(firsts)) as pool, engine(where, list(firsts.values())) as start:
-        found = pool.map(lambda name: one(name, lambda cell: start(cell).result()), firsts)
-        return dict(zip(firsts, found, strict=True))
+        found = {name: pool.submit(one, name, lambda cell: start(cell).result()) for name in firsts}
+        wait(found.values())  # what ends one search stops no other
+        return {name: each.result() for name, each in found.items()}
 
 
 def changed(settings: Any, parameters: Mapping[str, Any]) -> Any:

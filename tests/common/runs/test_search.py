@@ -1,6 +1,7 @@
 """Searches over settings of a toy command: resume, failures, other settings in the folder, and that it finds a better value."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pandas as pd
 import pytest
 
 from common.errors import UsageError
+from common.grids import Engine
 from common.runs.cells import GridCell
-from common.runs.search import Range, changed, report, search
+from common.runs.search import Range, changed, report, search, search_each
 from common.settings import Settings, recipe
 
 
@@ -99,6 +101,22 @@ def test_a_failed_trial_is_shown_and_the_search_goes_on(toy, tmp_path):
     assert outcome.best.value is not None
     with pytest.raises(UsageError, match="no trial finished: the loss is no longer finite"):
         search(tmp_path / "b", Toy(alpha=4.0), {"alpha": (4.0,)}, cell, metric="validation_macro_f1", trials=2, run=run)
+
+
+def test_a_search_that_breaks_down_stops_no_other(toy, monkeypatch):
+    ended = []
+
+    def one(name, run):
+        if name == "broken":
+            raise SystemExit(1)
+        time.sleep(0.2)
+        ended.append(run(toy[0](Toy())))
+
+    monkeypatch.setattr("common.runs.grid.run_cell", lambda cell, own: (0, ""))
+    firsts = {name: toy[0](Toy()) for name in ("broken", "whole")}
+    with pytest.raises(SystemExit):
+        search_each(firsts, dict.fromkeys(firsts, 1), one, Engine())
+    assert ended == [(0, "")]
 
 
 def test_without_anything_to_search_there_is_one_trial(toy, tmp_path):
