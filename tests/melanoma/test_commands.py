@@ -163,7 +163,7 @@ def test_a_finished_run_is_left_alone_and_other_settings_are_refused(runs: Path,
     capsys.readouterr()
     assert run("train", *common, "--no-simclr", "--no-segmentation", "--run-dir", folder, "--classifier-epochs", 2) == 2
     assert "classifier_epochs was 1, now 2" in capsys.readouterr().err
-    assert run("ablation", *common, *DESCRIBED, "--rows", "f_res", "--run-dir", runs, "--classifier-epochs", 2) == 2
+    assert run("ablation", *common, *DESCRIBED[:4], "--rows", "f_res", "--run-dir", runs, "--classifier-epochs", 2) == 2
     assert "classifier_epochs was 1, now 2" in capsys.readouterr().err
 
 
