@@ -130,6 +130,7 @@ def _exported(served: keras.Model, path: Path, format: str, images: np.ndarray) 
         return run_exported(path, format, images)
     formats = {"saved_model": "tf_saved_model", "litert": "litert", "onnx": "onnx"}
     served(np.zeros((1, *served.input_shape[1:]), "uint8"))  # the ONNX converter wants a model that has been called
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it tells each step, and each failure before it raises it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the converters, about their own use of TensorFlow and NumPy
