@@ -202,7 +202,7 @@ def text(table: pd.DataFrame, note: str, synthetic: bool) -> str:
 @styled
 def cascade_figure(cascade: pd.DataFrame, title: str = "") -> Figure:
     """Mean similarity to the trained network's map against the share of random layers, one line per method; SSIM left, ranks right."""
-    figure, axes = panels(1, 2)
+    figure, axes = panels(1, 2, height=3.6)
     for axis, (name, label) in zip(axes.ravel(), (("ssim", "SSIM"), ("rank_correlation", "rank correlation")), strict=True):
         for number, (method, part) in enumerate(cascade.groupby("method", sort=False)):
             mean = part.groupby("randomised")[name].mean()
@@ -210,6 +210,6 @@ def cascade_figure(cascade: pd.DataFrame, title: str = "") -> Figure:
             axis.plot(mean.index, mean.to_numpy(), LINES[number % len(LINES)], marker=MARKERS[number], markersize=3, label=str(method))
         axis.axhline(0, color="0.7", linewidth=0.8)
         axis.set(xlabel="share of layers with random weights, last first", ylabel=f"{label} with the trained map")
-    axes.ravel()[0].legend(fontsize=8)
+    figure.legend(*axes.ravel()[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
     figure.suptitle(title)
     return figure
