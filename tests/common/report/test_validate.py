@@ -100,8 +100,8 @@ def test_groups_that_were_trained_on_are_left_out(run: Path, external: Path, tmp
     assert found["n"] == 2 and found["left_out"]["of a group that the run has seen"] == 1
 
 
-def test_a_known_data_set_has_its_own_labels_and_groups(run: Path, tmp_path: Path) -> None:
-    drawn = ensure_sample("ham10000", tmp_path / "cache")
+def test_a_known_data_set_has_its_own_labels_and_groups(run: Path, tmp_path: Path, sample_cache: Path) -> None:
+    drawn = ensure_sample("ham10000", sample_cache)
     (tmp_path / "map.csv").write_text("set,class,joined\nexternal,nv,dark\nexternal,mel,light\n")
     options = ValidateOptions(run=run, data_dir=drawn, dataset="ham10000", classes=tmp_path / "map.csv", name="known")
     path = validate_command(options)
