@@ -15,6 +15,7 @@ os.environ["JAX_ENABLE_X64"] = "1"
 
 import keras
 import numpy as np
+from keras.src.backend.common import dtypes
 
 from cervical import losses as cells
 from common import device
@@ -24,6 +25,8 @@ from feedback.training.online import self_explaining, targets
 from lmf.losses import LOSSES, build_loss
 from melanoma.losses import PairedViewsLoss, SoftDiceLoss
 
+# Off TensorFlow, Keras promotes float64 to float32, so that batch normalisation takes its statistics in float32 in a float64 network too.
+dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 BATCH, IMAGES, SIZE = 8, 29, 16  # the last batch has five
 
 
