@@ -145,10 +145,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON. Paths become their last part (no report names a folder of somebody's machine); NaN becomes null."""
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write `value` as JSON, indented or (None) on one line.
+
+    Paths become their last part (no report names a folder of somebody's machine); NaN becomes null.
+    """
     with atomic(path) as temporary:
-        text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
         # A byte of a name that is no UTF-8 as an escape, which JSON reads back.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
