@@ -25,8 +25,6 @@ from feedback.training.online import self_explaining, targets
 from lmf.losses import LOSSES, build_loss
 from melanoma.losses import PairedViewsLoss, SoftDiceLoss
 
-# Off TensorFlow, Keras promotes float64 to float32, so that batch normalisation takes its statistics in float32 in a float64 network too.
-dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 BATCH, IMAGES, SIZE = 8, 29, 16  # the last batch has five
 
 
@@ -56,6 +54,8 @@ def turned(images, wanted, rng):
 
 def weights(devices, build, head, loss, wanted, floatx="float32", rounding=0.0):
     keras.config.set_floatx(floatx)
+    # Off TensorFlow, Keras promotes float64 to float32, so batch normalisation takes its statistics in float32 in a float64 network too.
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = floatx
     device.configure(0, floatx, devices)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (IMAGES, SIZE, SIZE, 3)).astype(floatx)
