@@ -36,7 +36,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.tmp-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    suffix = ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+    temporary = path.with_name(f"{path.name.removesuffix(suffix)}.tmp-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
     try:
         yield temporary
         _to_disk(temporary)

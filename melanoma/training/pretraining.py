@@ -4,7 +4,6 @@ A finished run holds `encoder.weights.h5` for the later stages, and, like every 
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
@@ -20,7 +19,7 @@ from common.backbones import RecomputeBatchnorm
 from common.data.dermoscopy import image_id
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.runs.files import plain
+from common.runs.files import atomic, plain
 from common.runs.fitting import fit
 from common.runs.folder import Run
 from common.runs.reading import RunFolder
@@ -103,7 +102,8 @@ def pretrain(inputs: Inputs, run_dir: Path | None = None) -> Run:
     before = embedding_quality(both, inputs)
     train_simclr(run, inputs, encoder, normalise)
     after = embedding_quality(both, inputs)
-    save_weights(encoder, run.path / ENCODER)
+    with atomic(run.path / ENCODER) as temporary:
+        encoder.save_weights(temporary)
     quality = {"before": before, "after": after}
     run.write_json("embedding_quality.json", quality)
     run.save_model(probe)
@@ -125,16 +125,6 @@ def train_simclr(run: Run, inputs: Inputs, encoder: keras.Model, normalise: kera
     statistics.on_epoch_begin(len(history) - 1)
     statistics.on_test_begin()  # nothing is validated: once, of the epoch that is kept
     return history
-
-
-def save_weights(model: keras.Model, path: Path) -> None:
-    """Keras insists on the ending `.weights.h5`, so the temporary name differs at its beginning."""
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    try:
-        model.save_weights(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def settled(encoder: keras.Model, normalise: keras.layers.Layer, batches: Batches) -> RecomputeBatchnorm:

@@ -22,6 +22,10 @@ def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path: Path) -> None:
         temporary.write_text("whole")
         assert not (tmp_path / "deep" / "model.keras").exists()
     assert [item.name for item in (tmp_path / "deep").iterdir()] == ["model.keras"]
+    with atomic(tmp_path / "encoder.weights.h5") as temporary:  # Keras writes weights to no other ending
+        assert temporary.name.endswith(".weights.h5") and ".tmp-" in temporary.name
+        temporary.write_text("whole")
+    assert (tmp_path / "encoder.weights.h5").is_file()
 
 
 def test_a_full_disk_leaves_no_temporary_file(tmp_path: Path) -> None:
