@@ -5,6 +5,7 @@ update of one is an update of all (Algorithm 1). Nothing here downloads unless t
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from common.backbones import (
     batchnorm_is_folded,
     build_backbone,
     keep_batchnorm_frozen,
+    load_weights,
     preprocess_layer,
 )
 from melanoma.taps import STRIDES, feature_taps, half_resolution, tensor
@@ -163,16 +165,19 @@ def normalisation(kind: str, backbone: str) -> keras.layers.Layer:
     return Standardise(input_spread(backbone), bgr=bgr, centre=input_centre(backbone), name="standardise")
 
 
-def build_encoder(backbone: str, image_size: int, weights: str | None = None) -> keras.Model:
+def build_encoder(backbone: str, image_size: int, weights: str | None = None, pretrained: Path | None = None) -> keras.Model:
     """E1: normalised images or adapted heatmaps `(batch, size, size, 3)` -> the last feature map.
 
     Batch normalisation has PyTorch's momentum (0.9 as Keras counts; the paper used PyTorch), so that MobileNetV2's 0.999 does not leave the
-    moving statistics at their initial values in short runs. Folded weights keep theirs frozen.
+    moving statistics at their initial values in short runs. Folded weights keep theirs frozen. `pretrained`: a file of subnetwork 1's
+    weights, which take the place of `weights`.
     """
-    encoder = build_backbone(backbone, image_size, weights)
+    encoder = build_backbone(backbone, image_size, None if pretrained is not None else weights)
     for layer in batch_normalisations(encoder):
         layer.momentum = 0.9
-    if weights not in (None, "none") and batchnorm_is_folded(encoder):
+    if pretrained is not None:
+        load_weights(encoder, pretrained, backbone)
+    if (pretrained is not None or weights not in (None, "none")) and batchnorm_is_folded(encoder):
         keep_batchnorm_frozen(encoder)
     return encoder
 

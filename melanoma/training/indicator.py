@@ -14,7 +14,6 @@ import numpy as np
 from keras import ops
 
 from common import device
-from common.backbones import batchnorm_is_folded, keep_batchnorm_frozen, load_weights
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from common.explanation.gradcam import compiled
@@ -60,12 +59,7 @@ class Networks:
         s = inputs.settings
         self.inputs, self.settings = inputs, s
         self.normalise = models.normalisation(s.normalise, s.backbone)
-        start = None if encoder_weights is not None else s.weights
-        self.encoder = models.build_encoder(s.backbone, s.image_size, start)
-        if encoder_weights is not None:
-            load_weights(self.encoder, encoder_weights, s.backbone)
-            if batchnorm_is_folded(self.encoder):
-                keep_batchnorm_frozen(self.encoder)
+        self.encoder = models.build_encoder(s.backbone, s.image_size, s.weights, encoder_weights)
         self.classifier = models.build_classifier(self.encoder, self.normalise, len(task.outputs))
         self.classifier.compile(adam(s), cross_entropy(inputs, task.labels), jit_compile=device.jit_compile())
         trained = [self.classifier]

@@ -9,7 +9,6 @@ import numpy as np
 from keras import ops
 
 from common import device
-from common.backbones import load_weights
 from common.data.pipeline import Batches
 from common.explanation.cams import cam
 from common.runs.fitting import fit
@@ -29,10 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Shared(keras.Model):
-    """`network` (`models.build_shared`) with its loss: each output's, weighed by `weights`.
-
-    Targets are a dict of arrays as the outputs are, and a batch may bring the weights of the positives (`positive_weights`).
-    """
+    """`network` (`models.build_shared`) with its loss: each output's, weighed by `weights`. Targets are a dict as the outputs are."""
 
     def __init__(self, network: keras.Model, weights: UncertaintyWeights, losses: dict[str, Any]) -> None:
         super().__init__(name="shared_training")
@@ -108,9 +104,7 @@ def fill(run: Run, inputs: Inputs) -> None:
 def build(inputs: Inputs, indicators: int, masks: int) -> tuple[keras.Model, keras.Model]:
     """The untrained network and its encoder, which begins from `--pretrained` or `--weights`."""
     s = inputs.settings
-    encoder = models.build_encoder(s.backbone, s.image_size, None if s.pretrained is not None else s.weights)
-    if s.pretrained is not None:
-        load_weights(encoder, s.pretrained / ENCODER, s.backbone)
+    encoder = models.build_encoder(s.backbone, s.image_size, s.weights, s.pretrained and s.pretrained / ENCODER)
     normalise = models.normalisation(s.normalise, s.backbone)
     return models.build_shared(encoder, normalise, s.backbone, indicators, masks, s.decoder_width), encoder
 

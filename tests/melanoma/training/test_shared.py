@@ -1,15 +1,20 @@
 """The design of reading `corrected`: its losses against numbers by hand, and turns that keep masks on their images."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from common.backbones import batch_normalisations
 from melanoma import models
+from melanoma.experiments.shared import DESCRIBED
 from melanoma.losses import UncertaintyWeights
-from melanoma.training.shared import turned
+from melanoma.training.shared import build, turned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -50,3 +55,11 @@ def test_only_what_is_asked_for_is_built(tiny: None) -> None:
     assert list(alone.output) == ["melanoma"]
     assert alone.count_params() < whole.count_params()
     assert isinstance(whole, keras.Model)
+
+
+def test_a_pretraining_of_folded_weights_stays_folded(tiny: None, tmp_path: Path) -> None:
+    """Its batch normalisation normalises nothing, and training it would destroy the network."""
+    models.build_encoder("mobilenetv2_035", 64).save_weights(tmp_path / "encoder.weights.h5")  # as initialised: means 0, variances 1
+    settings = replace(DESCRIBED, backbone="mobilenetv2_035", image_size=64, pretrained=tmp_path)
+    _, encoder = build(SimpleNamespace(settings=settings), 0, 0)
+    assert not any(layer.trainable for layer in batch_normalisations(encoder))
