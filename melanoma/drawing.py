@@ -106,7 +106,7 @@ def predict_command(options: DrawOptions) -> None:
 
 def draw(drawer: Drawer, run: Path, files: Sequence[Path], target: Path, skip_unreadable: bool = False) -> None:
     """Write masks, sheets and indicators.csv (image, indicator, probability, share of the picture inside the mask) into `target`."""
-    names, model, rows = _stems(files), load_model(run), []
+    names, model, rows = dict(zip(files, _stems(files), strict=True)), load_model(run), []
     for start in range(0, len(files), CHUNK):
         size, method = drawer.config["image_size"], drawer.config.get("resize_filter") or "bilinear"
         images, read = decoded(files[start : start + CHUNK], size, method, skip_unreadable)
@@ -125,15 +125,15 @@ def draw(drawer: Drawer, run: Path, files: Sequence[Path], target: Path, skip_un
     log.info("masks and sheets of %d images: %s", len(names), target)
 
 
-def _stems(files: Sequence[Path]) -> dict[Path, str]:
+def _stems(files: Sequence[Path]) -> list[str]:
     """A name for each image's files; a stem that several images share is numbered."""
-    names: dict[Path, str] = {}
+    names: dict[str, Path] = {}
     for path in files:
         stem, number = path.stem, 2
-        while stem in names.values():
+        while stem in names:
             stem, number = f"{path.stem}_{number}", number + 1
-        names[path] = stem
-    return names
+        names[stem] = path
+    return list(names)
 
 
 def _write(target: Path, stem: str, image: np.ndarray, name: str, probabilities: np.ndarray, found: Drawn, index: int) -> None:
@@ -176,8 +176,8 @@ def explain_command(options: ExplainOptions) -> None:
         images = kept["images"]
     found = drawer(images)
     probabilities = load_model(folder).predict(images.astype("float32"), verbose=0)
-    for index, row in explained.iterrows():
-        name = Path(row["image"])
-        figure = sheet_of(images[index], name.name, probabilities[index], found, index, row["label"], bool(drawer.config.get("synthetic")))
-        save(figure, output / f"encoders_{name.stem}.png")
+    synthetic, paths = bool(drawer.config.get("synthetic")), [Path(name) for name in explained["image"]]
+    for index, (path, label, stem) in enumerate(zip(paths, explained["label"], _stems(paths), strict=True)):
+        figure = sheet_of(images[index], path.name, probabilities[index], found, index, label, synthetic)
+        save(figure, output / f"encoders_{stem}.png")
     log.info("%d sheets of the encoders: %s", len(explained), output)

@@ -4,6 +4,7 @@ One indicator, so that it stays fast; several are in test_commands.py, all five 
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -88,8 +89,13 @@ def test_what_reads_a_finished_run(runs: Path, sample_cache: Path, tmp_path: Pat
     assert 0 <= row["probability"] <= 1
     assert run("predict", runs / "f_res-equal-seed0", image, "--output-dir", tmp_path / "none") == 2
     assert "has no U-Nets" in capsys.readouterr().err
-    assert run("explain", folder, "--methods", "gradcam", "--no-faithfulness", "--output", tmp_path / "why") == 0
+    words = ("--methods", "gradcam", "--no-faithfulness", "--output")
+    assert run("explain", folder, *words, tmp_path / "why") == 0
     assert list((tmp_path / "why").glob("encoders_*.png"))
+    (tmp_path / "other").mkdir()
+    copies = [shutil.copy(image, (tmp_path / place).with_suffix(image.suffix)) for place in ("x", "other/x")]
+    assert run("explain", folder, "--images", *copies, *words, tmp_path / "two") == 0
+    assert sorted(path.name for path in (tmp_path / "two").glob("encoders_*.png")) == ["encoders_x.png", "encoders_x_2.png"]
 
 
 def test_one_encoder_for_everything(tiny: None, common: list[object], tmp_path: Path) -> None:
