@@ -93,7 +93,7 @@ def run_title(settings: dict) -> str:
 def printed_numbers(settings: dict, metrics: dict) -> dict[str, Printed]:
     """The printed row of this run where the paper has one for its very problem."""
     place = printed_row(settings)
-    if place is None or metrics.get("lesion_masks_for") or any(settings.get(key) != value for key, value in paper.PROBLEM.items()):
+    if place is None or metrics.get("lesion_masks_for") or any(settings.get(k) != value for k, value in paper.document(settings).items()):
         return {}
     table, row = place
     melanoma, known = paper.melanoma(table, row), metrics["localisation"]["gradcam"]
@@ -110,18 +110,13 @@ def report(run: Run, inputs: Inputs, title: str = "") -> None:
     """report.md with the printed row of its table, the localisation, the figures and the notes; model_card.md."""
     metrics = RunFolder.of(run).read_json("metrics.json")
     settings, localisation = run.settings, metrics["localisation"]
-    smallest = [f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items()]
     notes = [
         f"AUC {number(metrics['melanoma_auc'])} {interval_text(metrics['melanoma_auc_interval'])}, sensitivity at a specificity of 0.8 "
         f"{number(metrics['sensitivity_at_80'])}, of 0.9 {number(metrics['sensitivity_at_90'])}.",
         *_indicator_notes(metrics),
         inputs.split_note(),
         *([data.overlap_note(settings["dataset_b"])] if "dataset_b" in settings else []),
-        "Scored is the Grad-CAM map of the encoder's last block at threshold 0, the continuous map; `unet_mask` is the decoder's drawing. "
-        "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json. `whole image`, `centred blob` and `mean training mask` look at no "
-        f"image. The printed numbers rest on a few images ({', '.join(smallest)}; DEVIATIONS row 24): differences inside the intervals "
-        "mean nothing.",
-        *([f"Score behind the maps: {_target_note(metrics['outputs'], settings)}."] if "outputs" in metrics else []),
+        *map_notes(metrics, settings),
     ]
     notes += [
         f"{paper.ROW_TITLES.get(method, method)}, {paper.TITLES.get(name, name)}: continuous Dice {number(entry['dice'])} "
@@ -150,10 +145,22 @@ def _indicator_notes(metrics: dict) -> list[str]:
     return found
 
 
-def _target_note(outputs: dict[str, list[str]], settings: dict) -> str:
-    known = {name for names in outputs.values() for name in names}
-    target = settings.get("target", "auto")
-    indicator = target == "indicator" or (
-        target == "auto" and bool(known & set(settings["indicators"])) and "indicator_heads" not in settings
-    )
-    return "the indicator's logit" if indicator else "the predicted diagnosis (no output for the indicator: every image has it, or f_Res)"
+def map_notes(metrics: dict, settings: dict) -> list[str]:
+    """Sentences on the maps: how they are scored, and of which output they are."""
+    smallest = ", ".join(f"{name} about {count}" for name, count in paper.PRINTED_IMAGES.items())
+    kind = "1 wherever it is above 0 (--binarise)" if settings.get("binarise") else "the continuous map"
+    found = [
+        f"Scored is the Grad-CAM map of the encoder's last block at threshold 0, {kind}; `unet_mask` is the decoder's drawing. "
+        "Thresholds 0.0 to 0.9 are in localisation.csv and metrics.json. `whole image`, `centred blob` and `mean training mask` look at no "
+        f"image. The printed numbers rest on a few images ({smallest}; DEVIATIONS row 24): differences inside the intervals mean nothing.",
+    ]
+    if "outputs" not in metrics:
+        return found
+    known, target = {name for names in metrics["outputs"].values() for name in names}, settings.get("target", "auto")
+    if target == "auto":
+        target = "indicator" if known & set(settings["indicators"]) and "indicator_heads" not in settings else target
+    score = {
+        "indicator": "the indicator's logit", "melanoma": "melanoma's logit", "predicted": "the predicted diagnosis",
+        "auto": "the predicted diagnosis (no output for the indicator: every image has it, or f_Res)",
+    }[target]  # fmt: skip
+    return [*found, f"Score behind the maps: {score}."]

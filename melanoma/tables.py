@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,11 @@ def _row(
     scored = [run for run in runs if has(run, method, indicator)]
     score = partial(dice, method=method, indicator=indicator, threshold=threshold)
     beside = {} if printed is None else {DICE: printed}
-    return TableRow(name, paper.TITLES.get(indicator, indicator), scored, beside, paper.PROBLEM, score, fixed)
+    return TableRow(name, paper.TITLES.get(indicator, indicator), scored, beside, _document(scored), score, fixed)
+
+
+def _document(runs: Sequence[FoundRun]) -> dict[str, Any]:
+    return paper.document(runs[0].recipe) if runs else {}
 
 
 def map_rows(
@@ -204,7 +209,7 @@ def _diagnosis_table(target: Path, name: str, title: str, rows: Sequence[TableRo
 def _diagnosis_rows(names: Names, number: int, printed_row: str) -> list[TableRow]:
     value = paper.melanoma(number, printed_row) if printed_row else None
     printed = {} if value is None else {metric: Printed(value, f"Table {number}") for metric in ("accuracy", "auc")}
-    return [TableRow(name, "", runs, printed, paper.PROBLEM) for name, runs in names.items()]
+    return [TableRow(name, "", runs, printed, _document(runs)) for name, runs in names.items()]
 
 
 def table_2(target: Path, runs: Sequence[FoundRun]) -> Path | None:

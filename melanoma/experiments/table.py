@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from common.grids import Engine
-from common.settings import LARGEST_SEED, check_range, require
+from common.settings import require
 from melanoma.experiments.base import reading
 from melanoma.experiments.train import DESCRIBED, BioUNetSettings
 
@@ -32,6 +32,7 @@ class TableSettings(Engine, BioUNetSettings):
 
     ROWS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"bio_u_net": ABLATION["bio_u_net"]}
     NOT_RECIPE = BioUNetSettings.NOT_RECIPE | Engine.NOT_RECIPE | {"seeds", "rows"}
+    AXES = ("seeds", "rows")
 
     seeds: tuple[int, ...] = (0,)
     """Seeds; every row of the table is run with each. Comparisons need several."""
@@ -42,9 +43,6 @@ class TableSettings(Engine, BioUNetSettings):
         super().check()
         for row in self.rows:
             require(row in self.ROWS, f"--rows {row}: expected some of {', '.join(self.ROWS)}")
-        for seed in self.seeds:
-            check_range("seeds", seed, 0, LARGEST_SEED)
-        require(len(set(self.seeds)) == len(self.seeds), f"--seeds {' '.join(map(str, self.seeds))}: one is given twice")
 
     def wants_dataset_b(self) -> bool:
         return self.pretrained is None and any(self.ROWS[row]["simclr"] for row in self.rows)

@@ -6,7 +6,7 @@ import pytest
 
 from common.settings import recipe
 from melanoma.experiments.train import DESCRIBED
-from melanoma.reporting import printed_numbers, printed_row, run_title
+from melanoma.reporting import map_notes, printed_numbers, printed_row, run_title
 from melanoma.training.grids import cell_name
 
 
@@ -41,4 +41,22 @@ def test_a_run_of_table_5_is_called_that_and_stands_beside_its_numbers() -> None
     assert "Table 5" in printed["accuracy"].source
     assert not [name for name in printed if "lesion" in name]
     assert printed_numbers({**settings, "image_size": 128}, metrics) == {}
+    for other in ({"split": "grouped"}, {"reading": "corrected"}, {"head": "l2"}, {"watch": "dice+bce"}, {"binarise": True}):
+        assert printed_numbers({**settings, **other}, metrics) == {}, other  # another method than the printed one
     assert printed_numbers(settings, {**metrics, "lesion_masks_for": ["globules"]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, ("the continuous map", "the indicator's logit")),
+        ({"binarise": True}, ("1 wherever it is above 0", "the indicator's logit")),
+        ({"target": "melanoma"}, ("the continuous map", "melanoma's logit")),
+        ({"target": "predicted"}, ("the continuous map", "the predicted diagnosis.")),
+        ({"segmentation": False}, ("the continuous map", "no output for the indicator")),
+    ],
+)
+def test_the_report_says_which_score_and_which_map_were_measured(settings: dict, said: tuple[str, ...]) -> None:
+    outputs = {"globules": ["melanoma"] if "segmentation" in settings else ["globules", "melanoma"]}
+    text = " ".join(map_notes({"outputs": outputs}, {"indicators": ["globules"], **settings}))
+    assert all(part in text for part in said)

@@ -46,6 +46,16 @@ def test_table_3_beside_printed_numbers_of_another_problem(written: Path) -> Non
     assert "backbone" in whole["differs"] or "network" in whole["differs"]
 
 
+def test_no_difference_is_taken_of_another_method(tmp_path: Path) -> None:
+    """The very problem, but rows made like for like, and a split by lesion: the cell says what differs."""
+    write_run(tmp_path / "run", 0.3, backbone="resnet50", image_size=512, head="l2", split="grouped", indicators=("globules",))
+    tables.write_all(tmp_path, tmp_path / "tables")
+    (table,) = (tmp_path / "tables").glob("*/table_3/table.csv")
+    row = pd.read_csv(table).set_index(["block", "method"]).loc[("globules", "Bio-U-Net")]
+    assert pd.isna(row["difference"])
+    assert row["differs"] == "split grouped, not paper; head l2, not described"
+
+
 def test_the_diagnosis_leads_with_auc(written: Path) -> None:
     table = pd.read_csv(written / "table_3_melanoma" / "table.csv")
     assert table["metric"].tolist()[:2] == ["auc", "balanced_accuracy"]
