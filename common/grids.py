@@ -16,6 +16,8 @@ class Engine(Settings):
     """Where the runs of a command happen; no number depends on it."""
 
     NOT_RECIPE: ClassVar[frozenset[str]] = frozenset({"engine", "address", "cpus_per_cell", "gpus_per_cell", "parallel", "plan"})
+    AXES: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold what the runs differ in; no value may stand there twice."""
 
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine. `ray`: tasks of a Ray cluster (requirements-ray.txt, docs/clusters.md)."""
@@ -39,6 +41,11 @@ class Engine(Settings):
         require(whole, f"--gpus-per-cell {self.gpus_per_cell:g}: expected a part of one GPU, or whole ones")
         known = self.address in ("auto", "local") or re.fullmatch(r"[^\s:/]+:\d{1,5}", self.address)
         require(bool(known), f"--address {self.address}: expected auto, local or HOST:PORT")
+        for name in self.AXES:
+            values, option = getattr(self, name) or (), name.replace("_", "-")
+            require(len(set(values)) == len(values), f"--{option} {' '.join(map(str, values))}: one is given twice")
+            for seed in values if name == "seeds" else ():
+                check_range("seeds", seed, 0, LARGEST_SEED)
 
     def check_paths(self) -> None:
         super().check_paths()
@@ -65,7 +72,6 @@ class Grid(Engine):
     SHARED: ClassVar[tuple[str, ...]] = ()
     """Fields of the grid that every run takes over: the images and the reading."""
     AXES: ClassVar[tuple[str, ...]] = ("backbones", "seeds")
-    """Fields that hold what the runs differ in; no value may stand there twice."""
     DRIVEN: ClassVar[tuple[str, ...]] = ("backbone", "seed", "run_dir")
     """Fields of a run that the axes set."""
 
@@ -80,11 +86,6 @@ class Grid(Engine):
         super().check()
         for name in self.backbones:
             check_backbone("backbones", name)
-        for seed in self.seeds:
-            check_range("seeds", seed, 0, LARGEST_SEED)
-        for name in self.AXES:
-            values, option = getattr(self, name) or (), name.replace("_", "-")
-            require(len(set(values)) == len(values), f"--{option} {' '.join(map(str, values))}: one is given twice")
 
     def check_paths(self) -> None:
         super().check_paths()

@@ -12,7 +12,7 @@ from common.settings import Command, check_range, require
 from feedback.experiments import simulate
 from feedback.experiments.simulate import RANGES, SimulateSettings
 
-AXES = {"lambdas": "explanation_weight", "rates": "learning_rate", "anchors": "anchor_weight", "clip_norms": "clip_norm"}
+SEARCHED = {"lambdas": "explanation_weight", "rates": "learning_rate", "anchors": "anchor_weight", "clip_norms": "clip_norm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class SearchSettings(Engine, SimulateSettings):
     """As `simulate`, for every combination of the values given."""
 
     NOT_RECIPE = Engine.NOT_RECIPE | SimulateSettings.NOT_RECIPE
+    AXES = tuple(SEARCHED)
 
     lambdas: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 1.0)
     """Values of --explanation-weight to try."""
@@ -33,13 +34,13 @@ class SearchSettings(Engine, SimulateSettings):
     def check(self) -> None:
         super().check()
         ranges = {name: (low, high) for name, low, high in RANGES}
-        for axis, name in AXES.items():
+        for axis, name in SEARCHED.items():
             for value in getattr(self, axis):
                 check_range(axis.replace("_", "-"), value, *ranges[name], above=name == "learning_rate")
         require(self.objective == "combined" or len(self.lambdas) < 2, f"--objective {self.objective}: has no lambda; expected combined")
 
     def unused(self) -> dict[str, str]:
-        given = {name: axis for axis, name in AXES.items() if getattr(self, axis)}
+        given = {name: axis for axis, name in SEARCHED.items() if getattr(self, axis)}
         return super().unused() | {name: f"the search sets it (--{axis.replace('_', '-')})" for name, axis in given.items()}
 
 

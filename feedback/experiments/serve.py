@@ -47,7 +47,7 @@ class ServeSettings(Settings):
     rollback: Literal["offer", "automatic"] = "offer"
     """After a correction that the guard sees harm in: say so, or go back to the model before it by itself (recorded in the log)."""
     data_dir: Path | None = None
-    """Where the run's own images are now, for the guard, when they were moved."""
+    """Where the run's own images are now, for the guard and the replay, when they were moved."""
     keep_states: int = 20
     """How many of the last models stay on disk; going back further computes them again from the log."""
     max_upload_mb: float = 20.0
@@ -84,7 +84,9 @@ class ServeSettings(Settings):
 
     def unused(self) -> dict[str, str]:
         watched = ("guard_drop", "guard_share", "rollback")
-        return super().unused() | ({} if self.guard_images else dict.fromkeys(watched, "there is no guard (--guard-images 0)"))
+        found = {} if self.guard_images else dict.fromkeys(watched, "there is no guard (--guard-images 0)")
+        found |= {} if self.guard_images or self.replay_images else {"data_dir": "none of the run's images are read"}
+        return super().unused() | found | ({} if self.run is None else {"cache_dir": "only the drawn sample is kept there"})
 
 
 COMMAND = Command(ServeSettings, "feedback.page.serve:run_serve", __doc__ or "")

@@ -21,6 +21,7 @@ class TablesSettings(Engine, SimulateSettings):
     """As `simulate`, for every cell of the tables."""
 
     NOT_RECIPE = Engine.NOT_RECIPE | SimulateSettings.NOT_RECIPE
+    AXES = ("objectives", "balances", "seeds", "kinds")
 
     objectives: tuple[TableObjective, ...] = OBJECTIVES
     """Rows of the tables. `balanced-combined` has balanced batches of its own and stands in the table of unbalanced data."""
@@ -42,8 +43,6 @@ class TablesSettings(Engine, SimulateSettings):
         check_range("slices", self.slices, 0, 200)
         check_range("slice-epochs", self.slice_epochs, 1, 100_000)
         check_range("reduced-epochs", self.reduced_epochs, 1, 100_000)
-        for seed in self.seeds:
-            check_range("seeds", seed, 0, simulate.LARGEST_SEED)
         require(self.gradient_scaling == "sum", "--gradient-scaling: tables takes it from --objectives balanced-combined")
 
     def unused(self) -> dict[str, str]:

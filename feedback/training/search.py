@@ -13,7 +13,7 @@ from common.report.tables import markdown, number
 from common.runs.cells import GridCell
 from common.runs.files import read_json
 from common.runs.grid import run_grid
-from feedback.experiments.search import AXES, SearchSettings
+from feedback.experiments.search import SEARCHED, SearchSettings
 from feedback.experiments.simulate import SimulateSettings
 from feedback.training.baseline import with_base
 from feedback.training.online import LossNotFinite
@@ -65,7 +65,7 @@ def run_search(settings: SearchSettings) -> Path:
 
 def _axes(settings: SearchSettings) -> dict[str, tuple[float, ...]]:
     """Field of a simulation -> its values to try."""
-    return {name: getattr(settings, axis) for axis, name in AXES.items() if getattr(settings, axis)}
+    return {name: getattr(settings, axis) for axis, name in SEARCHED.items() if getattr(settings, axis)}
 
 
 def cells_of(settings: SearchSettings, folder: Path) -> list[GridCell]:

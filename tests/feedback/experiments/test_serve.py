@@ -18,6 +18,7 @@ from feedback.__main__ import COMMANDS
         (["serve", "--anchor-weight", "-1"], "--anchor-weight -1.0: expected between 0 and 1000"),
         (["serve", "--order", "random"], "--order"),
         (["serve", "--host", "0.0.0.0"], "--host"),  # there is no such option: the page is this machine's alone
+        (["serve", "--guard-images", "0", "--replay-images", "0", "--data-dir", "."], "--data-dir: has no effect here"),
         (["replay", "nowhere"], "nowhere: no such folder"),
     ],
 )
