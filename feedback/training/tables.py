@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
+from common.data.fingerprint import fingerprint
 from common.runs.cells import GridCell
 from common.runs.finished import FoundRun
 from common.runs.folder import Run
 from common.runs.grid import run_grid
-from common.settings import file_digest, recipe
-from feedback import tables
+from common.settings import file_digest, recipe, require
+from feedback import data, tables
 from feedback.experiments.simulate import BALANCED, SimulateSettings
 from feedback.experiments.slices import SlicesSettings
 from feedback.experiments.tables import TablesSettings
@@ -24,10 +25,13 @@ def run_tables(settings: TablesSettings) -> Path:
     assert settings.base is not None
     own = {**recipe(settings), "base": settings.base.name, "base_model": file_digest(settings.base / "model.keras")[:16]}
     parts = (settings.dataset, settings.reading, settings.base.name)
+    today = fingerprint(data.load(settings, "simulation"))
     run = Run.open("feedback", "tables", own, run_dir=settings.run_dir, name_parts=parts)
+    cells = [replace(cell, fingerprint=today) for cell in cells_of(settings, run.path / "cells")]
     if run.finished:
+        for reason in (cell.conflict() for cell in cells if cell.finished):
+            require(not reason, reason)
         return run.path
-    cells = cells_of(settings, run.path / "cells")
     outcome = run_grid(cells, settings)
     done = [FoundRun.of(cell.run_dir) for cell in cells if cell.finished]
     if done:

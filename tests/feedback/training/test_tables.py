@@ -14,7 +14,7 @@ from feedback.training.simulate import run_simulate
 from feedback.training.tables import cells_of, run_tables
 
 
-def test_one_table_in_this_process(sample_cache, small_base, tmp_path, monkeypatch):
+def test_one_table_in_this_process(sample_cache, small_base, tmp_path, monkeypatch, capsys):
     def here(cells, where):
         for cell in cells:
             run_simulate(replace(cell.settings, run_dir=cell.run_dir))
@@ -29,6 +29,11 @@ def test_one_table_in_this_process(sample_cache, small_base, tmp_path, monkeypat
     text = (tmp_path / "run" / "table-5-2" / "report.md").read_text()
     for said in ("# Table 5.2: reduced balanced data", "## Time", "mean training mask", "average sensitivity", "synthetic data"):
         assert said in text
+    capsys.readouterr()
+    with monkeypatch.context() as patched:  # finished means finished for the same data
+        patched.setattr(tables, "fingerprint", lambda _: "of other images")
+        assert main("feedback", COMMANDS, words) == 2 and "finished for other data" in capsys.readouterr().err
+    assert main("feedback", COMMANDS, words) == 0
     regions = pd.read_csv(tmp_path / "run" / "table-5-2-regions" / "table.csv")
     assert regions["ours"].notna().any() and (tmp_path / "run" / "table-5-2" / "curves.png").is_file()
 
