@@ -12,7 +12,7 @@ from common.data.masks import read_mask
 from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
-from common.runs.files import atomic
+from common.runs.files import write_text
 from feedback import data, figures
 from feedback.experiments.audit import AuditSettings
 
@@ -61,10 +61,5 @@ def _overlap(manifest, folder: Path) -> None:
         [split, found["images"], *("not known" if found[kind] is None else found[kind] for kind in ("same_id", "renamed"))]
         for split, found in counts.items()
     ]
-    with atomic(folder / "overlap.md") as temporary:
-        temporary.write_text(
-            "# Simulation images that ISIC 2019 holds too\n\n"
-            + markdown(("split", "images", "same id", "renamed (_downsampled)"), lines)
-            + "\nThe thesis found 627 (section 5.2) and kept those in training.\n",
-            encoding="utf-8",
-        )
+    text = "# Simulation images that ISIC 2019 holds too\n\n" + markdown(("split", "images", "same id", "renamed (_downsampled)"), lines)
+    write_text(folder / "overlap.md", f"{text}\nThe thesis found 627 (section 5.2) and kept those in training.\n")

@@ -12,6 +12,7 @@ from common.data.images import read_image, resize
 from common.errors import UsageError
 from common.metrics.statistics import paired_bootstrap
 from common.runs.folder import Run
+from common.runs.reading import RunFolder, run_files
 from feedback.assessment import balanced_accuracy
 
 RESAMPLES = 500
@@ -115,7 +116,7 @@ def run_images(
     Returns None when the run's images are not on this machine and no `data_dir` is given.
 
     Raises:
-        UsageError: `data_dir` does not hold them, or one cannot be read.
+        UsageError: `data_dir` does not hold them, one cannot be read, or is not what it was when the run began.
     """
     root = data_dir or Run(run, config).data_dir
     table = run / "manifest.csv"
@@ -128,7 +129,7 @@ def run_images(
     rows = _evenly(rows.sort_values(["label", "image"]), count)
     size, method = int(config["image_size"]), config["resize_filter"]
     try:
-        images = np.stack([resize(read_image(root / name), size, method) for name in rows["image"]])
+        images = np.stack([resize(read_image(path), size, method) for path in run_files(RunFolder.of(run), root, rows["image"])])
     except UsageError as error:
         raise UsageError(f"the run's {split} images: {error}; give their folder with --data-dir, or --guard-images 0") from None
     return images, rows["label"].map({name: k for k, name in enumerate(config["classes"])}).to_numpy(dtype=int)

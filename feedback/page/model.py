@@ -1,6 +1,7 @@
 """The model under correction: looks at an image, learns one correction, goes back."""
 
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from common.backbones import all_layers
+from common.errors import UsageError
 from common.explanation.gradcam import compiled
 from common.runs.files import atomic
 from feedback.assessment import Explainer
@@ -18,6 +20,7 @@ from feedback.experiments.simulate import SimulateSettings
 from feedback.training.online import online_step, self_explaining
 
 _BATCH = 16
+DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what reading a torn or garbled .npz file raises
 REPLAYED = 15  # images of the replay set beside the correction in each step
 CAREFUL = 0.2  # of the learning rate where there is nothing to replay
 # What each case of figure 4.1 corrects: a class through the cross-entropy, a region through the explanation, both through both.
@@ -62,11 +65,14 @@ class ReplaySet:
 
     @classmethod
     def load(cls, path: Path) -> "ReplaySet | None":
-        """None when there is none."""
+        """None when there is none. UsageError when the file is damaged."""
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(stored["images"], stored["labels"])
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(stored["images"], stored["labels"])
+        except DAMAGE:
+            raise UsageError(f"{path}: is damaged; restore it, or choose another --log") from None
 
 
 @dataclass(frozen=True)
@@ -251,5 +257,5 @@ def load_weights(path: Path) -> list[np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return [stored[f"arr_{number}"] for number in range(len(stored.files))]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except DAMAGE:
         return None

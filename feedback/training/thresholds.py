@@ -11,8 +11,8 @@ from common.data.images import cached_images
 from common.errors import UsageError
 from common.metrics.overlap import jaccard_index
 from common.report.tables import markdown, number
-from common.runs.files import atomic, read_json
-from common.runs.folder import Run
+from common.runs.files import read_json
+from common.runs.reading import RunFolder, data_dir_of, run_files
 from feedback import data, figures
 from feedback.assessment import Explainer, trivial_maps
 from feedback.experiments.simulate import SimulateSettings, stored
@@ -27,7 +27,7 @@ def run_thresholds(options: ThresholdsSettings) -> Path:
     """`feedback thresholds RUN`: thresholds.csv, thresholds.md and two figures in the run folder; returns it.
 
     Raises:
-        UsageError: no run of simulate or slices, its images are not where they were, or a split has no mask.
+        UsageError: no run of simulate or slices, its images are not where or what they were, or a split has no mask.
     """
     config = read_json(options.run / "config.json")
     dataset, images, masks, settings = reopen(options, config)
@@ -50,10 +50,8 @@ def run_thresholds(options: ThresholdsSettings) -> Path:
         + markdown(("threshold", "validation", "test"), lines)
         + "\n![curve](figures/thresholds.png)\n\n![strip](figures/threshold_strip.png)\n"
     )
-    with atomic(options.run / "thresholds.csv") as temporary:
-        table.to_csv(temporary, index=False, errors="surrogateescape")
-    with atomic(options.run / "thresholds.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    RunFolder.of(options.run).write_table("thresholds.csv", table)
+    RunFolder.of(options.run).write_text("thresholds.md", text)
     # The marked test image with the median area: typical, and not chosen by its map.
     row = rows[np.argsort((masks[rows] >= 128).sum(axis=(1, 2)), kind="stable")[len(rows) // 2]]
     _, maps, _ = explainer(images[row : row + 1], size=masks.shape[1])
@@ -66,13 +64,12 @@ def reopen(options: ThresholdsSettings, config: dict) -> tuple[Dataset, np.ndarr
     if config["experiment"] not in ("simulate", "slices"):
         raise UsageError(f"{options.run}: not a run of simulate or slices")
     settings, size = stored(config["settings"]), int(config["image_size"])
-    types = {"label": str, "group": str}
-    manifest = pd.read_csv(options.run / "manifest.csv", keep_default_na=False, dtype=types, encoding_errors="surrogateescape")
+    folder = RunFolder.of(options.run)
+    manifest = folder.read_table("manifest.csv", keep_default_na=False, dtype={"label": str, "group": str})
     manifest = manifest[manifest["copy"] == 0].reset_index(drop=True)
-    folder = options.data_dir or Run(options.run, config).data_dir
-    if folder is None or not (folder / manifest["image"].iloc[0]).is_file():
-        raise UsageError(f"{options.run}: its images are not at {folder}; give their folder with --data-dir")
-    dataset = Dataset(str(config["dataset"]), folder, manifest, bool(config["synthetic"]))
+    names = [name for column in ("image", *data.mask_columns(manifest)) for name in manifest[column] if name]
+    run_files(folder, options.data_dir, names)  # what has changed since is named
+    dataset = Dataset(str(config["dataset"]), data_dir_of(folder, options.data_dir), manifest, bool(config["synthetic"]))
     images = cached_images(dataset, size, config["resize_filter"], options.cache_dir)
     return dataset, images, data.feedback_masks(dataset, size, options.cache_dir, settings.feedback_form), settings
 

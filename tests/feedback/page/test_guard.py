@@ -69,3 +69,6 @@ def test_images_of_a_run(base_run, tmp_path):
     np.testing.assert_array_equal(found[0], images)
     with pytest.raises(UsageError, match="--data-dir"):
         run_images(moved, config, "validation", 6, tmp_path)
+    (moved / "contents.json").write_text(json.dumps({"files": {"ISIC_0000000.png": "0" * 64}}))
+    with pytest.raises(UsageError, match=r"1 files changed since .* began \(ISIC_0000000.png\)"):
+        run_images(moved, config, "validation", 9, base_run.parent / "images")

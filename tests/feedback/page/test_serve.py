@@ -35,6 +35,14 @@ def test_a_log_of_another_model_is_refused_and_left_alone(start, tmp_path):
         start()
 
 
+def test_a_damaged_replay_set_is_one_line(start, tmp_path):
+    start(replay_images=3).close()
+    kept = tmp_path / "log" / "base" / "replay.npz"
+    kept.write_bytes(kept.read_bytes()[:-40])
+    with pytest.raises(UsageError, match=r"replay\.npz: is damaged"):
+        start(replay_images=3)
+
+
 def test_without_the_runs_images_there_is_no_guard(start, base_run):
     local = base_run / "local.json"
     text = local.read_text()

@@ -1,6 +1,7 @@
 """What a finished simulation says and keeps: report, faithfulness, leakage, printed numbers, thresholds, explanations."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from common.cli import main
 from common.commands.report import ReportOptions
+from common.errors import UsageError
 from common.explanation.options import ExplainOptions
 from common.runs.folder import Run
 from feedback import reporting, tables
@@ -108,6 +110,15 @@ def test_thresholds(run, sample_cache):
     assert at_half == pytest.approx(metrics["jaccard"], abs=1e-5)
     assert table.loc[table["threshold"] == 0.0, "test"].item() == pytest.approx(metrics["trivial"]["whole_image"]["mean"], abs=1e-6)
     assert (run / "figures" / "thresholds.png").is_file() and "Best on validation" in (run / "thresholds.md").read_text()
+
+
+def test_thresholds_name_an_image_that_is_another_one_now(run, sample_cache, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    noted = json.loads((copy / "contents.json").read_text())["files"]
+    name = next(name for name in noted if name.endswith(".jpg"))
+    (copy / "contents.json").write_text(json.dumps({"files": {**noted, name: "0" * 64}}))
+    with pytest.raises(UsageError, match=rf"1 files changed since .* began \({name}\)"):
+        run_thresholds(ThresholdsSettings(run=copy, cache_dir=sample_cache))
 
 
 def test_explain_shows_the_layer_that_was_tuned(run, sample_cache):
