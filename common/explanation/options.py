@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.cli import Positional, check_path, check_range, check_run, require
+from tyro.conf import Positional
+
+from common.settings import LARGEST_SEED, Settings, check_path, check_range, check_run, require
 
 CAMS = ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam")
 METHODS = (*CAMS, "lime", "lime-pros-cons")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions:
+class ExplainOptions(Settings):
     """Draw why a finished run's model decides as it does: rows the images, columns the methods, with the raw maps as .npz."""
 
     run: Positional[Path]
@@ -58,21 +60,39 @@ class ExplainOptions:
         several = len(self.layer) > 1 and not method.startswith("lime")
         return tuple(f"{method} {name}" for name in self.layer) if several else (method,)
 
-    def __post_init__(self) -> None:
-        check_run(self.run, "model.keras")
-        check_path("data-dir", self.data_dir, "folder")
-        for path in self.images:
-            require(path.exists(), f"--images {path}: no such image or folder")
+    def check(self) -> None:
+        super().check()
         require(bool(self.methods), f"--methods: expected at least one of {', '.join(METHODS)}")
         for method in self.methods:
             require(method in METHODS, f"--methods {method}: unknown; expected some of {', '.join(METHODS)}")
-        require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")
         require(len(set(self.layer)) == len(self.layer), f"--layer {' '.join(self.layer)}: one is given twice")
         check_range("lime-samples", self.lime_samples, 10)
         check_range("lime-superpixels", self.lime_superpixels, 0)
         require(self.lime_superpixels != 1, "--lime-superpixels 1: expected 0 (quickshift) or at least 2")
         check_range("faithfulness-images", self.faithfulness_images, 0)
-        require(not (self.faithfulness_images and self.images), "--faithfulness-images counts test images: it does not go with --images")
         check_range("sanity-images", self.sanity_images, 1, 10_000)
         require(not (self.sanity and self.engine != "own"), "--sanity: expected --engine own")
-        check_range("seed", self.seed, 0, 2**31 - 1)
+        check_range("seed", self.seed, 0, LARGEST_SEED)
+
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_run(self.run, "model.keras")
+        check_path("data-dir", self.data_dir, "folder")
+        for path in self.images:
+            require(path.exists(), f"--images {path}: no such image or folder")
+        require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")
+
+    def unused(self) -> dict[str, str]:
+        found = super().unused()
+        if not any(method.startswith("lime") for method in self.methods):
+            found |= dict.fromkeys(("lime_samples", "lime_superpixels"), "LIME is none of the --methods")
+        if not set(self.methods) & set(CAMS):
+            found |= dict.fromkeys(("layer", "engine"), "none of the --methods looks at a feature map")
+        if not self.faithfulness:
+            found["faithfulness_images"] = "with --no-faithfulness nothing is measured"
+        if not self.sanity:
+            found["sanity_images"] = "expected --sanity"
+        if self.images:
+            why = "test images are not looked at beside --images"
+            found |= dict.fromkeys(("data_dir", "faithfulness_images", "sanity_images"), why)
+        return found

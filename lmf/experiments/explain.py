@@ -6,12 +6,19 @@ Seconds a run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import Positional, check_run
+from tyro.conf import Positional
+
 from common.explanation.options import ExplainOptions
-from common.settings import Command, check_path, require
+from common.settings import Command, check_path, check_run
+
+# Options of the sheet of one run that fig. 3 has no use for.
+OF_ONE_RUN = (
+    "images", "methods", "engine", "lime_samples", "lime_superpixels", "seed", "faithfulness", "faithfulness_images", "sanity",
+    "sanity_images",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,25 +32,20 @@ class LossMapsOptions(ExplainOptions):
     boxes: Path | None = None
     """CSV `image,x,y,width,height` with a doctor's boxes to draw: image as in manifest.csv, pixels of the original from its top left."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_paths(self) -> None:
+        super().check_paths()
         for path in self.beside:
             check_run(path, "model.keras", "predictions.csv")
         check_path("boxes", self.boxes, "file")
-        if self.side_by_side:
-            for field in fields(self):
-                given = field.name in _OF_ONE_RUN and getattr(self, field.name) != field.default
-                option = f"--{field.name.replace('_', '-')}"
-                require(not given, f"{option} does not go with --beside or --boxes: they draw the Grad-CAM of test images")
+
+    def unused(self) -> dict[str, str]:
+        why = "--beside and --boxes draw the Grad-CAM of test images"
+        return super().unused() | (dict.fromkeys(OF_ONE_RUN, why) if self.side_by_side else {})
 
     @property
     def side_by_side(self) -> bool:
         """Whether fig. 3 is drawn, not the sheet of one run."""
         return bool(self.beside) or self.boxes is not None
-
-
-# Options of the sheet of one run that fig. 3 has no use for.
-_OF_ONE_RUN = ("images", "methods", "engine", "lime_samples", "lime_superpixels", "seed", "faithfulness_images")
 
 
 COMMAND = Command(LossMapsOptions, "lmf.explain:explain_command", __doc__ or "")
