@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cervical.data import load
 from cervical.experiments.base import PAPER_BACKBONES
 from cervical.experiments.size_analysis import SizeAnalysisSettings
-from cervical.paper import loss_curve, printed_accuracy, tables
+from cervical.paper import loss_curve, tables
 from common.backbones import BACKBONES
 from common.data.dataset import Dataset, class_names
 from common.data.fingerprint import fingerprint
@@ -128,18 +128,15 @@ def _size_report(dataset: Dataset, found: Mapping[str, Any]) -> str:
     )
 
 
-def accuracy_bars(
-    method: str, rows: Mapping[str, tuple[float, Sequence[float] | None]], synthetic: bool = False, beside_printed: bool = True
-) -> Figure:
-    """Thesis figures 6.1, 6.2 and 6.4: accuracy of each network under one method; rows {backbone: (accuracy, interval)}.
+def accuracy_bars(method: str, rows: Mapping[str, tuple[float, Sequence[float] | None, float | None]], synthetic: bool = False) -> Figure:
+    """Thesis figures 6.1, 6.2 and 6.4: accuracy of each network under one method.
 
-    beside_printed: False for a method that is not quite the printed one.
+    rows: backbone -> (accuracy, interval, the printed accuracy where the run is the document's, else None).
     """
     names = sorted(rows, key=lambda name: PAPER_BACKBONES.index(name) if name in PAPER_BACKBONES else len(PAPER_BACKBONES))
     values = [rows[name][0] for name in names]
-    # Drawn cells do not belong beside printed numbers.
-    printed = [printed_accuracy(method, name) if beside_printed and not synthetic else None for name in names]
-    lowest = min([min((value, *(interval or ()))) for value, interval in rows.values()] + [value for value in printed if value])
+    printed = [rows[name][2] for name in names]
+    lowest = min([min((value, *(interval or ()))) for value, interval, _ in rows.values()] + [value for value in printed if value])
     return plots.bars(
         [BACKBONES[name].title for name in names],
         {"ours": values},

@@ -9,10 +9,11 @@ import numpy as np
 
 from cervical.experiments.finetune import FREEZE
 from cervical.figures import accuracy_bars
-from cervical.paper import TABLE_NUMBERS, loss_curve, previous_works, printed_classes, tables
+from cervical.paper import TABLE_NUMBERS, loss_curve, previous_works, printed_accuracy, printed_classes, tables
 from common.backbones import BACKBONES
 from common.data.dataset import Dataset
 from common.report import plots
+from common.report.provenance import differs
 from common.report.tables import MISSING, TableRow, markdown, number
 
 TITLES = {"finetune": "fine-tuning", "cost-sensitive": "cost-sensitive", "contrastive": "contrastive", "contrastive-control": "control"}
@@ -108,7 +109,11 @@ def images_text(dataset: Dataset, rows: Sequence[TableRow]) -> str:
 
 
 def accuracy_figures(rows: Sequence[TableRow]) -> dict[str, Any]:
-    """Thesis figures 6.1, 6.2 and 6.4: {method: accuracy of each network}; the mean over the seeds, with the interval of a single one."""
+    """Thesis figures 6.1, 6.2 and 6.4: {method: accuracy of each network}; the mean over the seeds, with the interval of a single one.
+
+    Printed numbers stand beside runs of the document's data, split, size and network only.
+    """
+    synthetic = any(run.metrics().get("synthetic") for row in rows for run in row.runs)
     figures = {}
     for method in TABLE_NUMBERS:
         shown = {}
@@ -116,9 +121,10 @@ def accuracy_figures(rows: Sequence[TableRow]) -> dict[str, Any]:
             if row.runs and row.runs[0].experiment == method and row.runs[0].value("backbone") not in shown:
                 metrics = [run.metrics() for run in row.runs]
                 interval = metrics[0]["accuracy_interval"] if len(metrics) == 1 else None
-                shown[row.runs[0].value("backbone")] = (float(np.mean([each["accuracy"] for each in metrics])), interval)
+                backbone = row.runs[0].value("backbone")
+                printed = None if differs(row.runs[0], row.document, synthetic) else printed_accuracy(method, backbone)
+                shown[backbone] = (float(np.mean([each["accuracy"] for each in metrics])), interval, printed)
         if shown:
-            synthetic = any(run.metrics().get("synthetic") for row in rows for run in row.runs)
             figures[method] = accuracy_bars(method, shown, synthetic)
     return figures
 

@@ -55,6 +55,7 @@ def run_tables(grid: TablesSettings) -> Path:
     dataset = load(grid, grid.finetune.limit)
     cells = table_cells(grid, dataset)
     folder, outcome = folder_of("tables", grid, cells), run_grid(cells, grid)
+    outcome.check_any()
     rows = grid_rows(cells)
     text = "\n".join([class_tables(rows), previous_text(rows), settings_text(rows), images_text(dataset, rows)])
     figures = {f"accuracy_{name}": figure for name, figure in accuracy_figures(rows).items()}
@@ -74,6 +75,7 @@ def run_compare_losses(grid: CompareLossesSettings) -> Path:
     dataset = load(grid, grid.contrastive.limit)
     cells = loss_cells(grid, dataset)
     folder, outcome = folder_of("compare-losses", grid, cells), run_grid(cells, grid)
+    outcome.check_any()
     rows = grid_rows(cells)
     first = next((row.name for row in rows if row.runs and row.runs[0].value("loss") == grid.losses[0]), None)
     figures = {
@@ -92,6 +94,7 @@ def run_freeze_depth(grid: FreezeDepthSettings) -> Path:
     dataset = load(grid, grid.finetune.limit)
     cells = depth_cells(grid, dataset)
     folder, outcome = folder_of("freeze-depth", grid, cells), run_grid(cells, grid)
+    outcome.check_any()
     rows = [replace(row, name=f"{row.runs[0].value('freeze')} frozen") for row in grid_rows(cells) if row.runs]
     drawn = {f"depth_{backbone}": depth_curve(rows, backbone) for backbone in grid.backbones[:3]}
     figures = {name: figure for name, figure in drawn.items() if figure is not None}

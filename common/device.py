@@ -24,8 +24,9 @@ from common.startup import without_startup_lines
 
 HOSTS = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 _PATH_OPTIONS = (
-    "--data-dir", "--labels-csv", "--mask-dir", "--cache-dir", "--run-dir", "--weights", "--costs", "--base", "--output",
-    "--unlabelled-dir", "--pretrained", "--network", "--boxes",
+    "data-dir", "labels-csv", "mask-dir", "cache-dir", "run-dir", "weights", "costs", "base", "output", "unlabelled-dir", "pretrained",
+    "network", "boxes", "decision-costs", "kinds", "metadata", "classes", "run-data-dir", "run", "runs", "log", "indicator-labels",
+    "output-dir", "images",
 )  # fmt: skip
 
 
@@ -150,11 +151,11 @@ def recorded_command() -> str:
 
 
 def _shortened(before: str, word: str) -> str:
-    option, equals, value = word.partition("=")
-    if equals and option in _PATH_OPTIONS:
-        return f"{option}={Path(value).name}"
-    elsewhere = Path(word).is_absolute() or word.startswith("..")
-    return Path(word).name if before in _PATH_OPTIONS or elsewhere else word
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    given = option if equals else before
+    named = given.removeprefix("--").replace("_", "-").rpartition(".")[2] if given.startswith("--") else ""
+    away = Path(value).is_absolute() or value.startswith("..")
+    return option + equals + (Path(value).name if away or named in _PATH_OPTIONS else value)
 
 
 def _threads(cores: int) -> int:

@@ -24,7 +24,8 @@ def title_of(dataset: str) -> str:
 def macro_f1_bars(cells: pd.DataFrame) -> Figure:
     """Fig. 1: macro F1 of each loss on each data set, mean with average deviation over backbones and seeds; printed means as ticks.
 
-    cells: one row a run with `dataset`, `backbone`, `loss`, `macro_f1` (0..1) and `synthetic`; rows without a score are left out.
+    cells: one row a run with `dataset`, `backbone`, `loss`, `macro_f1` (0..1), `differs` (it is not the paper's problem: nothing printed
+    stands beside it) and `synthetic`; rows without a score are left out.
     """
     cells = cells.dropna(subset=["macro_f1"])
     datasets, losses = list(dict.fromkeys(cells["dataset"])), list(dict.fromkeys(cells["loss"]))
@@ -35,7 +36,10 @@ def macro_f1_bars(cells: pd.DataFrame) -> Figure:
         values[name] = [part["macro_f1"].mean() if len(part) else None for part in parts]
         # One run has no deviation, which is not a deviation of 0.
         errors[name] = [average_deviation(part["macro_f1"])[1] if len(part) > 1 else None for part in parts]
-        printed[name] = [printed_mean(dataset, loss, sorted(set(part["backbone"]))) for dataset, part in zip(datasets, parts, strict=True)]
+        printed[name] = [
+            None if part["differs"].any() else printed_mean(dataset, loss, sorted(set(part["backbone"])))
+            for dataset, part in zip(datasets, parts, strict=True)
+        ]
     known = any(value is not None for row in printed.values() for value in row)
     return bars(
         [title_of(name) for name in datasets],

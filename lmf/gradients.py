@@ -7,7 +7,6 @@ backends differentiate.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,6 @@ from lmf.losses import balanced_weights, effective_weights, inverse_weights, log
 
 if TYPE_CHECKING:
     from lmf.experiments.gradients import GradientsSettings
-
-log = logging.getLogger(__name__)
 
 FLOOR = 5e-8  # predictions.csv has seven decimals
 EVERYTHING = "all"
@@ -166,7 +163,7 @@ def as_markdown(table: pd.DataFrame) -> str:
         cells = []
         for _, row in whole.iterrows():
             lengths: list[Any] = [number(ratios.loc[(row["loss"], row["reading"]), name], 3) for name in classes]
-            shares = [number(None if np.isnan(row[key]) else row[key], 3) for key in ("ldam_share", "focal_share")]
+            shares = [number(row[key], 3) for key in ("ldam_share", "focal_share")]
             cells.append(
                 [f"{row['loss']} {row['reading']}".strip(), number(row["cosine"]), number(row["norm_ratio"], 3), *shares, *lengths]
             )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.errors import UsageError
 from common.metrics.metric import Metric
 from common.metrics.statistics import average_deviation
 from common.metrics.tail import part_metric
@@ -56,9 +55,7 @@ def _told(row: TableRow, rows: Sequence[TableRow]) -> str:
 
 
 def write_tables(folder: Path, runs: Sequence[FoundRun]) -> Path:
-    """Write the outcome of `tables` (see `common.report.tables.write_table`); returns report.md. UsageError when nothing is finished."""
-    if not runs:
-        raise UsageError(f"{folder}: no run of the table is finished yet")
+    """Write the outcome of `tables` (see `common.report.tables.write_table`); returns report.md."""
     rows = rows_of(runs)
     blocks = list(dict.fromkeys(row.block for row in rows))
     text = ["## Table 1: split\n\n" + splits(runs)]
@@ -83,7 +80,7 @@ def compared(runs: Sequence[FoundRun]) -> list[str | Metric]:
 
 
 def frame_of(runs: Sequence[FoundRun]) -> pd.DataFrame:
-    """One line per run: dataset, backbone, loss, seed, alpha, beta, macro_f1, validation_macro_f1 and synthetic, for the figures."""
+    """One line per run for the figures: dataset, backbone, loss, seed, alpha, beta, macro_f1, validation_macro_f1, differs, synthetic."""
     lines = []
     for run in runs:
         recipe, metrics = run.recipe, run.metrics()
@@ -97,6 +94,7 @@ def frame_of(runs: Sequence[FoundRun]) -> pd.DataFrame:
                 "beta": recipe.get("beta"),
                 "macro_f1": metrics["macro_f1"],
                 "validation_macro_f1": metrics["validation_macro_f1"],
+                "differs": bool(paper.differs(recipe)),
                 "synthetic": bool(metrics.get("synthetic")),
             }
         )
@@ -146,8 +144,6 @@ def by_setting(runs: Sequence[FoundRun]) -> pd.DataFrame:
 
 def write_sweep(folder: Path, runs: Sequence[FoundRun], settings: SweepSettings) -> Path:
     """Write the outcome of `sweep`; returns report.md. The choice looks at validation images only; the test score is what it costs."""
-    if not runs:
-        raise UsageError(f"{folder}: no run of the sweep is finished yet")
     table = by_setting(runs)
     table = table[table["setting"].isin(settings.settings)]
     lines = []

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from cervical.experiments.base import CellSource, CellTraining, Reading
 from common import grids
+from common.settings import require
 
 SHARED_OPTIONS = ("split", "split-seed", "limit", "image-size", "copies", "batch-size", "weights", "precision")
 
@@ -21,6 +22,12 @@ class Grid(grids.Grid, CellSource):
     reading: Reading = "described"
     """`described`: the documents' text. `coded`: what the authors' code does. `corrected`: careful practice. `reduced`: of no document, a
     protocol for two CPU cores."""
+
+    def check(self) -> None:
+        super().check()
+        limits = {getattr(self, name).limit for name in self.RUNS}
+        option = f"--{self.RUNS[-1].replace('_', '-')}.limit"
+        require(len(limits) == 1, f"{option}: expected one limit for all runs (--limit)")  # their images are loaded once
 
 
 def everywhere(runs: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:

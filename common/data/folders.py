@@ -38,10 +38,13 @@ def folders_dataset(
     masks = Path(mask_dir) if mask_dir is not None else None
     found = walk(root, without=[masks] if masks is not None else [])
     _check_classes(root, found)
-    pattern = _compile(group_pattern)
+    try:
+        pattern = None if group_pattern is None else re.compile(group_pattern)
+    except re.error as error:
+        raise UsageError(f"--group-pattern {group_pattern!r} is not a regular expression: {error}") from None
     images = [name for name in found.images if "/" in name]
     labels = {folder: as_text(folder) for folder in found.folders}
-    rows = [{"image": name, "label": labels[name.partition("/")[0]], "group": _group(pattern, name)} for name in images]
+    rows = [{"image": name, "label": labels[name.partition("/")[0]], "group": group_of(pattern, name)} for name in images]
     manifest = pd.DataFrame(rows)
     left_out = found.reasons()
     if len(images) < len(found.images):
@@ -82,14 +85,8 @@ def as_text(name: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _compile(group_pattern: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if group_pattern is None else re.compile(group_pattern)
-    except re.error as error:
-        raise UsageError(f"--group-pattern {group_pattern!r} is not a regular expression: {error}") from None
-
-
-def _group(pattern: re.Pattern[str] | None, name: str) -> str:
+def group_of(pattern: re.Pattern[str] | None, name: str) -> str:
+    """The group that the pattern finds in an image's path (see `folders_dataset`). UsageError where it finds none."""
     if pattern is None:
         return name
     match = pattern.search(name)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from common.data.pixels import read_header
 from common.data.walk import OUTLINES, is_image
 from common.errors import UsageError
 
@@ -41,14 +41,15 @@ def read_outline(path: Path) -> np.ndarray:
 
 
 def read_outline_mask(path: Path | str) -> np.ndarray:
-    """`(height, width)` bool, True inside the outline, of the size of the image beside it. UsageError without that image."""
+    """`(height, width)` bool, True inside the outline, of the size of the image beside it. UsageError without that image, or where it
+    cannot be read."""
     path = Path(path)
     stem = next(path.name.removesuffix(ending) for ending in OUTLINES.values() if path.name.endswith(ending))
     images = [each for each in sorted(path.parent.glob(f"{stem}.*")) if is_image(each)]
     if not images:
         raise UsageError(f"{path}: an outline without its image; expected {stem}.bmp or the like beside it")
-    with Image.open(images[0]) as opened:
-        return outline_mask(path, *opened.size) > 0
+    header = read_header(images[0])
+    return outline_mask(path, header.width, header.height) > 0
 
 
 def outline_mask(path: Path, width: int, height: int) -> np.ndarray:

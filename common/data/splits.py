@@ -152,8 +152,11 @@ def limit_proportional(manifest: pd.DataFrame, total: int) -> pd.DataFrame:
         raise UsageError(f"--limit {total}: a split of {len(sizes)} classes needs at least {MIN_PER_CLASS * len(sizes)} images")
     share = min(1.0, total / len(labelled))
     quotas = {label: min(int(size), max(MIN_PER_CLASS, math.floor(share * size))) for label, size in sizes.items()}
-    largest = str(sizes.index[0])
-    quotas[largest] -= max(0, sum(quotas.values()) - total)  # what the rarest classes got beyond their share
+    beyond = max(0, sum(quotas.values()) - total)  # what the rarest classes got beyond their share, from the largest on
+    for label in sizes.index:
+        taken = min(beyond, max(0, quotas[label] - MIN_PER_CLASS))
+        quotas[label] -= taken
+        beyond -= taken
     kept: list[str] = []
     for label, quota in quotas.items():
         kept += _take(labelled[labelled["label"] == label], quota)

@@ -207,7 +207,8 @@ def cascade_figure(cascade: pd.DataFrame, title: str = "") -> Figure:
         for number, (method, part) in enumerate(cascade.groupby("method", sort=False)):
             mean = part.groupby("randomised")[name].mean()
             # Dashes of their own: two methods may coincide.
-            axis.plot(mean.index, mean.to_numpy(), LINES[number % len(LINES)], marker=MARKERS[number], markersize=3, label=str(method))
+            dash, mark = LINES[number % len(LINES)], MARKERS[number % len(MARKERS)]
+            axis.plot(mean.index, mean.to_numpy(), dash, marker=mark, markersize=3, label=str(method))
         axis.axhline(0, color="0.7", linewidth=0.8)
         axis.set(xlabel="share of layers with random weights, last first", ylabel=f"{label} with the trained map")
     figure.legend(*axes.ravel()[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)

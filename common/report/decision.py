@@ -25,7 +25,7 @@ def class_table(path: Path, option: str, what: str) -> dict[str, Any]:
     """
     try:
         if path.suffix.lower() == ".json":
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
             if not isinstance(table, dict):
                 raise ValueError("expected an object")
             return table
@@ -35,13 +35,21 @@ def class_table(path: Path, option: str, what: str) -> dict[str, Any]:
 
 
 def _csv_table(path: Path) -> dict[str, Any]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
     if not rows:
         raise ValueError("it is empty")
     if max(len(row) for row in rows) == 2:
-        return {name: value for name, value in (rows[1:] if rows[0][0].lower() == "class" else rows)}
-    return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
+        return _once([(name, value) for name, value in (rows[1:] if rows[0][0].lower() == "class" else rows)])
+    return _once([(row[0], _once(list(zip(rows[0][1:], row[1:], strict=True)))) for row in rows[1:]])
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """ValueError for a class that stands there twice: which of its values is meant nobody knows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"{next(name for name in found if [key for key, _ in pairs].count(name) > 1)} stands there twice")
+    return found
 
 
 def read_costs(path: Path, classes: Sequence[str], option: str = "--costs") -> np.ndarray:

@@ -39,8 +39,8 @@ class Row:
 
 
 def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
-    """A fixed number of digits, or a dash for nothing measured."""
-    if value is None:
+    """A fixed number of digits, or a dash for nothing measured, None or NaN."""
+    if value is None or value != value:
         return MISSING
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 

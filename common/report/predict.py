@@ -22,7 +22,7 @@ from common.report.pictures import input_of
 from common.runs.files import atomic, cell
 from common.runs.outcome import DECIMALS, PREFIX, probabilities_of
 from common.runs.reading import RunFolder
-from common.runs.schema import STUDIES
+from common.runs.schema import FIELDS, STUDIES, check_fields
 from common.startup import without_startup_lines
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,7 @@ def members_table(options: PredictOptions, folder: RunFolder, files: Sequence[Pa
     if len(runs) == 1 and options.views == 1:
         return with_sets(folder, predict_images(folder, files, skip, batch, costs), classes)
     each = [table for run in runs for table in predict_views(run, files, skip, batch, VIEWS[: options.views])]
-    table = combined(each, classes)
-    if costs is not None:
-        decided = minimum_cost_decision(table[[PREFIX + name for name in classes]].to_numpy(), costs)
-        table["predicted"] = np.asarray(classes, dtype=object)[decided]
-    return table.round(DECIMALS)
+    return combined(each, classes, costs).round(DECIMALS)
 
 
 def check_members(runs: Sequence[Path]) -> tuple[str, ...]:
@@ -100,15 +96,20 @@ def check_members(runs: Sequence[Path]) -> tuple[str, ...]:
     return classes[0]
 
 
-def combined(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
-    """One table from the members' tables of the same images: mean `prob_<class>`, the class it favours, and `disagreement`.
+def decided(probabilities: np.ndarray, costs: np.ndarray | None) -> np.ndarray:
+    """`(n,)` class numbers from probabilities `(n, K)`: the largest, or with costs `(K, K)` the one with the least expected cost."""
+    return probabilities.argmax(axis=1) if costs is None else minimum_cost_decision(probabilities, costs)
 
-    disagreement: share of the members, 0..1, whose own class is not the one predicted.
+
+def combined(members: Sequence[pd.DataFrame], classes: Sequence[str], costs: np.ndarray | None = None) -> pd.DataFrame:
+    """One table from the members' tables of the same images: mean `prob_<class>`, the class decided by it, and `disagreement`.
+
+    disagreement: share of the members, 0..1, whose own class, decided in the same way (`decided`), is not the one predicted.
     """
     probabilities = np.stack([probabilities_of(table, classes) for table in members])
     mean = probabilities.mean(axis=0)
-    called = mean.argmax(axis=1)
-    apart = (probabilities.argmax(axis=2) != called[None]).mean(axis=0)
+    called = decided(mean, costs)
+    apart = np.mean([decided(each, costs) != called for each in probabilities], axis=0)
     found = pd.DataFrame({"image": members[0]["image"], "predicted": np.asarray(classes, object)[called]})
     for index, name in enumerate(classes):
         found[PREFIX + name] = mean[:, index]
@@ -128,14 +129,24 @@ def calibrated_sets(folder: RunFolder, probabilities: np.ndarray, classes: Seque
     """Sets `(n, K)` by the run's calibration.json; None where it has none. UsageError when it is of other classes."""
     if not folder.has(CALIBRATION):
         return None
-    kept = folder.read_json(CALIBRATION)
-    if list(kept.get("classes", ())) != list(classes):
+    kept = read_calibration(folder)
+    if kept["classes"] != list(classes):
         raise UsageError(f"{folder.path / CALIBRATION}: calibrated for other classes; run `calibrate` again")
     if kept["score"] == "aps" and not kept.get("aps_counts_half"):
         raise UsageError(f"{folder.path / CALIBRATION}: calibrated with the score of an older version; run `calibrate` again")
     labels = np.asarray(kept["labels"], int)
     fitted = ConformalSets(np.asarray(kept["scores"], np.float64), labels, len(classes), kept["score"], bool(kept["by_class"]))
     return fitted.predict(probabilities, float(kept["coverage"]))
+
+
+def read_calibration(folder: RunFolder) -> dict[str, Any]:
+    """What `calibrate` wrote. UsageError where the file lacks a field, or does not hold a label for each score."""
+    kept, path = folder.read_json(CALIBRATION), folder.path / CALIBRATION
+    fields = FIELDS[CALIBRATION]
+    check_fields(path, kept, fields, required=tuple(name for name in fields if name != "aps_counts_half"))
+    if len(kept["scores"]) != len(kept["labels"]) or not kept["labels"] or max(kept["labels"]) >= len(kept["classes"]):
+        raise UsageError(f"{path}: expected a class number for each score; the file is damaged: run `calibrate` again")
+    return kept
 
 
 def predict_images(
@@ -177,8 +188,7 @@ def predict_views(
         probabilities = np.round(np.concatenate(found), DECIMALS)
         if not np.isfinite(probabilities).all():
             raise UsageError(f"{folder.path / 'model.keras'}: gives probabilities that are no numbers; the model is damaged")
-        decided = probabilities.argmax(axis=1) if costs is None else minimum_cost_decision(probabilities, costs)
-        table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[decided]})
+        table = pd.DataFrame({"image": names, "predicted": np.asarray(classes, dtype=object)[decided(probabilities, costs)]})
         tables.append(table.assign(**{PREFIX + name: probabilities[:, index] for index, name in enumerate(classes)}))
     return tables
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -15,7 +16,7 @@ import pandas as pd
 
 from common.commands.validate import ValidateOptions
 from common.data.dermoscopy import RENAMED, read_labels, read_lesions
-from common.data.folders import folders_dataset
+from common.data.folders import folders_dataset, group_of
 from common.data.near_copies import hashes_of, near_pairs
 from common.data.walk import walk
 from common.errors import UsageError
@@ -28,7 +29,7 @@ from common.metrics.metric import metric_named
 from common.metrics.statistics import percentile_interval
 from common.report.markup import interval_text, markdown, number
 from common.report.pictures import pictures
-from common.report.predict import CALIBRATION, load_model, predict_images
+from common.report.predict import CALIBRATION, load_model, predict_images, read_calibration
 from common.runs.files import sha256
 from common.runs.outcome import GROUP, predictions_table, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, data_dir_of, read_option_table
@@ -121,6 +122,9 @@ def read_external(options: ValidateOptions, study: str) -> pd.DataFrame:
         found = folders_dataset(options.data_dir, options.group_pattern).manifest
     else:
         found = _labelled(options)
+        if options.group_pattern is not None:
+            pattern = re.compile(options.group_pattern)
+            found["group"] = [group_of(pattern, name) for name in found["image"]]
     rows = found[["image", "label", "group"]].replace({"label": {"": UNLABELLED}})
     if options.limit is not None and len(rows) > options.limit:
         rows["turn"] = rows.sort_values("image").groupby("label").cumcount()
@@ -228,7 +232,7 @@ def calibration_there(
     plain = probabilities_of(found, classes)
     versions = {"as trained": plain}
     if folder.has(CALIBRATION):
-        versions["with the run's temperature"] = apply_temperature(plain, float(folder.read_json(CALIBRATION)["temperature"]))
+        versions["with the run's temperature"] = apply_temperature(plain, float(read_calibration(folder)["temperature"]))
     errors = {}
     for name, each in versions.items():
         joined, _ = joined_probabilities(each, classes, run_map)

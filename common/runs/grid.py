@@ -40,6 +40,11 @@ class GridOutcome:
         codes = {code for _, code, _ in self.failed}
         return 0 if not codes else 2 if codes == {2} else 1
 
+    def check_any(self) -> None:
+        """Call before a table is written: where every cell failed there is none, and the cells' reasons are what to mend."""
+        if len(self.failed) == self.total:
+            self.check()
+
     def check(self) -> None:
         """Call last, when the tables of the finished cells are written: a failed cell ends the command with its exit code."""
         if not self.failed:

@@ -123,6 +123,10 @@ FIELDS: dict[str, dict[str, Kind]] = {
     "model_card.json": {
         "title": text(2000).or_none(), "intended": text(20_000), "data": items(text(20_000), 1000), "limits": items(text(20_000), 1000),
     },
+    "calibration.json": {
+        "coverage": number(0, 1), "score": one_of("lac", "aps"), "by_class": FLAG, "temperature": number(0.01, 100), "classes": CLASSES,
+        "scores": items(number(-0.1, 1.1), 10**7), "labels": items(integer(0, MOST_CLASSES), 10**7), "aps_counts_half": FLAG,
+    },
     "finished.json": {"files": mapping(OBJECT)},
     "session.json": {
         "classes": CLASSES, "image_size": integer(1, 8192), "resize_filter": FILTERS, "learning": OBJECT, "replayed": integer(0, 10**6),

@@ -24,7 +24,7 @@ from common.runs.cells import GridCell, run_cell
 from common.runs.files import plain, read_json, write_json
 from common.runs.finished import FoundRun
 from common.runs.grid import engine, run_grid
-from common.runs.reading import find_metric
+from common.runs.reading import RunFolder, find_metric
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,9 @@ class Range:
 
 
 Space = Mapping[str, Range | Sequence[Any]]
-Run = Callable[[GridCell], tuple[int, str]]
 """Field of the settings (dotted for nested ones) -> a range, or the values to choose from."""
+Run = Callable[[GridCell], tuple[int, str]]
+"""Runs a cell: (exit code, last line of its errors)."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def search(
                 raise SystemExit(code)
         value = None if reason else _value(here, metric)
         found.append(Trial(place, parameters, value, here.run_dir, reason))
-        frame(found).to_csv(folder / TRIALS, index=False, lineterminator="\n")
+        RunFolder(folder).write_table(TRIALS, frame(found))
     if all(trial.value is None for trial in found):
         raise UsageError(f"{folder}: no trial finished: {found[0].reason}")
     outcome = SearchOutcome(tuple(found), direction)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from lmf.experiments.sweep import SweepSettings
 from lmf.experiments.tables import TablesSettings
 from lmf.experiments.train import TrainSettings
 from lmf.training.train import identity, name_parts
-
-log = logging.getLogger(__name__)
 
 
 def run_tables(settings: TablesSettings) -> Path:
@@ -41,7 +38,7 @@ def run_sweep(settings: SweepSettings) -> Path:
 
 
 def run_cells(wanted: Sequence[TrainSettings], where: Engine) -> tuple[list[GridCell], GridOutcome]:
-    """Run what is missing of these trainings; a failed one stops no other."""
+    """Run what is missing of these trainings; a failed one stops no other. Where every one failed it ends as `GridOutcome.check` does."""
     cells: list[GridCell] = []
     known: dict[tuple, tuple] = {}
     for each in wanted:
@@ -50,7 +47,9 @@ def run_cells(wanted: Sequence[TrainSettings], where: Engine) -> tuple[list[Grid
             dataset = data.load(each, (each.image_size, each.resize_filter))
             known[images] = (dataset, data.split(dataset.manifest, each.split, each.split_seed))
         cells.append(cell_of(each, *known[images]))
-    return cells, run_grid(cells, where)
+    outcome = run_grid(cells, where)
+    outcome.check_any()
+    return cells, outcome
 
 
 def cell_of(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> GridCell:

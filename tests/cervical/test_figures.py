@@ -1,5 +1,7 @@
 """The printed size comes out of the files, and figures show what they should."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,10 @@ import pytest
 from cervical import figures
 from cervical.data import sipakmed_dataset
 from cervical.experiments.size_analysis import SizeAnalysisSettings
+from cervical.paper import document
+from cervical.sections import accuracy_figures
+from common.report.tables import TableRow
+from common.runs.finished import FoundRun
 
 
 def test_densest_size_is_the_lower_corner_of_the_fullest_cell():
@@ -39,11 +45,25 @@ def texts(figure) -> set[str]:
     return {text.get_text() for legend in legends for text in legend.get_texts()}
 
 
-def test_accuracy_bars_show_printed_numbers_for_real_cells_only():
-    rows = {"mobilenetv2": (0.95, (0.93, 0.97)), "vgg16": (0.96, None)}
+def test_printed_accuracies_stand_beside_runs_of_the_document_only():
+    settings = {**document("finetune", "vgg16"), "seed": 0}
+
+    class Made(FoundRun):
+        def metrics(self):
+            return {"accuracy": 0.9, "accuracy_interval": [0.8, 0.95]}
+
+    def drawn(**changes):
+        run = Made(Path("run"), {"study": "cervical", "experiment": "finetune", "settings": settings | changes})
+        return accuracy_figures([TableRow("fine-tuning", "VGG16", [run], document=document("finetune", "vgg16"))])["finetune"]
+
+    assert "printed" in texts(drawn()) and "printed" not in texts(drawn(copies=0)) | texts(drawn(limit=64)) | texts(drawn(split="grouped"))
+
+
+def test_accuracy_bars_keep_the_papers_order():
+    rows = {"mobilenetv2": (0.95, (0.93, 0.97), 0.9655), "vgg16": (0.96, None, None)}
     real = figures.accuracy_bars("finetune", rows)
     assert [label.get_text() for label in real.axes[0].get_xticklabels()] == ["VGG16", "MobileNetV2"]  # the paper's order
-    assert "printed" in texts(real) and "printed" not in texts(figures.accuracy_bars("finetune", rows, synthetic=True))
+    assert "printed" in texts(real)
     assert real.axes[0].get_ylim()[0] <= 0.93
 
 

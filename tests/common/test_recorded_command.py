@@ -13,6 +13,10 @@ from common.device import recorded_command
         ("train --weights imagenet --cache-dir ../cache", "train --weights imagenet --cache-dir cache"),
         ("report /home/somebody/run", "report run"),
         ("train --unlabelled-dir=data/lesions", "train --unlabelled-dir=lesions"),
+        ("train --data_dir=/home/somebody/ham", "train --data_dir=ham"),
+        ("train --decision-costs=/home/somebody/costs.csv", "train --decision-costs=costs.csv"),
+        ("tables --finetune.weights=/home/somebody/w.h5", "tables --finetune.weights=w.h5"),
+        ("tables --contrastive.kinds mine/kinds.csv", "tables --contrastive.kinds kinds.csv"),
         ("explain run --beside ../shared/a ../shared/b", "explain run --beside a b"),
     ],
 )

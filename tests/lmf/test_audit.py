@@ -18,6 +18,11 @@ def test_audit_writes_counts_and_leakage(sample_cache, tmp_path):
     assert "Split grouped: 0 of" in text and (folder / "fig2.png").is_file()
 
 
+def test_a_limit_holds_for_all_that_is_looked_at(sample_cache, tmp_path):
+    result = json.loads((audit_command(AuditSettings(cache_dir=sample_cache, run_dir=tmp_path, limit=60)) / "audit.json").read_text())
+    assert result["images"] == 60 == sum(result["splits"]["paper"]["totals"].values()) and result["official"] is None
+
+
 def test_a_split_that_cannot_be_made_is_left_out(tmp_path, caplog):
     for label, n in (("a", 12), ("b", 3)):
         (tmp_path / "data" / label).mkdir(parents=True)

@@ -8,7 +8,7 @@ from lmf import figures, paper
 
 
 def cells(*rows: tuple[str, str, str, float]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "loss", "macro_f1"]).assign(synthetic=False)
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "loss", "macro_f1"]).assign(synthetic=False, differs=False)
 
 
 def test_fig_1_draws_means_average_deviations_and_the_printed_means():
@@ -31,6 +31,8 @@ def test_fig_1_draws_means_average_deviations_and_the_printed_means():
     both = [paper.scores("ham10000", name, "cce")[0]["macro_f1"] / 100 for name in ("resnet50", "densenet121")]
     assert printed[0] == pytest.approx(np.mean(both))
     assert [label.get_text() for label in axis.get_xticklabels()] == ["HAM-10K", "ODIR-5K"]
+    (axis,) = figures.macro_f1_bars(table.assign(differs=True)).axes  # another image size, say: nothing printed stands beside it
+    assert not [line for line in axis.get_lines() if line.get_color() == "black"]
 
 
 def test_fig_2_draws_the_counts_largest_first():

@@ -101,6 +101,7 @@ def test_every_reading_is_small_on_the_sample(command, reading):
         (("freeze-depth", "--finetune.freeze", "3"), "--finetune.freeze: has no effect here"),
         (("contrastive", "--decision-costs", "."), "--decision-costs: has no effect here"),
         (("contrastive", "--decision", "minimum-cost"), "--decision minimum-cost: expected --decision-costs FILE"),
+        (("tables", "--contrastive.limit", "40"), "--contrastive.limit: expected one limit for all runs"),
         # No such option:
         (("contrastive", "--labels-csv", "."), "--labels-csv"),
         (("tables", "--backbone", "vgg16"), "--backbone"),

@@ -55,4 +55,7 @@ def test_an_outline_needs_its_image(tmp_path):
     (tmp_path / "2_nuc.dat").write_text("2,1\n5,1\n5,3\n")
     with pytest.raises(UsageError, match="an outline without its image"):
         read_outline_mask(tmp_path / "2_nuc.dat")
+    (tmp_path / "2.bmp").write_bytes(b"BM, and then nothing")
+    with pytest.raises(UsageError, match=r"cannot read image .*2\.bmp"):
+        read_mask(tmp_path / "2_nuc.dat")
     assert is_outline("a/2_nuc.dat") and not is_outline("a/2_nuc.png")

@@ -147,5 +147,11 @@ def test_a_proportional_limit_keeps_the_shares_and_a_few_of_each_class():
     assert limited["label"].value_counts().to_dict() == {"a": 77, "b": 19, "c": 4}  # c: its share is one image, a split needs four
     assert set(limit_proportional(manifest.sample(frac=1, random_state=1), 100)["image"]) == set(limited["image"])
     assert len(limit_proportional(manifest, 10**6)) == len(manifest)
+    rows = [
+        {"image": f"{label}{i}", "label": label, "group": f"{label}{i}"}
+        for label, n in (("a", 600), ("b", 590), ("c", 4))
+        for i in range(n)
+    ]
+    assert limit_proportional(pd.DataFrame(rows), 12)["label"].value_counts().to_dict() == {"a": 4, "b": 4, "c": 4}
     with pytest.raises(UsageError, match="--limit 11: a split of 3 classes needs at least 12 images"):
         limit_proportional(manifest, 11)

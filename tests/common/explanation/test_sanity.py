@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
@@ -91,4 +92,7 @@ def test_the_table_has_one_row_per_method_and_image_and_a_figure() -> None:
     summary = sanity.summary(table)
     assert list(summary["method"]) == ["gradcam", "edges"] and summary["images"].tolist() == [3, 3]
     assert "| gradcam | 3 |" in sanity.summary_markdown(summary)
-    assert isinstance(sanity.cascade_figure(table.attrs["cascade"], title="x", synthetic=True), Figure)
+    cascade = table.attrs["cascade"]
+    assert isinstance(sanity.cascade_figure(cascade, title="x", synthetic=True), Figure)
+    many = pd.concat([cascade.assign(method=f"layercam block{number}") for number in range(11)])  # two layers of five methods, and LIME
+    assert len(sanity.cascade_figure(many).axes[0].get_lines()) == 11 + 1

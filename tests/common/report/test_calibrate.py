@@ -94,6 +94,11 @@ def test_a_run_without_validation_images_and_other_classes_are_told(run: Path) -
     calibrate_command(CalibrateOptions(run=run))
     with pytest.raises(UsageError, match="calibrated for other classes"):
         calibrated_sets(RunFolder(run), np.full((1, 2), 0.5), ("a", "b"))
+    kept = json.loads((run / CALIBRATION).read_text())
+    for damaged in ({name: value for name, value in kept.items() if name != "score"}, kept | {"labels": kept["labels"][1:]}):
+        (run / CALIBRATION).write_text(json.dumps(damaged))
+        with pytest.raises(UsageError, match=r"calibration\.json: (score is missing|expected a class number for each score)"):
+            calibrated_sets(RunFolder(run), np.full((1, 2), 0.5), CLASSES)
     manifest = pd.read_csv(run / "manifest.csv")
     manifest[manifest["split"] == "test"].to_csv(run / "manifest.csv", index=False)
     with pytest.raises(UsageError, match="no validation images"):

@@ -63,6 +63,8 @@ def test_seeds_must_share_their_test_images(tmp_path):
         ("truth,a,c\na,0,1\nc,1,0\n", "no entry for 'b'"),
         ("a,1\nb,2\nc,3\n", "c is no class here"),
         ("truth,a,b\na,1,1\nb,1,0\n", "diagonal"),
+        ("a,1\nb,2\na,3\n", "a stands there twice"),
+        ("truth,a,b,b\na,0,1,2\nb,1,0,0\n", "b stands there twice"),
     ],
 )
 def test_costs_of_other_classes_or_below_zero_are_one_line(tmp_path, text, message):
@@ -70,6 +72,12 @@ def test_costs_of_other_classes_or_below_zero_are_one_line(tmp_path, text, messa
     with pytest.raises(UsageError, match=message) as raised:
         read_costs(tmp_path / "c.csv", CLASSES, "--decision-costs")
     assert "--decision-costs" in str(raised.value)
+
+
+def test_a_table_that_a_spreadsheet_wrote_is_read(tmp_path):
+    (tmp_path / "c.csv").write_text("class,cost\na,1\nb,2\n", encoding="utf-8-sig")
+    (tmp_path / "c.json").write_text('{"a": 1, "b": 2}', encoding="utf-8-sig")
+    assert all(read_costs(tmp_path / name, CLASSES).tolist() == [1, 2] for name in ("c.csv", "c.json"))
 
 
 def test_kinds_name_every_class(tmp_path):

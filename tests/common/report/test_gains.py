@@ -51,6 +51,14 @@ def predicted(run: Path, pictures: Path, target: Path, **values: object) -> pd.D
     return pd.read_csv(target)
 
 
+def test_members_decide_by_the_costs_that_the_mean_is_decided_by() -> None:
+    members = [pd.DataFrame({"image": ["x"], "prob_left": [left], "prob_right": [1 - left]}) for left in (0.6, 0.7, 0.95)]
+    costs = np.array([[0.0, 1.0], [9.0, 0.0]])  # left only from 0.9 on
+    (row,) = combined(members, CLASSES, costs).to_dict("records")
+    assert row["predicted"] == "right" and row["disagreement"] == pytest.approx(1 / 3)
+    assert combined(members, CLASSES)["disagreement"].tolist() == [0]
+
+
 def test_probabilities_are_the_means_of_the_runs(pictures: Path, tmp_path: Path) -> None:
     first, second = made_run(tmp_path / "one", 4), made_run(tmp_path / "two", -1)
     alone = [predicted(run, pictures, tmp_path / "out.csv") for run in (first, second)]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from common.cli import parse
 from common.commands.validate import COMMAND, ValidateOptions
 from common.data.sample import ensure_sample
 from common.errors import UsageError
-from common.report.validate import validate_command
+from common.report.validate import read_external, validate_command
 from common.runs.outcome import write_predictions
 
 CLASSES = ("dark", "light", "middle")
@@ -98,6 +99,15 @@ def test_groups_that_were_trained_on_are_left_out(run: Path, external: Path, tmp
     path = validate_command(ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "labels.csv"))
     found = json.loads((path.parent / "validation.json").read_text())
     assert found["n"] == 2 and found["left_out"]["of a group that the run has seen"] == 1
+
+
+def test_a_pattern_names_the_groups_of_labelled_images_too(run: Path, external: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,label,group\n100,dark,new\n101,dark,new\n104,light,new\n")
+    options = ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "labels.csv", group_pattern="/(10[01])")
+    with pytest.raises(UsageError, match=r"--group-pattern .* does not match the image light/104.png"):
+        read_external(options, "lmf")
+    found = read_external(replace(options, group_pattern="/([0-9]+)"), "lmf")
+    assert found["group"].tolist() == ["100", "101", "104"]
 
 
 def test_a_known_data_set_has_its_own_labels_and_groups(run: Path, tmp_path: Path, sample_cache: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,13 @@ def test_only_what_is_missing_runs(cell, caplog):
     assert run_grid(cells) == GridOutcome(3, 3, 0)
     assert [times(each) for each in cells] == [1, 1, 1]
     assert "[2/3] toy train loss=b seed=0" in caplog.text and "left)" in caplog.text
+
+
+def test_where_every_cell_failed_the_reasons_are_said_before_any_table():
+    cells = [SimpleNamespace(name="a"), SimpleNamespace(name="b")]
+    with pytest.raises(UsageError, match=r"2 of 2 cells failed.*a \(exit 2: bad weights\)"):
+        GridOutcome(2, 0, 0, tuple((each, 2, "bad weights") for each in cells)).check_any()
+    GridOutcome(2, 0, 1, ((cells[0], 2, "bad weights"),)).check_any()
 
 
 def test_a_failed_cell_stops_no_other_and_is_tried_again(cell, capfd):

@@ -23,6 +23,7 @@ HERE = Path("run")
         ("metrics.json", "given", {"bootstrap_seed": "x"}), ("metrics.json", "given", {"cost_matrix": [[1, 2]]}),
         ("report.json", "printed", {"a": {"value": "x", "source": "s"}}), ("report.json", "printed", {"a": {"value": 1}}),
         ("report.json", "notes", "text"), ("model_card.json", "path", "x"), ("session.json", "replayed", -1),
+        ("calibration.json", "score", "max"), ("calibration.json", "scores", ["x"]), ("calibration.json", "temperature", 0),
         ("finished.json", "files", []), ("local.json", "data_dir", 7),
     ],
 )  # fmt: skip
