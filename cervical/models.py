@@ -5,6 +5,7 @@ Layer numbers, taps and parameter counts are those of the authors' code (facts 1
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
 
 # Where the code takes the features: VGG and ResNet50 from within the network (the layers behind are dropped), the others at its end.
 TAPS = {"vgg16": "block4_conv3", "vgg19": "block5_conv2", "resnet50": "conv4_block1_0_conv"}
-# The first trainable layer under the paper's freeze number, by name, so that a change in Keras's layer order cannot pass unnoticed.
-FIRST_TRAINABLE = {
-    "vgg16": "block4_conv3",
-    "vgg19": "block5_conv1",
-    "resnet50": "conv4_block1_2_relu",
-    "densenet169": "conv4_block16_1_bn",
-    "mobilenetv2": "block_11_expand_relu",
-    "mobilenetv2_035": "block_11_expand_relu",
-}
 HIDDEN, CLASSIFIER_HIDDEN = 1024, 512
 
 
@@ -194,8 +186,5 @@ def attach(encoder: keras.Model, head: keras.Model, name: str) -> keras.Model:
 
 def count_parameters(model: keras.Model) -> tuple[int, int]:
     """(all, trainable) parameters of a model, counted as `model.summary()` does."""
-
-    def count(weights: Any) -> int:
-        return sum(int(weight.size if hasattr(weight, "size") else keras.ops.size(weight)) for weight in weights)
-
-    return count(model.weights), count(model.trainable_weights)
+    every, trained = (sum(math.prod(weight.shape) for weight in weights) for weights in (model.weights, model.trainable_weights))
+    return every, trained

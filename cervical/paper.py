@@ -7,10 +7,13 @@ also hold "control" (the same network with plain cross-entropy, never published)
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+# Weights inverse to the classes' frequencies, as Table II has them; other values of --costs name a file.
+CLASS_COSTS = ("balanced", "printed")
 Document = Literal["paper", "thesis"]
 TABLE_NUMBERS = {
     "finetune": "paper Table I, thesis Table 6.2",
@@ -49,6 +52,12 @@ def document(method: str, backbone: str) -> dict[str, Any]:
         # All printed numbers come from random weights (facts 1.6), whatever the text says.
         return {**same, "weights": "none"}
     return {**same, "weights": "imagenet", "views": False}
+
+
+def of_no_document(settings: Mapping[str, Any]) -> bool:
+    """Whether a run's method is another than the documents': mixed pairs, smoothed labels, or costs of one's own."""
+    own_costs = settings.get("costs", "printed") not in CLASS_COSTS
+    return own_costs or bool(settings.get("mixup") or settings.get("label_smoothing"))
 
 
 def notebook(method: str, backbone: str) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from cervical.experiments.grids import Grid
 from cervical.experiments.tables import TablesSettings
 from cervical.figures import loss_curves
 from cervical.models import at_most, default_depths, depth_steps
-from cervical.paper import TABLE_NUMBERS, document, notebook, printed_accuracy
+from cervical.paper import TABLE_NUMBERS, document, notebook, of_no_document, printed_accuracy
 from cervical.sections import (
     TITLES,
     accuracy_figures,
@@ -239,9 +239,9 @@ def row_name(config: Mapping[str, Any]) -> str:
 
 
 def printed_of(config: Mapping[str, Any]) -> dict[str, Printed]:
-    """The accuracy that a document, or else the authors' notebook, has for a run's method and network; none beside costs of one's own."""
+    """The accuracy that a document, or else the authors' notebook, has for a run's method and network; none for another method."""
     settings, method = config["settings"], config["experiment"]
-    if "costs" in settings and settings["costs"] not in ("balanced", "printed"):
+    if of_no_document(settings):
         return {}
     method = {
         "contrastive-control": "control",

@@ -23,23 +23,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import tyro
-from tyro.conf import Positional
 
 from common import stopping
 from common.errors import Done, UsageError
 from common.runs.files import read_json
 from common.runs.folder import nothing_half_written
-from common.settings import (
-    BACKBONE_NAMES,
-    DEFAULT_CACHE,
-    MAIN_BACKBONES,
-    Command,
-    Settings,
-    check_path,
-    check_range,
-    check_run,
-    require,
-)
+from common.settings import Command, Settings, require
 from common.startup import override_keras_json, without_startup_lines
 
 _BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt"}
@@ -288,7 +277,7 @@ def _given(words: Sequence[str]) -> dict[str, str]:
 
 
 def _check_given(options: Settings, given: Mapping[str, str]) -> None:
-    """Every option that was given has a value and acts."""
+    """Every option that was given has at least one value, and acts."""
     for field in fields(options):
         if field.name in given and getattr(options, field.name) == ():
             raise UsageError(f"{given[field.name]}: expected at least one value")
@@ -327,19 +316,3 @@ def _one_line(boxes: str) -> str:
         said.append(text)
     message = " ".join(said) or "wrong options"
     return re.sub(r"no type matching (?:\{None\}\|)?(\S+) could be instantiated from", r"expected \1, got", message)
-
-
-__all__ = [
-    "BACKBONE_NAMES",
-    "DEFAULT_CACHE",
-    "MAIN_BACKBONES",
-    "Command",
-    "Positional",
-    "check_path",
-    "check_range",
-    "check_run",
-    "main",
-    "parse",
-    "prepare_environment",
-    "require",
-]

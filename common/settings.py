@@ -7,7 +7,6 @@ Nothing heavy is imported here: settings are checked before Keras loads.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from common.errors import UsageError
-from common.runs.files import plain, refuse_links
+from common.runs.files import plain, refuse_links, sha256
 
 Reading = Literal["described", "coded", "corrected"]
 Log = Literal["none", "tensorboard", "mlflow"]
@@ -271,12 +270,6 @@ def check_group_pattern(pattern: str | None) -> None:
     require(groups >= 1, f"--group-pattern {pattern}: expected one group in parentheses, e.g. '([0-9]+)_'")
 
 
-def file_digest(path: Path | str) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def recipe(settings: Settings, **content: Any) -> dict[str, Any]:
     """Everything that decides a training but its seed, as plain JSON values.
 
@@ -288,7 +281,7 @@ def recipe(settings: Settings, **content: Any) -> dict[str, Any]:
     for name in settings.CONTENT & set(values):
         path = values[name]
         if isinstance(path, str | Path) and Path(path).is_file():
-            values |= {name: Path(path).name, f"{name}_sha256": file_digest(path)}
+            values |= {name: Path(path).name, f"{name}_sha256": sha256(Path(path))}
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     return plain({**values, **content, "backend": backend})
 

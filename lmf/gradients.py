@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from common.errors import UsageError
 from common.metrics.classification import class_indices
@@ -119,7 +120,7 @@ def parts(
     p = np.maximum(np.asarray(probabilities, dtype=np.float64), FLOOR)
     logits = np.log(p / p.sum(axis=1, keepdims=True))
     truth = np.eye(logits.shape[1])[labels]
-    plain = softmax(logits) - truth
+    plain = softmax(logits, axis=1) - truth
     if name in ("cce", "wcce", "bwcce", "class_balanced"):
         coded &= name in TWO_READINGS
         weightings: dict[str, Callable[[Any], np.ndarray]] = {
@@ -132,11 +133,11 @@ def parts(
         return [plain * (weights / weights.mean() if coded else weights)[:, None]]
     if name in ("balanced_softmax", "logit_adjusted"):
         tau = 1.0 if name == "balanced_softmax" else settings.tau
-        return [softmax(logits + tau * log_priors(counts)) - truth]
+        return [softmax(logits + tau * log_priors(counts), axis=1) - truth]
     class_margins = margins(counts, settings.max_margin)
     own = class_margins[labels]
     scale = settings.scale if coded else 1.0
-    ldam = scale * (softmax(scale * (logits - truth * class_margins)) - truth)
+    ldam = scale * (softmax(scale * (logits - truth * class_margins), axis=1) - truth)
     if coded:
         ldam *= (own / own.mean())[:, None]
     hit = np.exp(logits[np.arange(len(labels)), labels])
@@ -146,11 +147,6 @@ def parts(
     focal = (own * slope)[:, None] * plain
     found: dict[str, list[np.ndarray]] = {"ldam": [ldam], "focal": [focal], "lmf": [settings.alpha * ldam, settings.beta * focal]}
     return found[name]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def as_markdown(table: pd.DataFrame) -> str:

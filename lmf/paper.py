@@ -5,8 +5,12 @@ Keys are this suite's names: data sets `odir5k`, `ham10000`, `isic2019`, `covid_
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from common.report.markup import Printed
 
 TITLES = {"odir5k": "ODIR-5K", "ham10000": "HAM-10K", "isic2019": "ISIC-2019", "covid_radiography": "Covid-19"}
 # The paper's losses, then others that it does not have.
@@ -21,9 +25,11 @@ LOSS_TITLES = {
     "balanced_softmax": "Balanced softmax",
     "logit_adjusted": "Logit-adjusted",
 }
-COMPARED = ("cce", "focal", "ldam", "bwcce", "lmf")
-SCORES = ("accuracy", "precision", "recall", "macro_f1")
+# Scores as Tables 2 to 4 name them -> as metrics.json does.
+METRICS = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
 SCORE_TABLES = {"efficientnetv2s": "table_2", "resnet50": "table_3", "densenet121": "table_4"}
+# Remedies beside the loss, as `train` knows them, and their values where there is none.
+WITHOUT = {"sampler": "shuffle", "deferred_share": 1.0, "head": "linear", "adjust_tau": 0.0}
 # Class names of the data sets' own files -> as Table 5 prints them, where they differ by more than upper case.
 _PRINTED_CLASSES = {"COVID": "Covid", "Lung_Opacity": "LO", "Viral Pneumonia": "VP"}
 
@@ -53,6 +59,12 @@ def scores(dataset: str, backbone: str, loss: str) -> tuple[dict[str, float], st
     return (row, f"Table {table[-1]}") if row else None
 
 
+def printed_scores(dataset: str, backbone: str, loss: str) -> dict[str, Printed]:
+    """The same by the names of metrics.json, as shares; empty for a cell that was not printed."""
+    row, table = scores(dataset, backbone, loss) or ({}, "")
+    return {METRICS[name]: Printed(value / 100, f"paper, {table}") for name, value in row.items()}
+
+
 def train_counts(dataset: str) -> dict[str, int] | None:
     """Table 5: training images of each class, by printed class name; None for a data set that is not in the paper."""
     rows = tables()["table_5"]["rows"].get(dataset)
@@ -72,18 +84,21 @@ def alpha_beta(dataset: str, backbone: str) -> tuple[float, float]:
     return (float(cell["alpha"]), float(cell["beta"])) if cell else (1.0, 1.0)
 
 
-def document(dataset: str, backbone: str, loss: str) -> dict[str, object]:
-    """What a run must be for the printed numbers of a cell to stand beside it: values of its recipe."""
-    found: dict[str, object] = {"dataset": dataset, "backbone": backbone, "loss": loss, "split": "paper", "image_size": 224, "limit": None}
-    counts = train_counts(dataset)
-    return found | ({} if counts is None else {"class_counts": sorted(counts.values())})
+def document_of(recipe: Mapping[str, Any]) -> dict[str, object]:
+    """What a run must be for the printed numbers of its cell to stand beside it: values of its recipe.
+
+    Training images of each class are compared whatever their order; of the remedies that the recipe names the paper has none.
+    """
+    dataset = str(recipe.get("dataset"))
+    found: dict[str, object] = {name: str(recipe.get(name)) for name in ("dataset", "backbone", "loss")}
+    found |= {"split": "paper", "image_size": 224, "limit": None, **{name: value for name, value in WITHOUT.items() if name in recipe}}
+    printed, own = train_counts(dataset), list(recipe.get("class_counts", ()))
+    if printed is None:
+        return found
+    return found | {"class_counts": own if sorted(own) == sorted(printed.values()) else list(printed.values())}
 
 
-def differs(recipe: dict) -> list[str]:
-    """Fields in which a run differs from the paper's problem: data, classes, split, network, image size."""
-    own = {**recipe, "class_counts": sorted(recipe.get("class_counts", ()))}
-    return [
-        name
-        for name, value in document(str(recipe.get("dataset")), str(recipe.get("backbone")), str(recipe.get("loss"))).items()
-        if own.get(name) != value
-    ]
+def differs(recipe: Mapping[str, Any]) -> list[str]:
+    """Fields in which a run differs from the paper's problem and method: data, classes, split, network, image size, remedies."""
+    own = {**recipe, "class_counts": list(recipe.get("class_counts", ()))}
+    return [name for name, value in document_of(recipe).items() if own.get(name) != value]

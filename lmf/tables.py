@@ -10,7 +10,7 @@ import pandas as pd
 from common.metrics.metric import Metric
 from common.metrics.statistics import average_deviation
 from common.metrics.tail import part_metric
-from common.report.tables import MISSING, Printed, TableRow, markdown, number, write_table
+from common.report.tables import MISSING, TableRow, markdown, number, write_table
 from common.runs.finished import FoundRun, by_recipe
 from lmf import figures, paper
 from lmf.data import name_of
@@ -21,7 +21,6 @@ METRICS = (
     "accuracy", "balanced_accuracy", "mcc", "geometric_mean", "macro_precision", "macro_recall", "macro_f1", "average_precision.macro",
     "head_f1", "middle_f1", "tail_f1",
 )  # fmt: skip
-PRINTED = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
 PARTS = ("train", "validation", "test")
 
 
@@ -34,10 +33,9 @@ def rows_of(runs: Sequence[FoundRun]) -> list[TableRow]:
     for seeds in by_recipe(runs).values():
         recipe = seeds[0].recipe
         dataset, network, loss = name_of(recipe), str(recipe.get("backbone", recipe.get("network"))), str(recipe["loss"])
-        cell = paper.scores(dataset, network, loss)
-        printed = {PRINTED[name]: Printed(value / 100, f"paper, {cell[1]}") for name, value in cell[0].items()} if cell else {}
+        printed = paper.printed_scores(dataset, network, loss)
         block = f"{title_of(dataset)} · {network}"
-        document = paper.document(dataset, network, loss) if cell else {}
+        document = paper.document_of(recipe) if printed else {}
         rows.setdefault((block, loss), []).append(TableRow(paper.LOSS_TITLES[loss], block, seeds, printed, document))
     found = []
     for (block, _), own in rows.items():

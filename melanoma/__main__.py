@@ -3,8 +3,9 @@
 import sys
 
 import common.stopping  # noqa: F401 (first: from here on Ctrl-C shows no traceback of an import)
-from common.cli import Command, main
+from common.cli import main
 from common.explanation.options import ExplainOptions
+from common.settings import Command
 
 COMMANDS: dict[str, Command | str] = {
     "pretrain": "melanoma.experiments.pretrain",

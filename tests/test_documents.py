@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from common.cli import Command, parse
+from common.cli import parse
 from common.errors import UsageError
+from common.settings import Command
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ("cervical", "lmf", "melanoma", "feedback")

@@ -13,7 +13,7 @@ from typing import ClassVar
 from cervical.experiments import contrastive
 from cervical.experiments.contrastive import ContrastiveSettings, Loss
 from cervical.experiments.grids import Grid, everywhere, grid_networks
-from common.settings import Command, require
+from common.settings import Command
 
 LOSSES: tuple[Loss, ...] = ("npairs", "ntxent", "triplet", "supcon")
 CODED_LOSSES: tuple[Loss, ...] = ("npairs", "ntxent-coded", "triplet-coded")
@@ -30,10 +30,6 @@ class CompareLossesSettings(Grid):
     """Losses to compare; the first is what the others are measured against."""
     contrastive: ContrastiveSettings = contrastive.DESCRIBED
     """Of every run."""
-
-    def check(self) -> None:
-        super().check()
-        require(bool(self.losses), "--losses: expected at least one")
 
     def unused(self) -> dict[str, str]:
         why = "--losses names the losses; the first one's runs bring the control"

@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Literal
 from cervical.experiments import finetune
 from cervical.experiments.base import for_dataset, restricted
 from cervical.experiments.finetune import EVERYWHERE, SAMPLE_STAGE, FinetuneSettings
+from cervical.paper import CLASS_COSTS
 from common.settings import Command, check_path
-
-CLASS_COSTS = ("balanced", "printed")  # weights inverse to the classes' frequencies, as Table II; other values of --costs name a file
 
 
 @dataclass(frozen=True, kw_only=True)

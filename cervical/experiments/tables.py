@@ -15,7 +15,7 @@ from cervical.experiments.contrastive import ContrastiveSettings
 from cervical.experiments.cost_sensitive import CostSensitiveSettings
 from cervical.experiments.finetune import FinetuneSettings
 from cervical.experiments.grids import Grid, everywhere, grid_networks
-from common.settings import Command, require
+from common.settings import Command
 
 Method = Literal["finetune", "cost-sensitive", "contrastive"]
 METHODS: tuple[Method, ...] = ("finetune", "cost-sensitive", "contrastive")
@@ -36,10 +36,6 @@ class TablesSettings(Grid):
     """Of the runs of Table II."""
     contrastive: ContrastiveSettings = contrastive.DESCRIBED
     """Of the runs of Table III."""
-
-    def check(self) -> None:
-        super().check()
-        require(bool(self.methods), "--methods: expected at least one")
 
 
 def default(reading: str, dataset: str) -> TablesSettings:

@@ -24,6 +24,7 @@ class TuneSettings(Grid):
     """Methods by trials, on one network."""
 
     RUNS: ClassVar[tuple[str, ...]] = ("finetune", "contrastive")
+    AXES: ClassVar[tuple[str, ...]] = (*Grid.AXES, "methods")
 
     methods: tuple[Method, ...] = ("finetune", "contrastive")
     """Methods to tune, each on its own."""
@@ -36,7 +37,6 @@ class TuneSettings(Grid):
 
     def check(self) -> None:
         super().check()
-        require(bool(self.methods) and len(set(self.methods)) == len(self.methods), "--methods: expected at least one, and none twice")
         require(len(self.backbones) == 1, "--backbones: expected one; the search is of one network")
         require(len(self.seeds) == 1, "--seeds: expected one; the winner is trained with several afterwards")
         check_range("trials", self.trials, 1, 10_000)

@@ -9,9 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from cervical.experiments.cost_sensitive import CLASS_COSTS
 from cervical.models import count_parameters
-from cervical.paper import TABLE_NUMBERS, document, printed_accuracy, printed_classes
+from cervical.paper import TABLE_NUMBERS, document, of_no_document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, decision_files, predict
 from common.data.splits import leakage
 from common.report.decision import decision_of
@@ -60,16 +59,14 @@ def conclude(
 
 
 def printed_numbers(run: FoundRun) -> dict[str, Printed]:
-    """The printed cells of a run's method and network, each with what differs; none for other classes and none beside one's own costs.
+    """The printed cells of a run's method and network, each with what differs; none for other classes and none for another method.
 
     Table II is of a weight for each class, inverse to its frequency: a cost matrix, or other weights, is another method.
     """
     method, settings = run.experiment, run.config["settings"]
     if method not in TABLE_NUMBERS or settings["dataset"] not in ("sipakmed", "sample"):
         return {}
-    if method == "cost-sensitive" and settings["costs"] not in CLASS_COSTS:
-        return {}
-    if method == "contrastive" and settings["loss"] != "npairs":
+    if of_no_document(settings) or (method == "contrastive" and settings["loss"] != "npairs"):
         return {}
     source, backbone = TABLE_NUMBERS[method], settings["backbone"]
     other = differs(run, document(method, backbone), settings["synthetic"])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cervical.data import load
 from cervical.experiments.base import CellTraining
-from cervical.experiments.tune import Method, TuneSettings
+from cervical.experiments.tune import TuneSettings
 from cervical.sections import TITLES, block_of
 from cervical.tables import cell
-from common.runs.files import atomic
+from common.runs.files import write_text
 from common.runs.folder import RUNS
-from common.runs.search import Range, Run, SearchOutcome, Space, report, search, search_each
+from common.runs.search import Range, Space, report, search_each
 
 METRIC = "validation_accuracy"
 RATE = Range(1e-5, 1e-2, log=True)
@@ -40,26 +40,22 @@ def run_tune(settings: TuneSettings) -> Path:
         "",
     ]
 
-    def one(method: Method, run: Run) -> SearchOutcome:
-        base = settings.base(method)
-        return search(
-            folder / f"search-{method}",
-            base,
-            space_of(base, method),
-            lambda each: cell(method, each, dataset),
-            metric=METRIC,
-            trials=settings.trials,
-            seed=settings.seeds[0],
-            run=run,
-        )
-
-    firsts = {method: cell(method, settings.base(method), dataset) for method in settings.methods}
-    for method, outcome in search_each(firsts, dict.fromkeys(firsts, settings.trials), one, settings).items():
+    bases = {method: settings.base(method) for method in settings.methods}
+    found = search_each(
+        folder,
+        bases,
+        lambda method, each: space_of(each, method),
+        lambda method, each: cell(method, each, dataset),
+        settings,
+        metric=METRIC,
+        trials=settings.trials,
+        seed=settings.seeds[0],
+    )
+    for method, outcome in found.items():
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in outcome.best.parameters.items())
         lines += [f"## {TITLES[method]}", "", f"The winner: `{options}`", "", report(outcome, METRIC)]
     path = folder / "report.md"
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+    write_text(path, "\n".join(lines))
     return path
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.cli import Positional, check_run
-from common.settings import Command, Settings, check_path, require
+from tyro.conf import Positional
+
+from common.settings import Command, Settings, check_path, check_run, require
 
 
 @dataclass(frozen=True, kw_only=True)

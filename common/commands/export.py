@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.cli import Positional, check_run
-from common.settings import Command, Settings, check_path, check_range, require
+from tyro.conf import Positional
+
+from common.settings import Command, Settings, check_path, check_range, check_run, require
 
 # What each format needs beyond requirements.txt; requirements-export.txt has them.
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import Positional, check_run
-from common.settings import Command, Settings, check_group_pattern, check_path, check_range, require
+from tyro.conf import Positional
+
+from common.settings import Command, Settings, check_group_pattern, check_path, check_range, check_run, require
 
 IN_FOLDERS = ("sipakmed", "cric", "covid_radiography")  # known sets whose folders are their labels
 

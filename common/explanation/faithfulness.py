@@ -24,14 +24,14 @@ STEPS = 20
 BLUR_LENGTH, BLUR_SIGMA, BLUR_SIDE = 11, 5.0, 224
 # Rows and columns of the random map where the methods name no feature map.
 RANDOM_GRID = (7, 7)
-# What a smaller, or larger, value says; the order is that of the table.
+# Column -> its title, with what a smaller or larger value says; the order is that of the table.
 MEASURES = {
-    "deletion": "lower is better",
-    "insertion": "higher is better",
-    "pointing": "higher is better",
-    "energy": "higher is better",
-    "jaccard": "higher is better",
-    "continuous_dice": "higher is better",
+    "deletion": "deletion (lower is better)",
+    "insertion": "insertion (higher is better)",
+    "pointing": "pointing (higher is better)",
+    "energy": "energy (higher is better)",
+    "jaccard": "jaccard (higher is better)",
+    "continuous_dice": "continuous dice (higher is better)",
 }
 
 
@@ -182,7 +182,7 @@ def measure(
     return pd.DataFrame(rows), mean
 
 
-def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def summary(table: pd.DataFrame, seed: int = 0, measures: Mapping[str, str] = MEASURES) -> pd.DataFrame:
     """Mean of each measure by method, with a 95 % bootstrap interval over images (`<measure>_low`, `<measure>_high`) and counts.
 
     Where the table has the random map: `<measure>_minus_random`, method - random on the same images, with the interval of a paired
@@ -192,7 +192,7 @@ def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     random = table[table["method"] == "random"]
     for method, part in table.groupby("method", sort=False):
         row = {"method": method, "images": len(part)}
-        for measure_name in MEASURES:
+        for measure_name in measures:
             if measure_name not in part:
                 continue
             values = part[measure_name].dropna().to_numpy()
@@ -212,13 +212,12 @@ def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary_markdown(table: pd.DataFrame) -> str:
+def summary_markdown(table: pd.DataFrame, titles: Mapping[str, str] = MEASURES) -> str:
     """The summary as a Markdown table: mean [95 % interval], and beside it method - random [paired 95 % interval]."""
-    measures = [name for name in MEASURES if name in table]
+    measures = [name for name in titles if name in table]
     header = ["method", "images"]
     for name in measures:
-        title = name.replace("_", " ")
-        header += [f"{title} ({MEASURES[name]})", *([f"{title}, method - random"] if f"{name}_minus_random" in table else [])]
+        header += [titles[name], *([f"{name.replace('_', ' ')}, method - random"] if f"{name}_minus_random" in table else [])]
 
     def cell(row, name: str, sign: str = "") -> str:
         return value_text(row[name], row[f"{name}_low"], row[f"{name}_high"], sign=sign)

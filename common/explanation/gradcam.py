@@ -22,7 +22,6 @@ __all__ = [
     "class_gradients",
     "compiled",
     "grad_cam",
-    "has_accelerator",
     "image_gradient",
     "layer_gradients",
     "logits_model",
@@ -222,17 +221,6 @@ def term_gradients(values: Sequence, function: Callable, variables: Sequence, st
     # Without the stop, the outer gradient would run through these too. To XLA the same forward pass is computed once.
     present = [ops.stop_gradient(v.value) for v in variables]
     return [[ops.stop_gradient(g) for g in jax.grad(term)(present, index)] for index in range(len(values))]
-
-
-def has_accelerator() -> bool:
-    """Whether the backend computes on something else than the processor."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_backend() != "cpu"
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def compiled(function: Callable, *models) -> Callable:

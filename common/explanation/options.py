@@ -62,7 +62,6 @@ class ExplainOptions(Settings):
 
     def check(self) -> None:
         super().check()
-        require(bool(self.methods), f"--methods: expected at least one of {', '.join(METHODS)}")
         for method in self.methods:
             require(method in METHODS, f"--methods {method}: unknown; expected some of {', '.join(METHODS)}")
         require(len(set(self.layer)) == len(self.layer), f"--layer {' '.join(self.layer)}: one is given twice")

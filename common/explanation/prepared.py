@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from common import device
 from common.errors import UsageError
 from common.explanation import gradcam as g
 from common.explanation.folding import folded_forward
@@ -60,7 +61,7 @@ def class_weights(model: keras.Model, classes, count: int) -> np.ndarray:
 
 def chunk_size() -> int:
     """Images in one forward pass on this machine."""
-    return GPU_CHUNK if g.has_accelerator() else CPU_CHUNK
+    return GPU_CHUNK if device.accelerator() is not None else CPU_CHUNK
 
 
 def probabilities(model: keras.Model, images: Iterable[np.ndarray], chunk: int | None = None) -> np.ndarray:

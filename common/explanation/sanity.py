@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from common.metrics.statistics import bootstrap_interval
-from common.report.markup import markdown, value_text
+from common.explanation.faithfulness import summary, summary_markdown
 from common.report.plots import LINES, MARKERS, panels, styled
 
 # Places where the network is looked at while its layers lose their weights, the last of them all random; more only cost time.
@@ -166,27 +165,6 @@ MEASURES = {
 }
 
 
-def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Mean of each measure by method with its 95 % bootstrap interval over images (`<measure>_low`, `<measure>_high`)."""
-    rows = []
-    for method, part in table.groupby("method", sort=False):
-        row: dict[str, object] = {"method": method, "images": len(part)}
-        for name in MEASURES:
-            low, high = bootstrap_interval(part[name].to_numpy(), seed=seed)
-            row |= {name: part[name].mean(), f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def summary_markdown(table: pd.DataFrame) -> str:
-    """The summary as a Markdown table, mean [95 % interval]."""
-    rows = [
-        [row["method"], int(row["images"]), *(value_text(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in MEASURES)]
-        for _, row in table.iterrows()
-    ]
-    return markdown(("method", "images", *MEASURES.values()), rows)
-
-
 def text(table: pd.DataFrame, note: str, synthetic: bool) -> str:
     """sanity.md: what was checked, on what (`note`), and the summary."""
     parts = ["# Do the maps depend on the network?", *(["Synthetic data."] if synthetic else []), note]
@@ -195,7 +173,7 @@ def text(table: pd.DataFrame, note: str, synthetic: bool) -> str:
         "network's throughout. Random weights: every layer, the last first (Adebayo et al. 2018); a method whose map stays like the "
         "trained network's does not show what the network learned."
     )
-    parts.append(summary_markdown(summary(table)) + "\n![Similarity while layers lose their weights](sanity.png)")
+    parts.append(summary_markdown(summary(table, 0, MEASURES), MEASURES) + "\n![Similarity while layers lose their weights](sanity.png)")
     return "\n\n".join(parts) + "\n"
 
 

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import softmax
 
 from common.errors import UsageError
 from common.explanation import gradcam as g
@@ -67,11 +68,6 @@ def channel_logits(model, image: np.ndarray, channels: np.ndarray, *, align: str
     return np.concatenate(results)
 
 
-def _softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
 def class_probabilities(model: keras.Model, logits: np.ndarray) -> np.ndarray:
     """Logits (n, classes) -> probabilities, by the activation at the model's end; softmax where it ends in plain scores.
 
@@ -82,7 +78,7 @@ def class_probabilities(model: keras.Model, logits: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
     if logits.shape[-1] == 1:
         raise UsageError(f"Score-CAM weighs channels by class probabilities; the model has one output with the activation {activation!r}")
-    return _softmax(logits)
+    return softmax(logits, axis=-1)
 
 
 def score_map(
@@ -102,7 +98,7 @@ def score_map(
         return np.zeros(activations.shape[:2], "float32")
     logits = channel_logits(model, image, channels, align=align, chunk=chunk)
     # Algorithm 1 subtracts the baseline image's score, which is the same for every k, so softmax over k cancels it.
-    share = class_probabilities(model, logits) @ class_weights if weights == "probability" else _softmax(logits @ class_weights)
+    share = class_probabilities(model, logits) @ class_weights if weights == "probability" else softmax(logits @ class_weights)
     return np.maximum(np.tensordot(share, channels, axes=1), 0)
 
 

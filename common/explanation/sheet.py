@@ -199,7 +199,7 @@ def _write_sanity(output: RunFolder, model, chosen: Chosen, options: ExplainOpti
     log.info("sanity checks of %s on %d images", ", ".join(methods), len(images))
     table = sanity.check(model, images, numbers, methods, options.seed)
     cascade = table.attrs["cascade"]
-    output.write_table("sanity.csv", sanity.summary(table, options.seed))
+    output.write_table("sanity.csv", faithfulness.summary(table, options.seed, sanity.MEASURES))
     output.write_table("sanity_cascade.csv", cascade.assign(image=[chosen.names[i] for i in cascade["image"]]))
     output.write_text("sanity.md", sanity.text(table, note, synthetic))
     save(sanity.cascade_figure(cascade, f"Mean of {len(images)} images", synthetic=synthetic), output.path / "sanity.png")

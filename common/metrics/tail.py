@@ -14,7 +14,6 @@ from common.metrics.classification import class_indices, class_scores, confusion
 from common.metrics.metric import Metric
 
 Part = Literal["head", "middle", "tail"]
-PARTS: tuple[Part, ...] = ("head", "middle", "tail")
 
 
 def thirds(class_counts: Sequence[int]) -> dict[Part, list[int]]:

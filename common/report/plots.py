@@ -265,50 +265,6 @@ def curves(
     return figure
 
 
-@styled
-def critical_difference(names: Sequence[str], ranks: Sequence[float] | np.ndarray, cd: float, title: str = "") -> Figure:
-    """Average ranks on a line, best left; a thick bar joins methods whose ranks lie within `cd` (Demšar 2006, figure 1)."""
-    ranks = np.asarray(ranks, dtype=float)
-    order = np.argsort(ranks, kind="stable")
-    count = len(ranks)
-    groups = _cliques(ranks[order], cd)
-    half = (count + 1) // 2
-    figure, axes = panels(width=6.2, height=1.3 + 0.26 * half + 0.16 * len(groups))
-    axis: Axes = axes[0, 0]
-    top, low = 0.0, -0.5 - 0.35 * len(groups)
-    axis.plot([1, count], [top, top], color="black", linewidth=1)
-    for rank in range(1, count + 1):
-        axis.plot([rank, rank], [top, top + 0.15], color="black", linewidth=1)
-        axis.text(rank, top + 0.22, str(rank), ha="center", va="bottom")
-    edge = 0.12 * (count - 1)
-    for position, index in enumerate(order):
-        left = position < half
-        height = low - 0.55 * (position if left else count - 1 - position)
-        side = 1 - edge if left else count + edge
-        axis.plot([ranks[index], ranks[index], side], [top, height, height], color=COLOURS[0], linewidth=1)
-        label = f"{names[index]}  {ranks[index]:.2f}" if left else f"{ranks[index]:.2f}  {names[index]}"
-        axis.text(side - edge / 8 if left else side + edge / 8, height, label, ha="right" if left else "left", va="center")
-    for index, (first, last) in enumerate(groups):
-        height = -0.3 - 0.35 * index
-        reach = 0.015 * (count - 1)
-        axis.plot([ranks[order[first]] - reach, ranks[order[last]] + reach], [height, height], color=COLOURS[1], linewidth=4)
-    axis.plot([1, 1 + cd], [top + 1.1, top + 1.1], color="black", linewidth=2)
-    axis.text(1, top + 1.2, f"critical difference {cd:.2f}", ha="left", va="bottom")
-    axis.set(xlim=(1 - 3 * edge - 0.1, max(count + 3 * edge + 0.1, 1 + cd)), ylim=(low - 0.55 * half, top + 1.9), title=title)
-    axis.axis("off")
-    return figure
-
-
-def _cliques(ranks: np.ndarray, cd: float) -> list[tuple[int, int]]:
-    """Largest runs (first, last) of sorted ranks that lie within `cd`, those of one method left out, none inside another."""
-    found: list[tuple[int, int]] = []
-    for first in range(len(ranks)):
-        last = int(np.searchsorted(ranks, ranks[first] + cd, side="right")) - 1
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return found
-
-
 def standard_figures(run: Any) -> list[Path]:
     """figures/{confusion,reliability,training_curves}.png of a run folder, as far as metrics.json and history.csv go."""
     from common.runs.reading import RunFolder

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -23,8 +22,6 @@ from common.runs.files import flat, plain, read_json
 from common.runs.folder import is_finished
 from common.runs.outcome import GROUP, PREFIX, read_predictions
 from common.runs.reading import RunFolder
-
-log = logging.getLogger(__name__)
 
 PUBLISHED = "runs.json"
 TEXT = {"row", "metric", "image", "label", "predicted", GROUP, "stage"}
@@ -154,14 +151,11 @@ def _read_part(path: Path, changed: int) -> pd.DataFrame:
     )
 
 
-def finished_runs(
-    folder: Path, study: str, *, experiments: Sequence[str] | None = None, fingerprints: Mapping[str, str] | None = None
-) -> list[FoundRun]:
+def finished_runs(folder: Path, study: str, *, experiments: Sequence[str] | None = None) -> list[FoundRun]:
     """Finished runs of `study` below `folder`, controls inside other runs and published tables too, sorted by path.
 
     Args:
         experiments: commands to take; None for all.
-        fingerprints: data set -> fingerprint of today's data; runs of other data are left out, and said.
 
     Raises:
         UsageError: there is none.
@@ -178,23 +172,10 @@ def finished_runs(
         runs = read_json(path).get("runs", [])
         found += [FoundRun(path.parent, run["config"], number) for number, run in enumerate(runs) if run["config"].get("study") == study]
     found = [run for run in found if experiments is None or run.experiment in experiments]
-    if fingerprints is not None:
-        found = _of_these_data(found, fingerprints)
     if not found:
         hint = "; what is there was published in an older form" if older else ""
         raise UsageError(f"{folder}: no finished run of {study}{f' {chr(47).join(experiments)}' if experiments else ''} below it{hint}")
     return found
-
-
-def _of_these_data(runs: Iterable[FoundRun], fingerprints: Mapping[str, str]) -> list[FoundRun]:
-    kept = []
-    for run in runs:
-        today = fingerprints.get(str(run.value("dataset")))
-        if today is None or run.fingerprint == today:
-            kept.append(run)
-        else:
-            log.info("left out: %s is finished for other data (fingerprint %s, now %s)", run.path, run.fingerprint[:8], today[:8])
-    return kept
 
 
 def by_recipe(runs: Iterable[FoundRun]) -> dict[str, list[FoundRun]]:

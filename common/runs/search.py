@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -69,16 +70,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """Trials in order; `best` is the one with the largest (smallest) value, the first of equals."""
+    """Trials in order; `best` is the one with the largest value, the first of equals."""
 
     trials: tuple[Trial, ...]
-    direction: Literal["maximize", "minimize"]
 
     @property
     def best(self) -> Trial:
-        known = [trial for trial in self.trials if trial.value is not None]
-        sign = -1 if self.direction == "maximize" else 1
-        return min(known, key=lambda trial: sign * float(trial.value or 0.0))
+        return max((trial for trial in self.trials if trial.value is not None), key=lambda trial: float(trial.value or 0.0))
 
 
 def search(
@@ -91,7 +89,6 @@ def search(
     trials: int,
     run: Run = run_cell,
     seed: int = 0,
-    direction: Literal["maximize", "minimize"] = "maximize",
 ) -> SearchOutcome:
     """Run as many trials as are missing and write search.json and trials.csv into `folder`.
 
@@ -99,13 +96,13 @@ def search(
         base: settings object of the method; it is trial 0 where its values lie in the space. Without any field to search it is the only
             trial: all others would be the same.
         cell: settings -> its cell, with the run folder that these settings have.
-        metric: key of metrics.json (dots into it) measured on validation images, such as "validation_macro_f1".
+        metric: key of metrics.json (dots into it) measured on validation images, such as "validation_macro_f1"; more is better.
         run: runs a cell: (exit code, last line of its errors); by default in a process of its own.
 
     Raises:
         UsageError: the folder holds a search of other settings, no trial finished, or a run lacks the metric.
     """
-    own = {"space": {name: _described(axis) for name, axis in space.items()}, "metric": metric, "seed": seed, "direction": direction}
+    own = {"space": {name: _described(axis) for name, axis in space.items()}, "metric": metric, "seed": seed, "direction": "maximize"}
     identity = plain({**own, "base": _without_run_dir(base)})
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / IDENTITY).is_file() and read_json(folder / IDENTITY) != identity:
@@ -113,7 +110,7 @@ def search(
     write_json(folder / IDENTITY, identity)
     found: list[Trial] = []
     for place in range(trials if space else 1):
-        parameters = _proposed(base, space, found, seed, direction)
+        parameters = _proposed(base, space, found, seed)
         settings = changed(base, parameters)
         here = cell(settings)
         if here.finished:
@@ -124,32 +121,43 @@ def search(
             log.info("trial %d of %d: %s", place + 1, trials, _text(parameters))
             code, reason = run(here)
             if code not in (0, 2):
-                raise SystemExit(code)
+                raise SystemExit(max(code, 1))  # below 0 is a signal's number: a cell that was killed
         value = None if reason else _value(here, metric)
         found.append(Trial(place, parameters, value, here.run_dir, reason))
         RunFolder(folder).write_table(TRIALS, frame(found))
     if all(trial.value is None for trial in found):
         raise UsageError(f"{folder}: no trial finished: {found[0].reason}")
-    outcome = SearchOutcome(tuple(found), direction)
+    outcome = SearchOutcome(tuple(found))
     log.info("best of %d trials: %s (%s %.4f)", len(found), _text(outcome.best.parameters), metric, outcome.best.value)
     return outcome
 
 
 def search_each(
-    firsts: Mapping[Any, GridCell], trials: Mapping[Any, int], one: Callable[[Any, Run], SearchOutcome], where: Engine
+    folder: Path,
+    bases: Mapping[Any, Any],
+    space_of: Callable[[Any, Any], Space],
+    cell: Callable[[Any, Any], GridCell],
+    where: Engine,
+    *,
+    metric: str,
+    trials: int,
+    seed: int,
 ) -> dict[Any, SearchOutcome]:
-    """`one(name, run)` for every name, each a search whose trials follow from each other; the searches do not, and share the engine.
+    """A search from every base in `folder`/search-<name>; its trials follow from each other, the searches do not, and share the engine.
 
     Args:
-        firsts: each search's trial 0.
-        trials: how many trials each will have.
+        bases: name -> settings of its trial 0. space_of, cell: of a name and settings, as `search` takes them.
     """
+    spaces, firsts = ({name: made(name, base) for name, base in bases.items()} for made in (space_of, cell))
     if where.plan:
-        run_grid(
-            [replace(first, run_dir=first.run_dir / str(place)) for name, first in firsts.items() for place in range(trials[name])], where
-        )
+        places = [(first, place) for name, first in firsts.items() for place in range(trials if spaces[name] else 1)]
+        run_grid([replace(first, run_dir=first.run_dir / str(place)) for first, place in places], where)
     with ThreadPoolExecutor(len(firsts)) as pool, engine(where, list(firsts.values())) as start:
-        found = {name: pool.submit(one, name, lambda cell: start(cell).result()) for name in firsts}
+        options = {"metric": metric, "trials": trials, "seed": seed, "run": lambda each: start(each).result()}
+        found = {
+            name: pool.submit(search, folder / f"search-{name}", base, spaces[name], partial(cell, name), **options)
+            for name, base in bases.items()
+        }
         wait(found.values())  # what ends one search stops no other
         return {name: each.result() for name, each in found.items()}
 
@@ -170,13 +178,12 @@ def frame(trials: Sequence[Trial]) -> pd.DataFrame:
 
 def report(outcome: SearchOutcome, metric: str) -> str:
     """The whole search as Markdown, best first."""
-    worst = float("-inf") if outcome.direction == "maximize" else float("inf")
-    order = sorted(outcome.trials, key=lambda each: worst if each.value is None else each.value, reverse=outcome.direction == "maximize")
+    order = sorted(outcome.trials, key=lambda each: float("-inf") if each.value is None else each.value, reverse=True)
     names = list(dict.fromkeys(name for trial in outcome.trials for name in trial.parameters))
     rows = [
         [
             trial.number,
-            *(_short(trial.parameters[name]) for name in names),
+            *(short(trial.parameters[name]) for name in names),
             number(trial.value) if trial.value is not None else trial.reason,
         ]
         for trial in order
@@ -184,7 +191,7 @@ def report(outcome: SearchOutcome, metric: str) -> str:
     return markdown(["trial", *names, metric.replace("_", " ")], rows)
 
 
-def _proposed(base: Any, space: Space, before: Sequence[Trial], seed: int, direction: str) -> dict[str, Any]:
+def _proposed(base: Any, space: Space, before: Sequence[Trial], seed: int) -> dict[str, Any]:
     """The next trial's parameters: the base's own first, then what Optuna's TPE proposes after the trials before."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -203,7 +210,7 @@ def _proposed(base: Any, space: Space, before: Sequence[Trial], seed: int, direc
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # A sampler of its own for each trial: its draws are known from the seed and the trial's number, also after a kill.
         sampler = optuna.samplers.TPESampler(seed=seed + 1000 * len(before), n_startup_trials=3, multivariate=len(space) > 1)
-        study = optuna.create_study(direction=direction, sampler=sampler)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
         for trial in before:
             if not all(_inside(value, space[name]) for name, value in trial.parameters.items()):
                 continue  # the base may lie outside
@@ -253,8 +260,8 @@ def _value(cell: GridCell, metric: str) -> float:
 
 
 def _text(parameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in parameters.items()) or "nothing to search"
+    return ", ".join(f"{name} {short(value)}" for name, value in parameters.items()) or "nothing to search"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,8 @@ Cost: as long as the corrections took.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import Positional
+from tyro.conf import Positional
+
 from common.settings import Command, Settings, require
 
 

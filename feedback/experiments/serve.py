@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.cli import check_run
-from common.settings import DEFAULT_CACHE, Command, Settings, check_path, check_range, require
+from common.settings import DEFAULT_CACHE, Command, Settings, check_path, check_range, check_run, require
 
 
 @dataclass(frozen=True, kw_only=True)

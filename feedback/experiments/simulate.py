@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import check_run
 from common.settings import (
     LARGEST_SEED,
     LEAST_IMAGES,
@@ -25,6 +24,7 @@ from common.settings import (
     check_devices,
     check_log,
     check_range,
+    check_run,
     check_run_dir,
     require,
 )  # fmt: skip

@@ -6,8 +6,9 @@ Chosen on validation, shown on test. Cost: one pass over the images.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import Positional, check_run
-from common.settings import DEFAULT_CACHE, Command, Settings, check_path, check_range
+from tyro.conf import Positional
+
+from common.settings import DEFAULT_CACHE, Command, Settings, check_path, check_range, check_run
 
 
 @dataclass(frozen=True, kw_only=True)

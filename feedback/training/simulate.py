@@ -8,10 +8,10 @@ import pandas as pd
 
 from common import device
 from common.data.fingerprint import contents, fingerprint
-from common.runs.files import atomic, read_json
+from common.runs.files import atomic, read_json, sha256
 from common.runs.folder import Run
 from common.runs.outcome import write_metrics, write_predictions
-from common.settings import file_digest, recipe
+from common.settings import recipe
 from feedback import data, faithfulness, reporting
 from feedback.assessment import Assessment, Explainer, assess, difference, summary, trivial_maps
 from feedback.experiments.simulate import SimulateSettings
@@ -120,7 +120,7 @@ def open_run(experiment: str, settings: SimulateSettings, stage: Stage) -> Run:
     config = read_json(stage.base / "config.json")
     content = {
         "dataset": stage.dataset.name, "synthetic": stage.dataset.synthetic or bool(config.get("synthetic")), "classes": stage.classes,
-        "base": stage.base.name, "base_model": file_digest(stage.base / "model.keras")[:16], "base_dataset": config["dataset"],
+        "base": stage.base.name, "base_model": sha256(stage.base / "model.keras")[:16], "base_dataset": config["dataset"],
         "base_fingerprint": config["data_fingerprint"], "weights": f"base {stage.base.name}",
         **{name: config[name] for name in ("backbone", "image_size", "resize_filter")},
         "masks": data.mask_columns(stage.dataset.manifest),

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from common.data.fingerprint import fingerprint
 from common.runs.cells import GridCell
+from common.runs.files import sha256
 from common.runs.finished import FoundRun
 from common.runs.folder import Run
 from common.runs.grid import run_grid
-from common.settings import file_digest, recipe, require
+from common.settings import recipe, require
 from feedback import data, tables
 from feedback.experiments.simulate import BALANCED, SimulateSettings
 from feedback.experiments.slices import SlicesSettings
@@ -23,7 +24,7 @@ def run_tables(settings: TablesSettings) -> Path:
         run_grid(cells_of(settings, settings.run_dir or Path("cells")), settings)
     settings = with_base(settings)
     assert settings.base is not None
-    own = {**recipe(settings), "base": settings.base.name, "base_model": file_digest(settings.base / "model.keras")[:16]}
+    own = {**recipe(settings), "base": settings.base.name, "base_model": sha256(settings.base / "model.keras")[:16]}
     parts = (settings.dataset, settings.reading, settings.base.name)
     today = fingerprint(data.load(settings, "simulation"))
     run = Run.open("feedback", "tables", own, run_dir=settings.run_dir, name_parts=parts)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.cli import Positional
+from tyro.conf import Positional
+
 from common.settings import Command, Settings, check_path, check_range, require
 
 Compared = Literal["wcce", "focal", "ldam", "bwcce", "lmf", "class_balanced", "balanced_softmax", "logit_adjusted"]
@@ -44,7 +45,6 @@ class GradientsSettings(Settings):
 
     def check(self) -> None:
         super().check()
-        require(bool(self.losses), "--losses: expected at least one")
         check_range("alpha", self.alpha, 0, 100)
         check_range("beta", self.beta, 0, 100)
         require("lmf" not in self.losses or self.alpha > 0 or self.beta > 0, "--alpha 0 --beta 0: expected at least one above 0")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from common.grids import Grid
 from common.settings import Reading
 from lmf.experiments.base import LmfSource
-from lmf.experiments.train import TrainSettings
+from lmf.experiments.train import OF_LOSSES, LossName, TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,16 @@ class LmfGrid(Grid, LmfSource):
     """`described`: the document's text. `coded`: what the authors' code does. `corrected`: careful practice."""
     train: TrainSettings = TrainSettings()
     """Of every run."""
+
+    def unused_of(self, losses: Sequence[LossName]) -> dict[str, str]:
+        """`unused` of a grid over losses: what acts in one of them acts."""
+        found = super().unused()
+        idle = [self.run_settings("train", loss=loss).unused() for loss in losses]
+        for name in (*OF_LOSSES, "loss_reading"):
+            found.pop(f"train.{name}", None)
+            if all(name in reasons for reasons in idle):
+                found[f"train.{name}"] = f"none of the losses {', '.join(losses)} has it"
+        return found
 
 
 def short_options(driven: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:

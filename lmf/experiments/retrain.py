@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from common.cli import Positional, check_run
-from common.settings import MOST_BATCH, MOST_EPOCHS, Command, Log, Settings, check_log, check_path, check_range, check_run_dir
+from tyro.conf import Positional
+
+from common.settings import MOST_BATCH, MOST_EPOCHS, Command, Log, Settings, check_log, check_path, check_range, check_run, check_run_dir
 
 
 @dataclass(frozen=True, kw_only=True)

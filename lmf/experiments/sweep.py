@@ -35,7 +35,6 @@ class SweepSettings(LmfGrid):
     def check(self) -> None:
         super().check()
         require(len(self.backbones) == 1, "--backbones: expected one; the sweep is of one network")
-        require(bool(self.settings), "--settings: expected at least one of equal, beta, alpha")
         for value in self.grid:
             check_range("grid", value, 0.01, 100)
 

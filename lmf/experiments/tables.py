@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from common.settings import Command, require
+from common.settings import Command
 from lmf import paper
 from lmf.experiments import train
 from lmf.experiments.base import SampleName
@@ -31,17 +31,8 @@ class TablesSettings(LmfGrid):
     losses: tuple[LossName, ...] = ("cce", "focal", "ldam", "bwcce", "lmf")
     """Losses; every two of them are compared on the same test images."""
 
-    def check(self) -> None:
-        super().check()
-        require(bool(self.losses), "--losses: expected at least one")
-
     def unused(self) -> dict[str, str]:
-        found = super().unused()
-        idle = [self.run_settings("train", loss=loss).unused() for loss in self.losses]
-        for name in (*train.OF_LOSSES, "loss_reading"):
-            found.pop(f"train.{name}", None)
-            if all(name in reasons for reasons in idle):
-                found[f"train.{name}"] = f"none of the losses {', '.join(self.losses)} has it"
+        found = self.unused_of(self.losses)
         if self.dataset != "sample":
             found["datasets"] = "--dataset names the one data set; only the samples can be several"
         return found

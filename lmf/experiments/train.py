@@ -153,8 +153,7 @@ class TrainSettings(Training, LmfSource):
 
     def control_settings(self, **changes: Any) -> TrainSettings:
         """The same training with plain cross-entropy and nothing else against the imbalance."""
-        own = {"loss": "cce", "sampler": "shuffle", "deferred_share": 1.0, "head": "linear", "adjust_tau": 0.0, "control": False}
-        return replace(self, **{**own, **changes})
+        return replace(self, **{**paper.WITHOUT, "loss": "cce", "control": False, **changes})
 
     @property
     def alpha_beta(self) -> tuple[float, float]:
@@ -186,4 +185,4 @@ def default(reading: str, dataset: str) -> TrainSettings:
     return replace(settings, dataset=dataset, **(SAMPLE if dataset == "sample" else {}))
 
 
-COMMAND = Command(TrainSettings, "lmf.training.train:train_command", __doc__ or "", default)
+COMMAND = Command(TrainSettings, "lmf.training.train:train", __doc__ or "", default)

@@ -33,19 +33,12 @@ class TuneSettings(LmfGrid):
 
     def check(self) -> None:
         super().check()
-        require(bool(self.losses), "--losses: expected at least one")
         require(len(self.backbones) == 1, "--backbones: expected one; the search is of one network")
         require(len(self.seeds) == 1, "--seeds: expected one; the winner is trained with several afterwards")
         check_range("trials", self.trials, 1, 10_000)
 
     def unused(self) -> dict[str, str]:
-        found = super().unused()
-        idle = [self.base(loss).unused() for loss in self.losses]
-        for name in (*train.OF_LOSSES, "loss_reading"):
-            found.pop(f"train.{name}", None)
-            if all(name in reasons for reasons in idle):
-                found[f"train.{name}"] = f"none of the losses {', '.join(self.losses)} has it"
-        return found
+        return self.unused_of(self.losses)
 
     def base(self, loss: LossName) -> TrainSettings:
         """Trial 0 of a loss."""

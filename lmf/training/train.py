@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from common import device
+from common.commands.report import ReportOptions
 from common.data.dataset import Dataset, class_names
 from common.data.fingerprint import contents, fingerprint
 from common.data.images import cached_images
@@ -21,7 +22,7 @@ from common.data.pipeline import Batches
 from common.data.splits import leakage
 from common.metrics.classification import macro_f1
 from common.metrics.tail import part_scores
-from common.report.report import Printed, write_model_card, write_report
+from common.report.report import Printed, report_command, write_model_card, write_report
 from common.runs.baselines import write_baselines
 from common.runs.fitting import fit
 from common.runs.folder import Run
@@ -39,13 +40,8 @@ PREDICT_BATCH = 128
 _SHARES = {False: "in the classes' own shares", True: "as many of each class as there are, so the imbalance is not the data set's"}
 
 
-def train_command(settings: TrainSettings) -> None:
-    """`lmf train`."""
-    train(settings)
-
-
 def train(settings: TrainSettings) -> Run:
-    """One run from its settings to its report; what is finished is left as it is."""
+    """`lmf train`: one run from its settings to its report; what is finished is left as it is."""
     settings = settings.settled()
     dataset = data.load(settings, (settings.image_size, settings.resize_filter))
     manifest = data.split(dataset.manifest, settings.split, settings.split_seed)
@@ -56,6 +52,8 @@ def train(settings: TrainSettings) -> Run:
         if not control.finished:
             log.info("control run: the same network with plain cross-entropy")
             train_run(control, plain, dataset, manifest)
+            if run.finished:  # without it, the first time
+                report_command(ReportOptions(run=run.path))
     if not run.finished:
         train_run(run, settings, dataset, manifest)
     return run
@@ -222,12 +220,9 @@ def leakage_sentence(manifest: pd.DataFrame) -> str:
 def printed_numbers(recipe: dict[str, Any]) -> dict[str, Printed]:
     """Tables 2 to 5 for this cell, as shares; empty where the paper printed nothing for these data, classes, split, size and network."""
     dataset, backbone, loss = recipe["dataset"], recipe.get("backbone", ""), recipe["loss"]
-    cell = paper.scores(dataset, backbone, loss)
-    if cell is None or paper.differs(recipe):
+    printed = paper.printed_scores(dataset, backbone, loss)
+    if not printed or paper.differs(recipe):
         return {}
-    row, table = cell
-    names = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "macro_recall", "macro_f1": "macro_f1"}
-    printed = {names[score]: Printed(value / 100, f"paper, {table}") for score, value in row.items()}
     for name in recipe["classes"]:
         value = paper.class_f1(dataset, backbone, loss, name)
         if value is not None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from common.report.markup import markdown, number
-from common.runs.files import atomic
+from common.runs.files import write_text
 from common.runs.folder import RUNS
-from common.runs.search import Range, Run, SearchOutcome, Space, report, search, search_each
+from common.runs.search import Range, SearchOutcome, Space, report, search_each, short
 from lmf import data, paper
-from lmf.experiments.train import LossName, TrainSettings
+from lmf.experiments.train import TrainSettings
 from lmf.experiments.tune import TuneSettings
 from lmf.training.grids import cell_of
 
@@ -38,25 +38,18 @@ def run_tune(settings: TuneSettings) -> Path:
     dataset = data.load(first, (first.image_size, first.resize_filter))
     manifest = data.split(dataset.manifest, first.split, first.split_seed)
 
-    def one(loss: LossName, run: Run) -> SearchOutcome:
-        base = settings.base(loss)
-        return search(
-            folder / f"search-{loss}",
-            base,
-            space_of(base),
-            lambda each: cell_of(each, dataset, manifest),
-            metric=METRIC,
-            trials=settings.trials,
-            seed=settings.seeds[0],
-            run=run,
-        )
-
-    firsts = {loss: cell_of(settings.base(loss), dataset, manifest) for loss in settings.losses}
-    trials = {loss: settings.trials if space_of(first.settings) else 1 for loss, first in firsts.items()}
-    found = search_each(firsts, trials, one, settings)
+    found = search_each(
+        folder,
+        {loss: settings.base(loss) for loss in settings.losses},
+        lambda _, each: space_of(each),
+        lambda _, each: cell_of(each, dataset, manifest),
+        settings,
+        metric=METRIC,
+        trials=settings.trials,
+        seed=settings.seeds[0],
+    )
     path = folder / "report.md"
-    with atomic(path) as temporary:
-        temporary.write_text(text_of(settings, found, dataset.synthetic), encoding="utf-8")
+    write_text(path, text_of(settings, found, dataset.synthetic))
     return path
 
 
@@ -72,7 +65,7 @@ def text_of(settings: TuneSettings, found: dict[str, SearchOutcome], synthetic: 
     rows: list[list[Any]] = []
     for loss, outcome in found.items():
         best, trials = outcome.best, len(outcome.trials)
-        options = " ".join(f"--{name.replace('_', '-')} {_short(value)}" for name, value in best.parameters.items())
+        options = " ".join(f"--{name.replace('_', '-')} {short(value)}" for name, value in best.parameters.items())
         rows.append([paper.LOSS_TITLES[loss], options or "(no parameter)", trials, number(outcome.trials[0].value), number(best.value)])
     lines = [f"# Tuned on validation images: {data.name_of(settings)}, {first.backbone}", ""]
     lines += ["> **Synthetic data.**", ""] if synthetic else []
@@ -88,7 +81,3 @@ def text_of(settings: TuneSettings, found: dict[str, SearchOutcome], synthetic: 
     for loss, outcome in found.items():
         lines += [f"## {paper.LOSS_TITLES[loss]}: every trial, best first", "", report(outcome, METRIC)]
     return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import Positional
+from tyro.conf import Positional
+
 from common.settings import Command, Settings, check_path
 
 

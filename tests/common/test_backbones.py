@@ -9,8 +9,8 @@ import pytest
 from keras import ops
 
 from common import backbones, device
-from common.cli import BACKBONE_NAMES
 from common.errors import UsageError
+from common.settings import BACKBONE_NAMES
 
 MODULES = {"vgg16": "vgg16", "resnet50": "resnet", "mobilenetv2": "mobilenet_v2", "densenet121": "densenet"}
 

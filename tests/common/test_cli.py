@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from common import cli
-from common.cli import Command, main
+from common.cli import main
 from common.commands.predict import PredictOptions
 from common.commands.report import ReportOptions
 from common.errors import UsageError
-from common.settings import MOST_EPOCHS, Training, check_group_pattern, check_range
+from common.settings import MOST_EPOCHS, Command, Training, check_group_pattern, check_range
 
 SEEN: list[object] = []
 
@@ -201,7 +201,7 @@ def test_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_heavy_is_imported_for_help() -> None:
     code = (
-        "import sys\nfrom common.cli import *\nfrom common.settings import Training\n"
+        "import sys\nfrom common.cli import main\nfrom common.settings import Command, Training\n"
         "main('x', {'train': Command(Training, 'os:nothing', 'T.')}, ['train', '--help'])\n"
         "heavy = {'numpy', 'pandas', 'keras', 'tensorflow', 'jax', 'PIL', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cervical.experiments.base import CLASSES
+from cervical.tables import printed_of
 from cervical.training.finetune import run_finetune
 from cervical.training.outcome import printed_numbers
 from common.errors import UsageError
@@ -77,6 +78,8 @@ def test_printed_numbers_stand_beside_the_printed_problem_only():
     assert printed_numbers(run_of())["accuracy"] == Printed(0.9729, "paper Table III, thesis Table 6.4")
     assert printed_numbers(run_of())["per_class.Koilocytotic.recall"].value == 0.94
     assert printed_numbers(run_of(dataset="folders")) == {} and printed_numbers(run_of("contrastive-control")) == {}
+    assert printed_numbers(run_of("finetune")) and not printed_numbers(run_of("finetune", mixup=0.4))
+    assert not printed_numbers(run_of("finetune", label_smoothing=0.1)) and not printed_of(run_of("finetune", mixup=0.4).config)
     assert printed_numbers(run_of(loss="supcon")) == {} and "accuracy" not in printed_numbers(run_of(backbone="mobilenetv2_035"))
 
 

@@ -23,7 +23,6 @@ def run(tmp_path: Path) -> Path:
     ("values", "message"),
     [
         ({"methods": ("gradcam", "occlusion")}, "--methods occlusion"),
-        ({"methods": ()}, "at least one"),
         ({"lime_samples": 2}, "--lime-samples 2"),
         ({"lime_superpixels": 1}, "--lime-superpixels 1"),
         ({"lime_superpixels": -3}, "--lime-superpixels -3"),

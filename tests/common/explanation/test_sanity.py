@@ -9,6 +9,8 @@ from scipy.stats import spearmanr
 
 from common.explanation import sanity
 from common.explanation.cams import gradcam
+from common.explanation.faithfulness import summary as summary_of
+from common.explanation.faithfulness import summary_markdown
 from tests.common.explanation import nets
 
 CLASSES = np.array([0, 1, 2])
@@ -89,9 +91,9 @@ def test_max_sensitivity_of_a_map_that_is_the_image() -> None:
 def test_the_table_has_one_row_per_method_and_image_and_a_figure() -> None:
     table = sanity.check(nets.flat(), nets.images(), CLASSES, {"gradcam": gradcam, "edges": edges})
     assert list(table.columns) == ["method", "image", *sanity.MEASURES] and len(table) == 6
-    summary = sanity.summary(table)
+    summary = summary_of(table, 0, sanity.MEASURES)
     assert list(summary["method"]) == ["gradcam", "edges"] and summary["images"].tolist() == [3, 3]
-    assert "| gradcam | 3 |" in sanity.summary_markdown(summary)
+    assert "| gradcam | 3 |" in summary_markdown(summary, sanity.MEASURES)
     cascade = table.attrs["cascade"]
     assert isinstance(sanity.cascade_figure(cascade, title="x", synthetic=True), Figure)
     many = pd.concat([cascade.assign(method=f"layercam block{number}") for number in range(11)])  # two layers of five methods, and LIME

@@ -68,14 +68,6 @@ def test_bars_leave_gaps_and_draw_errors_and_printed_numbers():
     assert "printed" in texts(figure)
 
 
-def test_methods_within_the_critical_difference_are_joined():
-    assert plots._cliques(np.array([1.0, 1.5, 2.6, 4.0]), 1.2) == [(0, 1), (1, 2)]
-    assert plots._cliques(np.array([1.0, 2.0, 3.0]), 0.5) == []
-    assert plots._cliques(np.array([1.0, 1.1, 1.2]), 1.0) == [(0, 2)]
-    said = texts(plots.critical_difference(["cce", "lmf", "focal"], [2.5, 1.2, 2.3], 1.0))
-    assert {"lmf  1.20", "focal  2.30", "2.50  cce", "critical difference 1.00"} <= set(said)
-
-
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_every_figure_of_synthetic_data_says_so(synthetic):
     x = np.random.default_rng(0).normal(size=50)
@@ -86,7 +78,6 @@ def test_every_figure_of_synthetic_data_says_so(synthetic):
         plots.bars(["x"], {"s": [1.0]}, synthetic=synthetic),
         plots.scatter_hexbin(x, x, "width", "height", mark=(0, 0), synthetic=synthetic),
         plots.curves({"a": ([1, 2], [3, 4])}, "x", "y", levels={"chance": 3.5}, synthetic=synthetic),
-        plots.critical_difference(["a", "b"], [1, 2], 0.5, synthetic=synthetic),
     ]
     assert [("synthetic data" in texts(figure)) for figure in figures] == [synthetic] * len(figures)
 

@@ -1,6 +1,3 @@
-import json
-import logging
-
 import pytest
 
 from common.errors import UsageError
@@ -53,18 +50,6 @@ def test_any_setting_but_the_seed_makes_another_method(study, make_run, change):
     assert [run.path.name for run in groups[next(run.digest for run in finished_runs(study, "cervical") if run.path == path)]] == [
         "changed"
     ]
-
-
-def test_other_data_are_said_and_left_out(study, make_run, caplog):
-    caplog.set_level(logging.INFO)
-    for path in study.rglob("config.json"):
-        config = json.loads(path.read_text())
-        config["settings"]["dataset"] = "sipakmed"
-        path.write_text(json.dumps(config))
-    assert len(finished_runs(study, "cervical", fingerprints={"sipakmed": "abc"})) == 5
-    with pytest.raises(UsageError, match="no finished run of cervical"):
-        finished_runs(study, "cervical", fingerprints={"sipakmed": "def"})
-    assert "finished for other data (fingerprint abc, now def)" in caplog.text
 
 
 def test_select_by_nested_fields(study):

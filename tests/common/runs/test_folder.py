@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from common.cli import check_run
 from common.errors import UsageError
 from common.runs.files import atomic, read_json
 from common.runs.folder import Run, is_finished, nothing_half_written, run_path
 from common.runs.reading import RunFolder
+from common.settings import check_run
 
 SETTINGS = {"seed": 1, "dataset": "sample", "lr": 1e-3, "classes": ("a", "b")}
 

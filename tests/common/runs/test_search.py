@@ -103,20 +103,21 @@ def test_a_failed_trial_is_shown_and_the_search_goes_on(toy, tmp_path):
         search(tmp_path / "b", Toy(alpha=4.0), {"alpha": (4.0,)}, cell, metric="validation_macro_f1", trials=2, run=run)
 
 
-def test_a_search_that_breaks_down_stops_no_other(toy, monkeypatch):
-    ended = []
+def test_a_search_that_breaks_down_stops_no_other(toy, tmp_path, monkeypatch):
+    cell, run, _ = toy
 
-    def one(name, run):
-        if name == "broken":
-            raise SystemExit(1)
-        time.sleep(0.2)
-        ended.append(run(toy[0](Toy())))
+    def one(each, own):
+        if each.settings.alpha == 1.0:
+            return -9, "killed"
+        time.sleep(0.1)
+        return run(each)
 
-    monkeypatch.setattr("common.runs.grid.run_cell", lambda cell, own: (0, ""))
-    firsts = {name: toy[0](Toy()) for name in ("broken", "whole")}
-    with pytest.raises(SystemExit):
-        search_each(firsts, dict.fromkeys(firsts, 1), one, Engine())
-    assert ended == [(0, "")]
+    monkeypatch.setattr("common.runs.grid.run_cell", one)
+    space, cells = lambda name, base: {"kind": ("a", "b")}, lambda name, settings: cell(settings)
+    options = {"metric": "validation_macro_f1", "trials": 2, "seed": 0}
+    with pytest.raises(SystemExit) as stop:
+        search_each(tmp_path, {"broken": Toy(), "whole": Toy(alpha=3.0)}, space, cells, Engine(), **options)
+    assert stop.value.code == 1 and len(pd.read_csv(tmp_path / "search-whole" / "trials.csv")) == 2
 
 
 def test_without_anything_to_search_there_is_one_trial(toy, tmp_path):

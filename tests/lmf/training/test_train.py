@@ -149,6 +149,9 @@ def test_printed_numbers_stand_beside_the_papers_problem_only():
     printed = training.printed_numbers(ours)
     assert printed["macro_f1"].value == pytest.approx(0.8461) and printed["macro_f1"].source == "paper, Table 2"
     assert printed["per_class.df.f1"].value == pytest.approx(0.80)
+    assert training.printed_numbers({**ours, "sampler": "shuffle", "adjust_tau": 0.0}) == printed
+    for name, value in {"sampler": "balanced", "head": "cosine", "deferred_share": 0.8, "adjust_tau": 1.0}.items():
+        assert training.printed_numbers({**ours, name: value}) == {}, name
     others = {"limit": 64, "image_size": 32, "split": "grouped", "class_counts": [*counts, 9], "dataset": "sample", "backbone": "vgg16"}
     for name, value in others.items():
         assert training.printed_numbers({**ours, name: value}) == {}, name
@@ -206,6 +209,13 @@ def test_the_other_readings_with_a_real_backbone(reading, sample_cache, tmp_path
     config = json.loads((run.path / "config.json").read_text())
     assert config["reading"] == reading and config["split"] == {"coded": "paper", "corrected": "grouped"}[reading]
     assert (run.path / "control").is_dir() == (reading == "corrected")
+
+
+def test_a_control_that_is_asked_for_later_stands_in_the_report(options_of, tmp_path):
+    run = training.train(options_of(tmp_path / "run", epochs=1))
+    assert "## Beside the control" not in (run.path / "report.md").read_text()
+    training.train(options_of(tmp_path / "run", epochs=1, control=True))
+    assert "## Beside the control" in (run.path / "report.md").read_text()
 
 
 def test_plain_cross_entropy_is_its_own_control(options_of, tmp_path):
