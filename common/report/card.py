@@ -1,6 +1,6 @@
 """model_card.md: what the saved model is for, what it saw, what it reaches, and what it must not be used for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def write_model_card(run: Any, title: str | None = None, intended: str = "", dat
         ),
     ]
     training = [
-        f"Network: {config.get('backbone')}, starting weights: {config.get('weights')}, input {config.get('image_size')} px "
+        f"Network: {network_text(config)}, input {config.get('image_size')} px "
         f"({config.get('resize_filter')} filter), raw RGB 0..255; preprocessing is inside the model.",
         f"Backend {config.get('backend')}, {config.get('machine')}; git commit {config.get('git_commit')}.",
         "Every setting is in config.json.",
@@ -63,6 +63,12 @@ def write_model_card(run: Any, title: str | None = None, intended: str = "", dat
         f"## Limits\n\n{_list([*limits, *LIMITS])}"
     )
     return folder.write_text("model_card.md", text)
+
+
+def network_text(config: Mapping[str, Any]) -> str:
+    """ "vgg16, starting weights: imagenet", or the file of a network of one's own, which brings its weights."""
+    own = (config.get("settings") or {}).get("network")
+    return str(own) if own else f"{config.get('backbone')}, starting weights: {config.get('weights')}"
 
 
 def _list(lines: Sequence[str]) -> str:

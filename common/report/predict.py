@@ -55,6 +55,8 @@ def predict_command(options: PredictOptions) -> None:
     files = image_files(options.images)
     if options.output is not None and not options.output.parent.is_dir():
         raise UsageError(f"--output {options.output}: the folder {options.output.parent} does not exist")
+    if options.output is not None and options.output.is_dir():
+        raise UsageError(f"--output {options.output}: is a folder; expected a CSV file")
     costs = None
     if options.decision_costs is not None:
         classes = folder.read_json("config.json").get("classes") or ()

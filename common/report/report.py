@@ -321,7 +321,7 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], metrics: Mapping[str, A
         "images": _counts(folder),
         "seed": config.get("seed"),
         "reading": config.get("reading", settings.get("reading")),
-        "backbone, weights": f"{config.get('backbone')}, {config.get('weights')}",
+        "backbone, weights": settings.get("network") or f"{config.get('backbone')}, {config.get('weights')}",
         "image size, resize filter": f"{config.get('image_size')}, {config.get('resize_filter')}",
         "backend": config.get("backend"),
         "versions": ", ".join(f"{name} {value}" for name, value in (config.get("versions") or {}).items()) or None,

@@ -16,6 +16,7 @@ import pandas as pd
 
 from common.commands.validate import ValidateOptions
 from common.data.dermoscopy import RENAMED, read_labels, read_lesions
+from common.data.fingerprint import file_hashes
 from common.data.folders import folders_dataset, group_of
 from common.data.near_copies import hashes_of, near_pairs
 from common.data.walk import walk
@@ -30,7 +31,6 @@ from common.metrics.statistics import percentile_interval
 from common.report.markup import interval_text, markdown, number
 from common.report.pictures import pictures
 from common.report.predict import CALIBRATION, load_model, predict_images, read_calibration
-from common.runs.files import sha256
 from common.runs.outcome import GROUP, predictions_table, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, data_dir_of, read_option_table
 from common.runs.schema import STUDIES
@@ -185,13 +185,13 @@ def without_seen(folder: RunFolder, root: Path, data_dir: Path, external: pd.Dat
     """The external images that the run has not seen in training or validation, and how many were left out, by reason.
 
     Seen is: the same bytes, a near-copy (`common.data.near_copies`), or a group of the same name, which only groups that are no image
-    names can have.
+    names can have. UsageError where an image of the run is not there any more.
     """
     manifest = folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
     seen = manifest[manifest["split"].isin(["train", "validation"])].drop_duplicates("image")
     ours, theirs = [root / name for name in seen["image"]], [data_dir / name for name in external["image"]]
-    known = {sha256(path) for path in ours}
-    identical = np.array([sha256(path) in known for path in theirs], bool)
+    known, there = set(file_hashes(root, seen["image"]).values()), file_hashes(data_dir, external["image"])
+    identical = external["image"].map(there).isin(known).to_numpy()
     near = np.zeros(len(theirs), bool)
     near[near_pairs(hashes_of(theirs), hashes_of(ours))[:, 0]] = True
     groups = set(seen["group"]) - set(seen["image"])

@@ -22,6 +22,7 @@ from common.runs.files import flat, plain, read_json
 from common.runs.folder import is_finished
 from common.runs.outcome import GROUP, PREFIX, read_predictions
 from common.runs.reading import RunFolder
+from common.runs.schema import FIELDS, check_fields
 
 PUBLISHED = "runs.json"
 TEXT = {"row", "metric", "image", "label", "predicted", GROUP, "stage"}
@@ -43,8 +44,10 @@ class FoundRun:
 
     @classmethod
     def of(cls, path: Path) -> FoundRun:
-        """The run in the folder `path`, finished or not. UsageError when it is no run folder."""
-        return cls(Path(path), RunFolder.existing(path).read_json("config.json"))
+        """The run in the folder `path`, finished or not. UsageError when it is no run folder, or its config.json is nobody's."""
+        config = RunFolder.existing(path).read_json("config.json")
+        check_fields(Path(path) / "config.json", config, FIELDS["config.json"], required=("study", "experiment", "settings"))
+        return cls(Path(path), config)
 
     @property
     def study(self) -> str:

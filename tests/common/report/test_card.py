@@ -16,6 +16,11 @@ def test_scores_and_classes_are_those_of_the_run(tmp_path, make_run):
     assert text.count("recall of") == 3
 
 
+def test_a_network_of_ones_own_is_named(tmp_path, make_run):
+    run = make_run(tmp_path / "run", settings={"network": "tiny.keras"})
+    assert "- Network: tiny.keras, input " in write_model_card(run).read_text()
+
+
 def test_a_run_that_measured_nothing_has_no_card(tmp_path, make_run):
     with pytest.raises(UsageError, match="metrics.json"):
         write_model_card(make_run(tmp_path / "run", metrics=False))

@@ -87,6 +87,8 @@ def test_missing_images_folders_and_outputs_are_named(run, pictures, tmp_path):
         image_files([tmp_path / "empty"])
     with pytest.raises(UsageError, match="--output"):
         predict_command(options(run, pictures, output=tmp_path / "no" / "out.csv"))
+    with pytest.raises(UsageError, match="--output .*: is a folder; expected a CSV file"):
+        predict_command(options(run, pictures, output=tmp_path))
 
 
 def test_a_folder_without_a_model_or_classes_is_named(pictures, tmp_path):

@@ -162,6 +162,11 @@ def test_wrong_options_and_nothing_left_are_one_line(run: Path, external: Path, 
         parse(COMMAND, [str(run), "--data-dir", str(external), "--name", "a/b"])
     with pytest.raises(UsageError, match="nothing is left"):
         validate_command(ValidateOptions(run=run, data_dir=tmp_path / "data", limit=3))
+    gone = tmp_path / "data" / "dark" / "0.png"
+    gone.rename(tmp_path / "0.png")
+    with pytest.raises(UsageError, match=r"image not found: .*data/dark/0\.png"):
+        validate_command(ValidateOptions(run=run, data_dir=external))
+    (tmp_path / "0.png").rename(gone)
     (tmp_path / "labels.csv").write_text("image,label\nnobody,dark\n")
     with pytest.raises(UsageError, match="1 images are not below .*: nobody"):
         validate_command(ValidateOptions(run=run, data_dir=external, labels_csv=tmp_path / "labels.csv"))

@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import UsageError
-from common.runs.finished import by_recipe, differences, finished_runs, names_by_difference, select
+from common.runs.finished import FoundRun, by_recipe, differences, finished_runs, names_by_difference, select
 
 
 @pytest.fixture
@@ -60,6 +60,12 @@ def test_select_by_nested_fields(study):
 
 def test_differences_are_dotted_and_show_what_is_missing():
     assert differences([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, {"a": 1, "d": 4}]) == {"b.c": (2, 3, None), "d": (None, None, 4)}
+
+
+def test_a_config_of_nobody_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"config\.json: study is missing; expected a word"):
+        FoundRun.of(tmp_path)
 
 
 def test_nothing_found_is_one_line(tmp_path, make_run):
