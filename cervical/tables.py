@@ -52,7 +52,7 @@ SITUATION = ("dataset", "split", "split_seed", "limit", "image_size", "copies", 
 
 def run_tables(grid: TablesSettings) -> Path:
     """Run what is missing, then write every table of what is there. Returns the folder."""
-    dataset = load(grid, grid.finetune.limit)
+    dataset = load(grid, grid.limit)
     cells = table_cells(grid, dataset)
     folder, outcome = folder_of("tables", grid, cells), run_grid(cells, grid)
     outcome.check_any()
@@ -72,7 +72,7 @@ def run_tables(grid: TablesSettings) -> Path:
 
 def run_compare_losses(grid: CompareLossesSettings) -> Path:
     """Train what is missing, then write curves and tables. Returns the folder."""
-    dataset = load(grid, grid.contrastive.limit)
+    dataset = load(grid, grid.limit)
     cells = loss_cells(grid, dataset)
     folder, outcome = folder_of("compare-losses", grid, cells), run_grid(cells, grid)
     outcome.check_any()
@@ -91,7 +91,7 @@ def run_compare_losses(grid: CompareLossesSettings) -> Path:
 
 def run_freeze_depth(grid: FreezeDepthSettings) -> Path:
     """One fine-tuning run a depth, chosen on validation images, told on test images. Returns the folder."""
-    dataset = load(grid, grid.finetune.limit)
+    dataset = load(grid, grid.limit)
     cells = depth_cells(grid, dataset)
     folder, outcome = folder_of("freeze-depth", grid, cells), run_grid(cells, grid)
     outcome.check_any()

@@ -23,11 +23,24 @@ class Grid(grids.Grid, CellSource):
     """`described`: the documents' text. `coded`: what the authors' code does. `corrected`: careful practice. `reduced`: of no document, a
     protocol for two CPU cores."""
 
+    def acting(self) -> list[str]:
+        """The fields of `RUNS` that are trained: those that --methods names, where the command has it."""
+        chosen = getattr(self, "methods", None)
+        return [name for name in self.RUNS if chosen is None or name.replace("_", "-") in chosen]
+
+    @property
+    def limit(self) -> int | None:
+        """--limit of all runs, whose images are loaded once."""
+        return getattr(self, self.acting()[0]).limit if self.acting() else None
+
     def check(self) -> None:
         super().check()
-        limits = {getattr(self, name).limit for name in self.RUNS}
-        option = f"--{self.RUNS[-1].replace('_', '-')}.limit"
-        require(len(limits) == 1, f"{option}: expected one limit for all runs (--limit)")  # their images are loaded once
+        for name in self.acting():
+            option = f"--{name.replace('_', '-')}.limit"
+            require(getattr(self, name).limit == self.limit, f"{option}: expected one limit for all runs (--limit)")
+
+    def unused(self) -> dict[str, str]:
+        return super().unused() | dict.fromkeys(set(self.RUNS) - set(self.acting()), "--methods leaves these runs out")
 
 
 def everywhere(runs: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:

@@ -30,7 +30,7 @@ SPACES: dict[str, Space] = {
 
 def run_tune(settings: TuneSettings) -> Path:
     """Search every method, then write report.md into the folder; returns its path."""
-    dataset = load(settings, settings.base("finetune").limit)
+    dataset = load(settings, settings.limit)
     folder = settings.run_dir or RUNS / "cervical" / "tune" / f"{settings.dataset}-{settings.backbones[0]}-{settings.reading}"
     lines = [f"# Tuned on validation images: {dataset.name}, {block_of(settings.backbones[0])}", ""]
     lines += ["> **Synthetic data.**", ""] if dataset.synthetic else []

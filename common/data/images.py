@@ -10,8 +10,7 @@ from PIL import Image
 from common.data.cache import cached_array
 from common.data.dataset import Dataset
 from common.data.fingerprint import content_key
-from common.data.pixels import read_image
-from common.data.walk import IMAGE_SUFFIXES, is_image
+from common.data.pixels import read_image as read_image
 from common.errors import UsageError
 
 Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -78,14 +77,3 @@ def _pixels(dataset: Dataset, size: int, filter: Filter, cache_dir: Path | str, 
 
     path = Path(cache_dir) / "images" / f"{dataset.name}-{size}-{filter}-{key}.npy"
     return cached_array(path, (len(names), size, size, 3), fill, f"{dataset.name}: reading images at {size} px", progress)
-
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "Filter",
-    "cache_pixels",
-    "cached_images",
-    "is_image",
-    "read_image",
-    "resize",
-]

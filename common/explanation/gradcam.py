@@ -16,21 +16,10 @@ import keras
 from keras import ops
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from common.explanation.graph import logits_model, run_graph, split_model, tapped_model
-
-__all__ = [
-    "class_gradients",
-    "compiled",
-    "grad_cam",
-    "image_gradient",
-    "layer_gradients",
-    "logits_model",
-    "map_from_gradients",
-    "normalise_map",
-    "split_model",
-    "tapped_model",
-    "term_gradients",
-]
+from common.explanation.graph import logits_model as logits_model
+from common.explanation.graph import run_graph
+from common.explanation.graph import split_model as split_model
+from common.explanation.graph import tapped_model as tapped_model
 
 # A float16 gradient below 6e-8 is lost; this factor (a power of two, so exact) lifts the scores while they are differentiated.
 _FLOAT16_SCALE = 256.0

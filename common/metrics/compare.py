@@ -81,7 +81,8 @@ class Comparison:
         if self.p_holm is not None:
             numbers += f", p {self.p_holm:.3g} after Holm, {len(self.seeds)} seeds"
         if self.verdict == "one seed":
-            said = f"{self.second} beside {self.first} in {what}{where}: {numbers} over test {self._units()}; one seed gives no verdict."
+            units = "groups" if self.grouped else "images"
+            said = f"{self.second} beside {self.first} in {what}{where}: {numbers} over test {units}; one seed gives no verdict."
         elif self.verdict == "not shown":
             said = f"No difference in {what} is shown between {self.second} and {self.first}{where} ({numbers})."
         else:
@@ -89,9 +90,6 @@ class Comparison:
         if self.signs_differ:
             said += f" The seeds disagree in sign: {', '.join(f'{value:+.4f}' for value in self.by_seed)}."
         return said
-
-    def _units(self) -> str:
-        return "groups" if self.grouped else "images"
 
 
 @dataclass(frozen=True)
@@ -299,12 +297,7 @@ def _beside_fixed(block: Block, first: str, second: str) -> Block:
     seeds = [number for method, number in block.scores if method in (first, second) and number is not None]
 
     def spread(values: Mapping[Cell, object]) -> dict:
-        return {
-            (each, n): values[each, n if (each, n) in values else None] for each in (first, second) for n in seeds if _has(values, each)
-        }
+        known = {method for method, _ in values}
+        return {(each, n): values[each, n if (each, n) in values else None] for each in (first, second) if each in known for n in seeds}
 
     return Block(spread(block.scores), spread(block.draws), block.units, block.grouped)
-
-
-def _has(values: Mapping[Cell, object], method: str) -> bool:
-    return any(each == method for each, _ in values)

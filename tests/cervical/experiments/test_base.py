@@ -102,6 +102,11 @@ def test_every_reading_is_small_on_the_sample(command, reading):
         (("contrastive", "--decision-costs", "."), "--decision-costs: has no effect here"),
         (("contrastive", "--decision", "minimum-cost"), "--decision minimum-cost: expected --decision-costs FILE"),
         (("tables", "--contrastive.limit", "40"), "--contrastive.limit: expected one limit for all runs"),
+        (
+            ("tables", "--methods", "finetune", "--contrastive.temperature", "0.1"),
+            "--contrastive.temperature: has no effect here",
+        ),
+        (("tune", "--methods", "contrastive", "--finetune.dropout", "0.1"), "--finetune.dropout: has no effect here: --methods leaves"),
         # No such option:
         (("contrastive", "--labels-csv", "."), "--labels-csv"),
         (("tables", "--backbone", "vgg16"), "--backbone"),
@@ -114,6 +119,7 @@ def test_bad_options_are_one_clear_line(words, message):
 
 
 def test_options_that_act_are_no_unused_ones():
+    assert settings_of("tables", "--methods", "contrastive", "--contrastive.limit", "40", "--epochs", "2").limit == 40
     assert settings_of("contrastive", "--encoder.keep", "best").encoder.looks_at_validation
     assert not contrastive.DESCRIBED.encoder.looks_at_validation
     assert settings_of("contrastive", "--encoder.keep", "best", "--encoder.monitor", "loss").encoder.monitor == "loss"
