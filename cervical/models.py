@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers
 
-from common.backbones import BACKBONES, batchnorm_is_folded, build_backbone, keep_batchnorm_frozen, preprocess_layer
+from common.backbones import BACKBONES, build_backbone, preprocess_layer
 from common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ def build_classifier(backbone: str, config: FinetuneSettings, classes: int = 5, 
         UsageError: more layers to freeze than the body has.
     """
     whole = build_backbone(backbone, config.image_size, weights)
-    if weights not in (None, "none") and batchnorm_is_folded(whole):
-        keep_batchnorm_frozen(whole)
     base = cut_body(whole, backbone, config.body)
     freeze_body(whole, base, backbone, config.frozen_layers(backbone))
     inner = backbone in TAPS
@@ -128,8 +126,6 @@ def build_encoder(
             (7 non-trainable values, as in the code); None leaves the input as it is until `set_statistics`.
     """
     base = build_backbone(backbone, config.image_size, weights, pooling="avg")
-    if weights not in (None, "none") and batchnorm_is_folded(base):
-        keep_batchnorm_frozen(base)
     inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
     scale = layers.Normalization(name="preprocess") if config.pixels == "adapted" else preprocess_layer(backbone)
     encoder = keras.Model(inputs, base(scale(inputs)), name=f"{backbone}_encoder")

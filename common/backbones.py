@@ -176,7 +176,7 @@ def build_backbone(
 
 
 def load_weights(model: keras.Model, path: Path, title: str) -> None:
-    """Load a weights file into `model`, or say in one line why it cannot be done.
+    """Load a weights file into `model`, or say in one line why it cannot be done. Folded batch normalisation is frozen.
 
     Raises:
         UsageError: no such file, not a weights file, or weights of another network.
@@ -190,6 +190,8 @@ def load_weights(model: keras.Model, path: Path, title: str) -> None:
     except Exception as error:  # h5py and Keras raise many kinds here; all of them mean the same to a user
         reason = " ".join(str(error).split())[:160]
         raise UsageError(f"--weights {path}: cannot be loaded into {title} without its top ({reason})") from None
+    if batchnorm_is_folded(model):
+        keep_batchnorm_frozen(model)
 
 
 def all_layers(model: keras.Layer) -> Iterator[keras.Layer]:

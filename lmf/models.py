@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from common.backbones import batch_normalisations, batchnorm_is_folded, build_backbone, keep_batchnorm_frozen, preprocess_layer
+from common.backbones import batch_normalisations, build_backbone, preprocess_layer
 from common.errors import UsageError
 from common.runs.models import read_model
 
@@ -34,8 +34,6 @@ def build_classifier(
     if classes < 2:
         raise UsageError(f"a classifier needs at least 2 classes, got {classes}")
     body = load_network(network, image_size) if network else build_backbone(backbone, image_size, weights)
-    if weights not in (None, "none") and batchnorm_is_folded(body):
-        keep_batchnorm_frozen(body)
     if batchnorm_momentum is not None:
         for layer in batch_normalisations(body):
             layer.momentum = batchnorm_momentum

@@ -14,9 +14,7 @@ from keras import ops
 from common.backbones import (
     BACKBONES,
     batch_normalisations,
-    batchnorm_is_folded,
     build_backbone,
-    keep_batchnorm_frozen,
     load_weights,
     preprocess_layer,
 )
@@ -177,8 +175,6 @@ def build_encoder(backbone: str, image_size: int, weights: str | None = None, pr
         layer.momentum = 0.9
     if pretrained is not None:
         load_weights(encoder, pretrained, backbone)
-    if (pretrained is not None or weights not in (None, "none")) and batchnorm_is_folded(encoder):
-        keep_batchnorm_frozen(encoder)
     return encoder
 
 

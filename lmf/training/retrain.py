@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,8 +29,6 @@ from lmf.losses import Crossentropy, log_priors
 from lmf.models import shift_logits
 from lmf.optimizer import MacroF1
 from lmf.sampling import SampledBatches
-
-log = logging.getLogger(__name__)
 
 CHUNK = 128
 
@@ -61,7 +58,6 @@ def retrain(settings: RetrainSettings) -> Path:
         log_to=settings.log,
     )
     if run.finished:
-        log.info("finished already: %s", run.path)
         return run.path
     device.configure(source.seed, "float32")
     run.write_csv("manifest.csv", manifest)

@@ -86,6 +86,21 @@ def test_real_weights_load_and_folded_batchnorm_is_recognised(shared_weights: Ca
     assert backbones.batchnorm_is_folded(folded)
 
 
+def test_folded_batchnorm_is_frozen_wherever_its_weights_are_loaded(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    folded = keras.Model(inputs, keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(inputs)))
+    folded.save_weights(tmp_path / "folded.weights.h5")  # moving means 0, variances equal
+    backbones.load_weights(folded, tmp_path / "folded.weights.h5", "a network")
+    assert not any(layer.trainable for layer in backbones.batch_normalisations(folded))
+    plain = keras.models.clone_model(folded)
+    for layer in backbones.batch_normalisations(plain):
+        layer.trainable = True
+        layer.moving_mean.assign([0.1, 0.2, 0.3, 0.4])
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    backbones.load_weights(plain, tmp_path / "plain.weights.h5", "a network")
+    assert all(layer.trainable for layer in backbones.batch_normalisations(plain))
+
+
 def test_frozen_layers_and_frozen_batchnorm_do_not_move() -> None:
     device.configure(0)
     base = backbones.build_backbone("mobilenetv2_035", 32, pooling="avg")
