@@ -50,13 +50,13 @@ def explain_command(options: LossMapsOptions) -> None:
     if not options.side_by_side:
         explain_one(options)
         return
-    if options.data_dir is not None and len({str(dataset_of(path)) for path in (options.run, *options.beside)}) > 1:
-        raise UsageError("--data-dir names one folder, but the runs are of several data sets; leave it out, each run knows its own")
     runs = [opened(path, options.data_dir) for path in (options.run, *options.beside)]
-    boxes = read_boxes(options.boxes) if options.boxes else {}
     by_dataset: dict[str, list[Explained]] = {}
     for run in runs:
         by_dataset.setdefault(name_of(run.config["settings"]), []).append(run)
+    if options.data_dir is not None and len(by_dataset) > 1:
+        raise UsageError("--data-dir names one folder, but the runs are of several data sets; leave it out, each run knows its own")
+    boxes = read_boxes(options.boxes) if options.boxes else {}
     known = set().union(*(shared_images(dataset, group) for dataset, group in by_dataset.items()))
     unknown = sorted(set(boxes) - known)
     if unknown:
@@ -67,11 +67,6 @@ def explain_command(options: LossMapsOptions) -> None:
     synthetic = any(bool(run.config.get("synthetic")) for run in runs)
     save(loss_maps(rows, synthetic=synthetic), output.path / "losses.png")
     log.info("%d images, %d runs: %s", len(rows), len(runs), output.path / "losses.png")
-
-
-def dataset_of(path: Path) -> str:
-    """The data set a run was trained on."""
-    return name_of(RunFolder.existing(path).read_json("config.json")["settings"])
 
 
 def opened(path: Path, data_dir: Path | None) -> Explained:

@@ -58,7 +58,8 @@ def classes_of(tables: Iterable[pd.DataFrame]) -> list[str]:
 
 
 def measure_named(name: str, classes: Sequence[str]) -> Metric:
-    if not classes:  # tables of scores, whose mean is the metric
+    """`metric_named`; without classes (tables of scores, whose mean is the metric) a label. UsageError names the known metrics."""
+    if not classes:
         return Metric(name, of_confusion=lambda matrix: np.full(matrix.shape[:-2], np.nan))
     try:
         return metric_named(name, classes)
@@ -74,6 +75,15 @@ def evaluate(
     resamples: int,
     seed: int,
 ) -> Block:
+    """The metric of each cell's table, and its values in `resamples` bootstrap draws of test groups (images where none are shared).
+
+    Args:
+        name: of the block, for messages. cells: predictions or scores per image, as `compare.compare` takes them.
+        classes: K names, in the order of the metric's confusion matrices `(…, K, K)`.
+
+    Raises:
+        UsageError: the tables group an image differently.
+    """
     unit_of, count, grouped = _units(name, list(cells.values()))
     counts = group_counts(count, resamples, seed)
     # One more draw, that of every unit once, is the score itself.

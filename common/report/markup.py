@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MISSING = "–"
+# Columns of history.csv that hold no score.
+BOOKKEEPING = frozenset({"stage", "epoch", "seconds", "learning_rate", "lr"})
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
 
 
 def interval_text(interval: Sequence[float] | None, digits: int = 4) -> str:
+    """ "[0.8710, 0.9450]", or a dash without one."""
     return MISSING if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 

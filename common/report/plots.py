@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.report.markup import BOOKKEEPING
 from common.runs.files import atomic
 
 # Okabe & Ito's palette (2008), told apart with any colour vision; yellow comes last because it is faint on white.
@@ -136,8 +137,7 @@ def training_curves(history: pd.DataFrame, title: str = "Training") -> Figure:
 
 def _scores(part: pd.DataFrame) -> list[str]:
     """Columns to draw, loss first: numbers that are no bookkeeping and that this stage has."""
-    skipped = {"stage", "epoch", "seconds", "learning_rate", "lr"}
-    names = [name.removeprefix("val_") for name in part.columns if name not in skipped and part[name].notna().any()]
+    names = [name.removeprefix("val_") for name in part.columns if name not in BOOKKEEPING and part[name].notna().any()]
     return sorted(dict.fromkeys(names), key=lambda name: name != "loss")
 
 

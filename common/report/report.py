@@ -18,7 +18,7 @@ from common.errors import UsageError
 from common.metrics.compare import compare
 from common.report.card import write_model_card
 from common.report.decision import decision_text, write_decision
-from common.report.markup import MISSING, Printed, Row, comparison_table, interval_text, markdown, number
+from common.report.markup import BOOKKEEPING, MISSING, Printed, Row, comparison_table, interval_text, markdown, number
 from common.runs.finished import PUBLISHED
 from common.runs.outcome import read_predictions, remake_metrics
 from common.runs.publish import unpack
@@ -292,22 +292,15 @@ def _training(folder: RunFolder) -> str:
         last = part.iloc[-1]
         shown = [f"{key} {last[key]:.4g}" for key in part.columns if _is_score(key, last)]
         rows.append([stage, len(part), _time(part), ", ".join(shown)])
-    return markdown(("stage", "epochs", "time", "last epoch"), rows, left=1)
+    return markdown(("stage", "epochs", "time", "last epoch"), rows)
 
 
 def _is_score(key: str, row: pd.Series) -> bool:
-    skipped = {"stage", "epoch", "seconds", "learning_rate", "lr"}
-    return key not in skipped and isinstance(row[key], int | float) and pd.notna(row[key])
-
-
-def seconds_of(history: pd.DataFrame) -> float | None:
-    """Training time in seconds from a history table's `seconds` column, or None."""
-    return float(history["seconds"].sum()) if "seconds" in history else None
+    return key not in BOOKKEEPING and isinstance(row[key], int | float) and pd.notna(row[key])
 
 
 def _time(history: pd.DataFrame) -> str:
-    seconds = seconds_of(history)
-    return MISSING if seconds is None else duration(seconds)
+    return duration(float(history["seconds"].sum())) if "seconds" in history else MISSING
 
 
 def _facts(folder: RunFolder, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -30,19 +30,19 @@ _TEXTS = 2e6  # bytes of a finished run besides its models
 
 def say(cells: Sequence[GridCell]) -> None:
     """Print each cell with its hours and disk, then the sums."""
-    found = [(cell, _values(cell)) for cell in cells]
-    seconds, kept, largest = 0.0, 0.0, 0.0
-    for cell, values in found:
+    seconds, kept, largest, machines = 0.0, 0.0, 0.0, set[str]()
+    for cell in cells:
+        values = _values(cell)
         rate, work, size = _rate(cell, values.get("dataset")), _work(values), _bytes(values)
         took = rate[0] * work if rate and work else None
         seconds, kept, largest = seconds + (took or 0.0), kept + size, max(largest, size)
+        machines |= {rate[1]} if rate else set()
         hours = f"{took / 3600:8.2f} h" if took is not None else "       ? h"
         print(f"{hours} {size / 1e6:7.0f} MB  {cell.name}")
-    machines = {rate[1] for cell, values in found if (rate := _rate(cell, values.get("dataset")))}
     hours = f"{duration(seconds)} one after another, measured on {', '.join(sorted(machines))}"
     unknown = "hours unknown (no finished run of these data to measure by: run one cell first)"
     print(
-        f"{len(found)} cells to run: {hours if machines else unknown}; {kept / 1e9:.2f} GB when all are finished, and up to "
+        f"{len(cells)} cells to run: {hours if machines else unknown}; {kept / 1e9:.2f} GB when all are finished, and up to "
         f"{largest * _AT_WORK / 1e9:.2f} GB more for each at work; the decoded images besides"
     )
 

@@ -41,6 +41,7 @@ class RunFolder:
         return result
 
     def read_table(self, name: str, **options: Any) -> pd.DataFrame:
+        """A CSV, with options of `pandas.read_csv`. UsageError when it is missing, no CSV, or a manifest that leads elsewhere."""
         path = self.path / name
         if not path.is_file():
             raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
@@ -57,6 +58,7 @@ class RunFolder:
         return self.path / name
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Write a CSV without its index, every digit kept."""
         with atomic(self.path / name) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
         return self.path / name
