@@ -56,6 +56,13 @@ def test_any_keras_model_can_be_the_backbone(tmp_path):
         build_classifier("own.keras", 3, 20, network=tmp_path / "own.keras")
 
 
+def test_an_untrained_network_of_ones_own_learns_its_normalisation(tmp_path):
+    layers = [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
+    keras.Sequential([keras.Input((16, 16, 3)), *layers]).save(tmp_path / "own.keras")
+    model = build_classifier("vgg16", 3, 16, "imagenet", network=tmp_path / "own.keras")  # "imagenet": the backbone's, which is not used
+    assert all(layer.trainable for layer in batch_normalisations(model))
+
+
 def test_what_is_no_network_is_named(tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="--network .*broken.keras is damaged or cut off"):
