@@ -156,12 +156,14 @@ def measure(
     steps: int = STEPS,
     seed: int = 0,
     grid: tuple[int, int] = RANDOM_GRID,
+    trivial: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Curves]]:
     """Measure every method on every image, and the random map beside them.
 
     images (n, H, W, 3); maps: method -> (n, H, W) in 0..1; labels: the class each map explains; masks: None or a list with a
     boolean (H, W) or None for each image (an empty mask counts as none); names: for the column `image`; grid: size of the feature map
-    that the methods' maps were enlarged from, which the random map takes over, since a smoother map is not a better one.
+    that the methods' maps were enlarged from, which the random map takes over, since a smoother map is not a better one; trivial: name ->
+    a map (H, W) that looks at no image (`common.metrics.overlap.trivial_maps`), held against the masks alone.
     Returns a table (image, method, deletion, insertion [, pointing, energy, jaccard, continuous_dice]) and each method's mean curves.
     """
     rows, curves = [], {}
@@ -169,12 +171,14 @@ def measure(
         each = {name: array[index] for name, array in maps.items()}
         each["random"] = random_map(image.shape[:2], seed + index, grid)
         mask = masks[index] if masks is not None else None
-        for name, found in deletion_and_insertion(model, image, each, int(labels[index]), steps=steps).items():
-            row = {"image": names[index] if names is not None else index, "method": name, **found.areas}
+        found = deletion_and_insertion(model, image, each, int(labels[index]), steps=steps)
+        for name, map in (each | dict(trivial or {})).items():
+            row = {"image": names[index] if names is not None else index, "method": name, **(found[name].areas if name in found else {})}
             if mask is not None and np.any(mask):
-                row |= mask_agreement(mask, each[name])
+                row |= mask_agreement(mask, map)
             rows.append(row)
-            curves.setdefault(name, []).append(found)
+        for name, one in found.items():
+            curves.setdefault(name, []).append(one)
     mean = {
         name: Curves(all_[0].fraction, np.mean([c.deletion for c in all_], axis=0), np.mean([c.insertion for c in all_], axis=0))
         for name, all_ in curves.items()

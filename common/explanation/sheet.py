@@ -19,6 +19,7 @@ from common.explanation.graph import describe_map, map_facts
 from common.explanation.options import CAMS, ExplainOptions
 from common.explanation.prepared import check_images, class_weights, probabilities
 from common.explanation.provenance import provenance, sentence
+from common.metrics.overlap import trivial_maps
 from common.report.pictures import input_of, masks, pictures
 from common.report.plots import save
 from common.report.predict import image_files, load_model
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 # Classes whose example is drawn; a data set of thousands of classes would make no sheet.
 MOST_ROWS = 12
 MOST_IMAGES = 40
+MOST_MASKS = 200  # of training images, for their mean
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def explain_command(options: ExplainOptions) -> None:
         notes = [sentence(facts), _how_chosen(options, len(chosen.names))]
         if len(options.layer) > 1:
             notes.append(f"Maps of several layers: {', '.join(options.layer)}; the random map is as coarse as those of the first.")
-        _write_faithfulness(output, model, chosen, maps, numbers, options, notes, synthetic)
+        _write_faithfulness(output, model, chosen, maps, numbers, options, notes, synthetic, _trivial(folder, options, chosen))
     if options.sanity:
         chosen = chosen if options.images else _from_run(folder, options, count=options.sanity_images)
         _write_sanity(output, model, chosen, options, sentence(facts), synthetic)
@@ -272,12 +274,24 @@ def _by_label(chosen: Chosen) -> dict[str, list[str]]:
     return {label: [name for name, own in pairs if own == label] for label in labels} if len(labels) > 1 else {}
 
 
+def _trivial(folder: RunFolder, options: ExplainOptions, chosen: Chosen) -> dict[str, np.ndarray]:
+    """Maps (H, W) that look at no image, where the images have masks; the mean training mask is that of at most `MOST_MASKS` images."""
+    if all(mask is None for mask in chosen.masks):
+        return {}
+    side, manifest = chosen.images.shape[1], folder.read_table("manifest.csv", dtype=str, keep_default_na=False)
+    train = sorted(set(manifest["image"][manifest["split"] == "train"])) if "split" in manifest else []
+    spread = train[:: max(1, -(-len(train) // MOST_MASKS))]
+    known = [mask for mask in masks(folder, options.data_dir, spread, side) if mask is not None]
+    return trivial_maps((side, side), np.mean(known, axis=0) if known else None)
+
+
 def _write_faithfulness(
-    output: RunFolder, model, chosen: Chosen, maps, numbers, options: ExplainOptions, notes: list[str], synthetic: bool
+    output: RunFolder, model, chosen: Chosen, maps, numbers, options: ExplainOptions, notes: list[str], synthetic: bool, trivial
 ) -> None:
-    masks = chosen.masks if any(mask is not None for mask in chosen.masks) else None
     grid, seed = _random_grid(model, options), options.seed
-    table, curves = faithfulness.measure(model, chosen.images, maps, numbers, masks=masks, names=chosen.names, seed=seed, grid=grid)
+    table, curves = faithfulness.measure(
+        model, chosen.images, maps, numbers, masks=chosen.masks, names=chosen.names, seed=seed, grid=grid, trivial=trivial
+    )
     summary = faithfulness.summary(table, seed=seed)
     output.write_table("faithfulness_per_image.csv", table)
     output.write_table("faithfulness.csv", summary)
@@ -289,6 +303,8 @@ def _write_faithfulness(
         "paired bootstrap: where it includes zero, nothing is shown between the method and noise. It is negative for a good map in "
         "deletion, positive in the other columns.",
     ]
+    if trivial:
+        notes.append(f"{', '.join(f'`{name}`' for name in trivial)} look at no image: a map that meets the masks no better shows nothing.")
     if {"gradcam++", "layercam"} <= maps.keys() and np.allclose(maps["gradcam++"], maps["layercam"], atol=1e-4):
         notes.append(
             "Grad-CAM++ and LayerCAM coincide here: the network averages this layer over all positions, so a channel's gradient is the "

@@ -113,6 +113,10 @@ def test_measure_and_summary(model, image):
     assert summary.loc["left", "deletion"] < summary.loc["right", "deletion"]
     assert summary.loc["left", "images_with_mask"] == 1
     assert (summary["insertion_low"] <= summary["insertion"]).all() and (summary["insertion"] <= summary["insertion_high"]).all()
+    beside, _ = faithfulness.measure(model, images, maps, [1, 1, 1], masks=masks, steps=4, trivial={"whole image": np.ones_like(LEFT)})
+    trivial = faithfulness.summary(beside).set_index("method").loc["whole image"]
+    assert np.isnan(trivial["deletion"]) and trivial["energy"] == 0.5 and trivial["images_with_mask"] == 1
+    assert "| whole image | 3 | – | – |" in faithfulness.summary_markdown(faithfulness.summary(beside))
     text = faithfulness.summary_markdown(summary.reset_index())
     assert "continuous dice (higher is better)" in text and "deletion, method - random" in text and text.count("\n") == 5
 

@@ -33,7 +33,8 @@ def run(tmp_path_factory):
             Image.fromarray((np.indices((24, 30))[1] < 15).astype(np.uint8) * 255).save(data / mask)
         rows.append({"image": f"i{index:02d}.png", "label": CLASSES[index % 3], "group": str(index), "split": "test", "mask_lesion": mask})
     manifest = pd.DataFrame(rows)
-    manifest.to_csv(folder / "manifest.csv", index=False)
+    train = {"image": "t.png", "label": "a", "group": "t", "split": "train", "mask_lesion": "m01.png"}
+    pd.DataFrame([*rows, train]).to_csv(folder / "manifest.csv", index=False)
     nets.nested().save(folder / "model.keras")
     probabilities = np.full((12, 3), 0.1)
     # Every image right but 0, 4 and 8.
@@ -77,9 +78,14 @@ def test_sheet_maps_and_tables_are_written(drawn, run):
         # Not an empty canvas: the overlays bring many colours.
         assert len(picture.convert("RGB").getcolors(maxcolors=10**7)) > 1000
     table = pd.read_csv(drawn / "faithfulness.csv")
-    assert set(table["method"]) == {*METHODS[:5], "lime", "random"}
+    trivial = ["whole image", "centred blob", "mean training mask"]
+    assert set(table["method"]) == {*METHODS[:5], "lime", "random", *trivial}
+    rows = table.set_index("method").loc[trivial]
+    assert rows["deletion"].isna().all()  # they are held against the masks alone, the left half of each image
+    assert rows["continuous_dice"].tolist()[::2] == pytest.approx([2 / 3, 1.0])
     assert {"deletion", "insertion", "pointing", "energy", "jaccard", "continuous_dice"} <= set(table.columns)
     text = (drawn / "faithfulness.md").read_text()
+    assert "`mean training mask` look at no image" in text
     assert "Synthetic data" in text and "the layer `sum`, 8 x 8, engine `own`" in text
     assert f"Run `{run.name}`" in text and "noise, 8 x 8 values" in text and "![Deletion and insertion curves](faithfulness.png)" in text
     assert "drawn with seed 0: of each class one that the model gets right" in text
