@@ -113,14 +113,18 @@ class CorrectionLog:
             UsageError: the folder holds something else, a log of other settings, or is in use.
         """
         path = Path(path)
-        if (path / "session.json").is_file():
+        changes = (path / "journal.jsonl").read_bytes().count(b"\n") if (path / "journal.jsonl").is_file() else 0
+        # None of these: a process was killed while it began the log, and nothing is in it yet.
+        begun = (path / "head.json").exists() or (path / "entries").exists() or changes > 1
+        if (path / "session.json").is_file() and begun:
             log = cls.open(path)
             differing = [key for key, value in plain(session).items() if log.session.get(key) != value]
             if differing:
                 log.release()
                 raise UsageError(f"--log {path}: belongs to another model or other settings ({', '.join(differing)}); choose another --log")
             return log
-        if path.is_dir() and any(item.name not in (".lock", "base") and ".tmp-" not in item.name for item in path.iterdir()):
+        known = {".lock", "base"} if begun else {".lock", "base", "session.json", "journal.jsonl"}
+        if path.is_dir() and any(item.name not in known and ".tmp-" not in item.name for item in path.iterdir()):
             raise UsageError(f"--log {path}: holds files but no session.json; expected a new, an empty or a log folder")
         path.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)

@@ -1,3 +1,4 @@
+import gc
 import json
 import shutil
 
@@ -50,6 +51,25 @@ def test_other_settings_and_other_folders_are_refused(tmp_path, model_file):
     (tmp_path / "other" / "thesis.docx").touch()
     with pytest.raises(UsageError, match="holds files but no session.json"):
         CorrectionLog.create(tmp_path / "other", FACTS, model_file)
+
+
+@pytest.mark.parametrize("torn", [None, b"", b'{"previous": "00'])
+def test_a_kill_while_a_log_begins_leaves_a_folder_that_begins_again(tmp_path, model_file, monkeypatch, torn):
+    def killed(folder):
+        if torn is not None:
+            (folder / "journal.jsonl").write_bytes(torn)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("feedback.page.log.Journal", killed)
+        CorrectionLog.create(tmp_path / "log", FACTS, model_file)
+    gc.collect()  # a killed process drops its lock; here the process lives on
+    log = CorrectionLog.create(tmp_path / "log", FACTS, model_file)
+    assert log.entries() == [] and log.journal.records[0]["changes"].keys() == {"session.json", "base/model.keras"}
+    log.release()
+    (tmp_path / "log" / "journal.jsonl").unlink()  # one that had begun is no such folder
+    with pytest.raises(UsageError, match="the record of the corrections is gone"):
+        CorrectionLog.create(tmp_path / "log", FACTS, model_file)
 
 
 def test_only_entries_that_count_are_active(tmp_path, model_file):
