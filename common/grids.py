@@ -6,9 +6,9 @@ import importlib.util
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from common.settings import LARGEST_SEED, Settings, check_backbone, check_range, check_run_dir, require
+from common.settings import LARGEST_SEED, Settings, Within, check_backbone, check_range, check_run_dir, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +21,19 @@ class Engine(Settings):
 
     engine: Literal["local", "ray"] = "local"
     """`local`: processes of this machine. `ray`: tasks of a Ray cluster (requirements-ray.txt, docs/clusters.md)."""
-    parallel: int = 1
+    parallel: Annotated[int, Within(1, 1024)] = 1
     """Runs at a time on this machine; they divide its threads."""
     address: str = "auto"
     """Ray cluster: `auto` is the one that runs here, HOST:PORT another, `local` one that is started on this machine for this command."""
-    cpus_per_cell: int = 1
+    cpus_per_cell: Annotated[int, Within(1, 1024)] = 1
     """CPUs, and threads, of one run on Ray."""
-    gpus_per_cell: float = 0.0
+    gpus_per_cell: Annotated[float, Within(0, 64)] = 0.0
     """GPUs of one run on Ray; 0.25 packs four runs on one, 0 hides them."""
     plan: bool = False
     """Only print the runs, their estimated hours and disk."""
 
     def check(self) -> None:
         super().check()
-        check_range("parallel", self.parallel, 1, 1024)
-        check_range("cpus-per-cell", self.cpus_per_cell, 1, 1024)
-        check_range("gpus-per-cell", self.gpus_per_cell, 0, 64)
         whole = self.gpus_per_cell <= 1 or self.gpus_per_cell == int(self.gpus_per_cell)
         require(whole, f"--gpus-per-cell {self.gpus_per_cell:g}: expected a part of one GPU, or whole ones")
         known = self.address in ("auto", "local") or re.fullmatch(r"[^\s:/]+:\d{1,5}", self.address)

@@ -13,8 +13,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from common.errors import UsageError
 from common.runs.files import plain, refuse_links, sha256
@@ -53,6 +54,36 @@ def check_range(option: str, value: float | None, low: float, high: float | None
     require(inside, f"--{option} {value}: expected {expected}")
 
 
+@dataclass(frozen=True, eq=False)  # or `typing` would take Within(0, 1) and Within(0.0, 1.0) for one annotation
+class Within:
+    """Range of a field's value, written with its type, `rate: Annotated[float, Within(0, 10, above=True)]`; as in `check_range`."""
+
+    low: float
+    high: float | None = None
+    above: bool = False
+
+
+Count = Annotated[int, Within(1)]
+Epochs = Annotated[int, Within(1, MOST_EPOCHS)]
+Batch = Annotated[int, Within(1, MOST_BATCH)]
+Seed = Annotated[int, Within(0, LARGEST_SEED)]
+Limit = Annotated[int | None, Within(LEAST_IMAGES, MOST_IMAGES)]
+
+
+ExistingFile = Annotated[Path | None, "file"]
+ExistingFolder = Annotated[Path | None, "folder"]
+
+
+@cache
+def notes(settings: type, kind: type) -> dict[str, Any]:
+    """Field of a settings class -> what its annotation says of it, of this kind: its range, or whether it is a file or a folder.
+
+    A class that only gives another default keeps its parent's.
+    """
+    hints = [item for base in reversed(settings.__mro__) for item in get_type_hints(base, include_extras=True).items()]
+    return {name: each for name, hint in hints for each in getattr(hint, "__metadata__", ()) if isinstance(each, kind)}
+
+
 def check_path(option: str, path: Path | None, kind: Literal["file", "folder", "any"] = "any") -> None:
     """`path` (None is allowed) must exist and be of the kind expected."""
     if path is None:
@@ -82,9 +113,13 @@ class Settings:
 
     def check(self) -> None:
         """UsageError for a value out of its range. Looks at no file; subclasses call `super().check()` first."""
+        for name, each in notes(type(self), Within).items():
+            check_range(name.replace("_", "-"), getattr(self, name), each.low, each.high, each.above)
 
     def check_paths(self) -> None:
         """UsageError for a file or folder that is missing. Called by the command line; subclasses call `super().check_paths()` first."""
+        for name, kind in notes(type(self), str).items():
+            check_path(name.replace("_", "-"), getattr(self, name), kind)
 
     def unused(self) -> dict[str, str]:
         """Fields (nested ones as `encoder.patience`) without effect in this combination, each with the reason.
@@ -102,7 +137,7 @@ class Source(Settings):
 
     dataset: str = "sample"
     """Data set; `sample` is drawn on the spot and synthetic, `folders` is your own images, one folder a class."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """Folder that holds the data set as distributed (not needed for `sample`)."""
     cache_dir: Path = DEFAULT_CACHE
     """Folder for decoded images and drawn samples; safe to delete."""
@@ -111,7 +146,6 @@ class Source(Settings):
 
     def check_paths(self) -> None:
         super().check_paths()
-        check_path("data-dir", self.data_dir, "folder")
         missing = self.dataset != "sample" and self.data_dir is None
         require(not missing, f"--dataset {self.dataset}: expected --data-dir with the folder that holds it")
 
@@ -129,16 +163,12 @@ class FolderSource(Source):
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the slide, lesion or patient, for `folders`; None: each
     image is its own group."""
-    mask_dir: Path | None = None
+    mask_dir: ExistingFolder = None
     """Folder with one mask an image (same file stem), for `folders`; the maps of `explain` are measured against them."""
 
     def check(self) -> None:
         super().check()
         check_group_pattern(self.group_pattern)
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("mask-dir", self.mask_dir, "folder")
 
     def unused(self) -> dict[str, str]:
         own = {"group_pattern": "the data set names its own groups", "mask_dir": "only `folders` data takes masks from a folder"}
@@ -146,57 +176,61 @@ class FolderSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(Source):
-    """What training commands of every study take."""
+class Trained(Source):
+    """What commands that train anything take."""
 
     NOT_RECIPE = Source.NOT_RECIPE | {"seed", "run_dir", "devices", "log"}
-    CONTENT = Source.CONTENT | {"weights"}
 
     reading: Reading = "described"
     """`described`: the document's text. `coded`: what the authors' code does. `corrected`: careful practice."""
     split: Literal["paper", "grouped"] = "paper"
     """`paper`: the document's split. `grouped`: no slide image, lesion or patient on two sides."""
-    split_seed: int = 42
+    split_seed: Seed = 42
     """Seed of the split; it stays while --seed varies, so that seeds share their test images."""
-    limit: int | None = None
+    limit: Limit = None
     """Use only N images in all (smoke runs); None: all."""
-    image_size: int = 224
-    """Side of the square network input, pixels."""
-    backbone: str = "mobilenetv2"
-    """Network: vgg16, vgg19, resnet50, mobilenetv2, mobilenetv2_035, densenet121, densenet169, efficientnetv2s, or any other class of
-    `keras.applications` in lower case, such as resnet101 or convnexttiny."""
-    weights: str = "none"
-    """`imagenet` (downloads), `none` (from scratch) or the path of a .weights.h5 file."""
-    batch_size: int = 32
+    batch_size: Batch = 32
     """Images a step."""
-    precision: Precision = "float32"
-    """Arithmetic of the network; weights stay float32."""
-    devices: int = 1
+    devices: Annotated[int, Within(1, 4096)] = 1
     """GPUs that share each batch, those of all hosts together (KERAS_BACKEND=jax, docs/clusters.md); the result is that of one."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initial weights, the order of images and the augmentation."""
     run_dir: Path | None = None
     """Run folder; default runs/<study>/<experiment>/<name made from the settings>."""
     log: Log = "none"
     """Also tell TensorBoard (in the run folder) or MLflow (./mlruns) the metrics, figures and scores; see requirements-mlflow.txt."""
 
+    def check_paths(self) -> None:
+        super().check_paths()
+        check_run_dir(self.run_dir)
+        check_devices(self, self.devices)
+        check_log(self.log)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Trained):
+    """What training commands of every study take; their network is built anew."""
+
+    CONTENT = Trained.CONTENT | {"weights"}
+
+    image_size: Annotated[int, Within(16, 1024)] = 224
+    """Side of the square network input, pixels."""
+    backbone: str = "mobilenetv2"
+    """Network: vgg16, vgg19, resnet50, mobilenetv2, mobilenetv2_035, densenet121, densenet169, efficientnetv2s, or any other class of
+    `keras.applications` in lower case, such as resnet101 or convnexttiny."""
+    weights: str = "none"
+    """`imagenet` (downloads), `none` (from scratch) or the path of a .weights.h5 file."""
+    precision: Precision = "float32"
+    """Arithmetic of the network; weights stay float32."""
+
     def check(self) -> None:
         super().check()
         check_backbone("backbone", self.backbone)
-        check_range("limit", self.limit, LEAST_IMAGES, MOST_IMAGES)
-        check_range("image-size", self.image_size, 16, 1024)
-        check_range("batch-size", self.batch_size, 1, MOST_BATCH)
-        check_range("devices", self.devices, 1, 4096)
-        check_range("seed", self.seed, 0, LARGEST_SEED)
-        check_range("split-seed", self.split_seed, 0, LARGEST_SEED)
 
     def check_paths(self) -> None:
         super().check_paths()
         if self.weights not in ("none", "imagenet"):
             check_path("weights", Path(self.weights), "file")
-        check_run_dir(self.run_dir)
-        check_devices(self, self.devices)
-        check_log(self.log)
 
 
 def check_log(kind: Log) -> None:

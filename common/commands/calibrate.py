@@ -14,7 +14,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from common.settings import Command, Settings, check_path, check_run, require
+from common.settings import Command, ExistingFolder, Settings, check_run, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class CalibrateOptions(Settings):
     """`lac`: the smallest sets on average. `aps`: sets that grow with the model's doubt."""
     by_class: bool = False
     """Calibrate each class on its own images, so that the coverage holds for each class."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """Folder of the run's images; None: where they lay when it was trained."""
 
     def check(self) -> None:
@@ -37,7 +37,6 @@ class CalibrateOptions(Settings):
     def check_paths(self) -> None:
         super().check_paths()
         check_run(self.run, "model.keras", "manifest.csv", "predictions.csv")
-        check_path("data-dir", self.data_dir, "folder")
 
 
 COMMAND = Command(CalibrateOptions, "common.report.calibrate:calibrate_command", __doc__ or "")

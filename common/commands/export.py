@@ -11,11 +11,11 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from common.settings import Command, Settings, check_path, check_range, check_run, require
+from common.settings import Command, ExistingFolder, Settings, Within, check_run, require
 
 # What each format needs beyond requirements.txt; requirements-export.txt has them.
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
@@ -33,20 +33,18 @@ class ExportOptions(Settings):
     """Layer of that map; None: the last convolution before pooling."""
     output: Path | None = None
     """Folder to make; default: export-<format>/ in the run folder."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """Folder of the run's images, for the comparison; None: where they lay when it was trained."""
-    images: int = 32
+    images: Annotated[int, Within(1, 10_000)] = 32
     """Test images to compare on."""
 
     def check(self) -> None:
         super().check()
-        check_range("images", self.images, 1, 10_000)
         require(not self.with_map or self.format != "keras", "--with-map: --format keras cannot hold it; expected another format")
 
     def check_paths(self) -> None:
         super().check_paths()
         check_run(self.run, "model.keras")
-        check_path("data-dir", self.data_dir, "folder")
         require(self.output is None or not self.output.exists(), f"--output {self.output}: exists already; expected a new folder")
         for package in PACKAGES.get(self.format, ()):
             known = importlib.util.find_spec(package) is not None

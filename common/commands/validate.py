@@ -9,10 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from common.settings import Command, Settings, check_group_pattern, check_path, check_range, check_run, require
+from common.settings import (
+    MOST_IMAGES,
+    Command,
+    ExistingFile,
+    ExistingFolder,
+    Seed,
+    Settings,
+    Within,
+    check_group_pattern,
+    check_run,
+    require,
+)
 
 IN_FOLDERS = ("sipakmed", "cric", "covid_radiography")  # known sets whose folders are their labels
 
@@ -21,31 +33,29 @@ IN_FOLDERS = ("sipakmed", "cric", "covid_radiography")  # known sets whose folde
 class ValidateOptions(Settings):
     run: Positional[Path]
     """Run folder that holds model.keras, manifest.csv and predictions.csv."""
-    data_dir: Path
+    data_dir: Annotated[Path, "folder"]
     """The external set: one folder a class, with --labels-csv any folder of images, with --dataset a known set as distributed."""
     dataset: str = "folders"
     """`folders`, or a data set that the run's study knows by name, such as cric or isic2019: its labels and groups are its own."""
-    labels_csv: Path | None = None
+    labels_csv: ExistingFile = None
     """CSV with the columns image (path below --data-dir, or file stem), label and perhaps group; or a published table, ISIC's ground truth
     or HAM10000's metadata, in which images are looked up (lesions are its groups). None: folders are the classes."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the lesion or patient; None: as in --labels-csv, or none."""
-    classes: Path | None = None
+    classes: ExistingFile = None
     """Class map, CSV with the columns set (`external` or `run`), class and joined: what a class of either side counts as."""
-    run_data_dir: Path | None = None
+    run_data_dir: ExistingFolder = None
     """Folder of the run's own images, to leave copies of them out; None: where they lay when it was trained."""
     name: str = ""
     """Of the folder written; default: that of --data-dir."""
-    limit: int | None = None
+    limit: Annotated[int | None, Within(1, MOST_IMAGES)] = None
     """At most N external images, the first by name of each class in turn; None: all."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the bootstrap and of the two-sample test."""
 
     def check(self) -> None:
         super().check()
         check_group_pattern(self.group_pattern)
-        check_range("limit", self.limit, 1, 10**9)
-        check_range("seed", self.seed, 0, 2**31 - 1)
         require(Path(self.name).name == self.name, f"--name {self.name}: expected a name without folders")
 
     def unused(self) -> dict[str, str]:
@@ -56,10 +66,6 @@ class ValidateOptions(Settings):
     def check_paths(self) -> None:
         super().check_paths()
         check_run(self.run, "model.keras", "manifest.csv", "predictions.csv")
-        check_path("data-dir", self.data_dir, "folder")
-        check_path("run-data-dir", self.run_data_dir, "folder")
-        check_path("labels-csv", self.labels_csv, "file")
-        check_path("classes", self.classes, "file")
 
 
 COMMAND = Command(ValidateOptions, "common.report.validate:validate_command", __doc__ or "")

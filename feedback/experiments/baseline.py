@@ -8,13 +8,12 @@ for VGG16, 2 GB of decoded images at 227 px.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from common.settings import MOST_EPOCHS, Command, Source, Training, check_group_pattern, check_path, check_range, require
+from common.settings import Command, Epochs, ExistingFile, ExistingFolder, Source, Training, Within, check_group_pattern, require
 
 DATASETS = ("sample", "folders", "isic2018", "isic2019", "ham10000")
-MAX_RATE = 10.0
+Rate = Annotated[float, Within(0, 10.0, above=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,7 @@ class Lesions(Source):
 
     NOT_RECIPE = Source.NOT_RECIPE | {"labels_csv"}  # it counts by the labels that are read
 
-    labels_csv: Path | None = None
+    labels_csv: ExistingFile = None
     """ISIC 2019's ground truth, where it does not lie beside the images (ISIC 2018 has no diagnoses; HAM10000 has no SCC)."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the lesion or patient (for `folders`)."""
@@ -32,10 +31,6 @@ class Lesions(Source):
         super().check()
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: unknown; expected one of {', '.join(DATASETS)}")
         check_group_pattern(self.group_pattern)
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("labels-csv", self.labels_csv, "file")
 
     def unused(self) -> dict[str, str]:
         found = super().unused()
@@ -52,12 +47,8 @@ class MarkedLesions(Lesions):
 
     NOT_RECIPE = Lesions.NOT_RECIPE | {"mask_dir"}
 
-    mask_dir: Path | None = None
+    mask_dir: ExistingFolder = None
     """Folder with the masks, where they do not lie beside the images."""
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("mask-dir", self.mask_dir, "folder")
 
     def unused(self) -> dict[str, str]:
         return super().unused() | ({"mask_dir": "the sample has its own masks"} if self.dataset == "sample" else {})
@@ -74,38 +65,33 @@ class BaselineSettings(Lesions, Training):
     image_size: int = 227
     resize_filter: Literal["nearest", "bilinear"] = "nearest"
     """Filter that shrinks the images (Table 3.1: nearest)."""
-    epochs: int = 20
+    epochs: Epochs = 20
     """Epochs (Table 3.1)."""
     batch_size: int = 32
     """Images a step (thesis: not stated)."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """`sgd` has momentum 0.9 (thesis: "a mini-batch algorithm")."""
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Learning rate of the optimiser (thesis: not stated)."""
     frozen_until: str = ""
     """Last layer that does not train, such as block2_pool; empty: all train (thesis: not stated)."""
     flip: bool = True
     """Flip half of the training images left to right (Table 3.1)."""
-    rotations: int = 24
+    rotations: Annotated[int, Within(1, 360)] = 24
     """Turn each training image by one of so many steps over 360 degrees (Table 3.1: 24); 1: not at all."""
     class_weights: Literal["inverse", "printed", "none"] = "inverse"
     """`inverse` to the class frequency; `printed`: Table 3.1's numbers, which are the frequencies themselves (flagged in the report)."""
     head: Literal["flatten", "average"] = "flatten"
     """What the dense layers read: the flattened last map (thesis), or its average (small networks: a flattened map would need more
     weights than the network has)."""
-    head_units: int = 2048
+    head_units: Annotated[int, Within(0, 8192)] = 2048
     """Width of the two dense layers (thesis: 2048; 0: none)."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Within(0, 0.95)] = 0.5
     """Dropout rate after each dense layer (thesis: not stated)."""
 
     def check(self) -> None:
         super().check()
         require(self.reading != "coded", "--reading coded: the thesis's code is not public; expected described or corrected")
-        check_range("epochs", self.epochs, 1, MOST_EPOCHS)
-        check_range("learning-rate", self.learning_rate, 0, MAX_RATE, above=True)
-        check_range("rotations", self.rotations, 1, 360)
-        check_range("head-units", self.head_units, 0, 8192)
-        check_range("dropout", self.dropout, 0, 0.95)
 
     def unused(self) -> dict[str, str]:
         return super().unused() | ({} if self.head_units else {"dropout": "there are no dense layers (--head-units 0)"})

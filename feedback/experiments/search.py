@@ -8,9 +8,9 @@ lambda 0, 0.3 and 1. Cost: one `simulate` a combination.
 from dataclasses import dataclass, replace
 
 from common.grids import Engine
-from common.settings import Command, check_range, require
+from common.settings import Command, Within, check_range, notes, require
 from feedback.experiments import simulate
-from feedback.experiments.simulate import RANGES, SimulateSettings
+from feedback.experiments.simulate import SimulateSettings
 
 SEARCHED = {"lambdas": "explanation_weight", "rates": "learning_rate", "anchors": "anchor_weight", "clip_norms": "clip_norm"}
 
@@ -33,10 +33,10 @@ class SearchSettings(Engine, SimulateSettings):
 
     def check(self) -> None:
         super().check()
-        ranges = {name: (low, high) for name, low, high in RANGES}
         for axis, name in SEARCHED.items():
+            each = notes(SimulateSettings, Within)[name]
             for value in getattr(self, axis):
-                check_range(axis.replace("_", "-"), value, *ranges[name], above=name == "learning_rate")
+                check_range(axis.replace("_", "-"), value, each.low, each.high, each.above)
         require(self.objective == "combined" or len(self.lambdas) < 2, f"--objective {self.objective}: has no lambda; expected combined")
 
     def unused(self) -> dict[str, str]:

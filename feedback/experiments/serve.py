@@ -8,9 +8,9 @@ kept.
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from common.settings import DEFAULT_CACHE, Command, Settings, check_path, check_range, check_run, require
+from common.settings import DEFAULT_CACHE, Command, ExistingFolder, Seed, Settings, Within, check_run, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,66 +19,49 @@ class ServeSettings(Settings):
 
     run: Path | None = None
     """Run folder of `baseline`, `simulate` or `slices` whose model is corrected (default: the sample's base, trained when missing)."""
-    images: Path | None = None
+    images: ExistingFolder = None
     """Folder of the images to look at; nothing outside it is read (default: the drawn sample's)."""
     log: Path | None = None
     """Folder of the correction log; one that exists is taken up (default: runs/feedback/page/<name of the run>)."""
-    port: int = 7860
+    port: Annotated[int, Within(0, 65535)] = 7860
     """Port on this machine's own address 127.0.0.1; the page cannot be reached from elsewhere. 0: any free one."""
     order: Literal["uncertain", "disagreement", "name"] = "uncertain"
     """Next image: the one the model is least sure of; the one whose map lies where similar corrected lesions have no region; or by name."""
-    learning_rate: float = 0.005
+    learning_rate: Annotated[float, Within(0, 10, above=True)] = 0.005
     """Learning rate of a correction (plain SGD, as in the thesis)."""
-    steps: int = 10
+    steps: Annotated[int, Within(1, 1000)] = 10
     """Online steps on each correction (thesis: 1, in many passes over all images; one alone is too small to see)."""
-    region_weight: float = 0.5
+    region_weight: Annotated[float, Within(0, 100)] = 0.5
     """Norm of the explanation's gradient in a step; the classification's, with what is replayed, is clipped at 1."""
-    anchor_weight: float = 1.0
+    anchor_weight: Annotated[float, Within(0, 1000)] = 1.0
     """Weight of KL(model before the correction || model): how strongly the other predictions are held."""
-    replay_images: int = 96
+    replay_images: Annotated[int, Within(0, 100_000)] = 96
     """Training images of the run, class-balanced, from which each step sees some again; 0, or none at hand: a fifth of the rate."""
-    guard_images: int = 96
+    guard_images: Annotated[int, Within(0, 100_000)] = 96
     """Validation images of the run, class-balanced, on which the model is watched; 0: no guard."""
-    guard_drop: float = 0.05
+    guard_drop: Annotated[float, Within(0, 1)] = 0.05
     """Warn when the balanced accuracy on them falls by more than this."""
-    guard_share: float = 0.2
+    guard_share: Annotated[float, Within(0, 1)] = 0.2
     """Warn when a class's share of the answers on them changes by more than this."""
     rollback: Literal["offer", "automatic"] = "offer"
     """After a correction that the guard sees harm in: say so, or go back to the model before it by itself (recorded in the log)."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """Where the run's own images are now, for the guard and the replay, when they were moved."""
-    keep_states: int = 20
+    keep_states: Annotated[int, Within(1, 100_000)] = 20
     """How many of the last models stay on disk; going back further computes them again from the log."""
-    max_upload_mb: float = 20.0
+    max_upload_mb: Annotated[float, Within(0.01, 1000)] = 20.0
     """Largest image file that is opened, in MB."""
     cache_dir: Path = DEFAULT_CACHE
     """Folder for the drawn sample."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of dropout in the online steps."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("port", self.port, 0, 65535)
-        check_range("learning-rate", self.learning_rate, 0, 10, above=True)
-        check_range("steps", self.steps, 1, 1000)
-        check_range("region-weight", self.region_weight, 0, 100)
-        check_range("anchor-weight", self.anchor_weight, 0, 1000)
-        check_range("replay-images", self.replay_images, 0, 100_000)
-        check_range("guard-images", self.guard_images, 0, 100_000)
-        check_range("guard-drop", self.guard_drop, 0, 1)
-        check_range("guard-share", self.guard_share, 0, 1)
-        check_range("keep-states", self.keep_states, 1, 100_000)
-        check_range("max-upload-mb", self.max_upload_mb, 0.01, 1000)
-        check_range("seed", self.seed, 0, 2**31 - 1)
 
     def check_paths(self) -> None:
         super().check_paths()
         if self.run is not None:
             check_run(self.run, "model.keras", "finished.json")
-        check_path("images", self.images, "folder")
         require(self.run is None or self.images is not None, "--images: expected the folder of the images to look at")
         require(self.log is None or not self.log.exists() or self.log.is_dir(), f"--log {self.log}: is a file; expected a folder")
-        check_path("data-dir", self.data_dir, "folder")
         require(importlib.util.find_spec("gradio") is not None, "the page needs Gradio: pip install -r requirements-page.txt")
 
     def unused(self) -> dict[str, str]:

@@ -11,70 +11,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from common.settings import (
-    LARGEST_SEED,
-    LEAST_IMAGES,
-    MOST_BATCH,
-    MOST_EPOCHS,
-    MOST_IMAGES,
-    Command,
-    Log,
-    check_devices,
-    check_log,
-    check_range,
-    check_run,
-    check_run_dir,
-    require,
-)  # fmt: skip
-from feedback.experiments.baseline import MAX_RATE, MarkedLesions
+from common.settings import MOST_EPOCHS, MOST_IMAGES, Command, Trained, Within, check_run, require
+from feedback.experiments.baseline import MarkedLesions, Rate
 
 Objective = Literal["classification", "explanation", "combined"]
 Balance = Literal["none", "reduced", "upsampled", "batches"]
 OBJECTIVES: tuple[Objective, ...] = ("classification", "explanation", "combined")
 LAMBDA = 0.3  # of eq. 4.1 in Table 5.3's combined rows
-RANGES: tuple[tuple[str, float, float], ...] = (
-    ("limit", LEAST_IMAGES, MOST_IMAGES),
-    ("split_seed", 0, LARGEST_SEED), ("adapt_epochs", 0, MOST_EPOCHS), ("adapt_learning_rate", 0, MAX_RATE),
-    ("explanation_weight", 0, 1), ("anchor_weight", 0, 1000), ("fuse_stages", 1, 4), ("threshold", 0.01, 0.99), ("epochs", 0, MOST_EPOCHS),
-    ("batch_size", 1, MOST_BATCH), ("learning_rate", 0, MAX_RATE), ("clip_norm", 0, 1e6), ("allowed_drop", 0, 1),
-    ("patience", 0, MOST_EPOCHS), ("faithfulness", 0, MOST_IMAGES), ("devices", 1, 4096), ("seed", 0, LARGEST_SEED),
-)  # fmt: skip
+Share = Annotated[float, Within(0, 1)]
+Epochs = Annotated[int, Within(0, MOST_EPOCHS)]  # 0: none
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings(MarkedLesions):
+class SimulateSettings(MarkedLesions, Trained):
     """Tuning from simulated feedback, thesis chapters 4 and 5. Network, image size and arithmetic are the base's."""
 
-    NOT_RECIPE = MarkedLesions.NOT_RECIPE | {"seed", "run_dir", "devices", "log", "base"}
+    NOT_RECIPE = MarkedLesions.NOT_RECIPE | Trained.NOT_RECIPE | {"base"}
 
     reading: Literal["described", "corrected"] = "described"
     """`described`: the thesis's text. `corrected`: careful practice."""
     base: Path | None = None
     """Run folder of a finished `baseline`; None: the sample's own, trained when it is missing."""
-    limit: int | None = None
-    """Use only N images in all, class-balanced (smoke runs); None: all."""
-    split: Literal["paper", "grouped"] = "paper"
-    """`paper`: 80/10/10 in each class. `grouped`: no lesion on two sides."""
-    split_seed: int = 42
-    """Seed of the split; it stays while --seed varies, so that seeds share their test images."""
     keep_overlap_in_training: bool = True
     """Images that ISIC 2019 holds under the same id stay in training (section 5.2)."""
     balance: Balance = "none"
     """Training images as they are, cut to the two largest classes at equal size, copied up to the largest class, or as they are with
     every class equally often in each batch (ours)."""
-    adapt_epochs: int = 0
+    adapt_epochs: Epochs = 0
     """Epochs of class-balanced cross-entropy on the training images, before the feedback (ours): the base has seen other images."""
-    adapt_learning_rate: float = 1e-4
+    adapt_learning_rate: Rate = 1e-4
     """Adam's learning rate while adapting."""
     objective: Objective = "combined"
     """What the feedback corrects: the class, the region, or both. `balanced-combined` stands for both with the options of `corrected`."""
-    explanation_weight: float = LAMBDA
+    explanation_weight: Share = LAMBDA
     """Lambda of eq. 4.1, the explanation loss's share of the combined one; with normalised gradients, the norm of its gradient."""
     gradient_scaling: Literal["sum", "normalised"] = "sum"
     """`sum`: eq. 4.1. `normalised`: the classification's gradient clipped at norm 1, the explanation's brought to lambda (ours)."""
-    anchor_weight: float = 0.0
+    anchor_weight: Annotated[float, Within(0, 1000)] = 0.0
     """Weight of KL(model before the feedback || model), which keeps the predictions where they were (ours; 0: none)."""
     channel_weights: Literal["constant", "differentiated"] = "constant"
     """The map's channel weights a_k inside the loss: constants (thesis), or differentiated as well."""
@@ -82,40 +57,34 @@ class SimulateSettings(MarkedLesions):
     """Learn from every image (thesis), or only where class or region is wrong (its motive, figure 4.1)."""
     layer: str = "stride16"
     """Layer of the map: `stride16`, the last map at a sixteenth of the image (VGG16's last convolution, section 4.1), `last`, or a name."""
-    fuse_stages: int = 1
+    fuse_stages: Annotated[int, Within(1, 4)] = 1
     """Fuse the maps of the last N stages of the network (thesis, future work); 1: one layer."""
     feedback_form: Literal["union", "graded"] = "union"
     """Binary masks, or a weight for each pixel (thesis, future work): share of attributes, or depth inside the lesion."""
     explanation_loss: Literal["binary", "graded", "distance"] = "binary"
     """Jaccard loss of binary masks, its graded form, or the squared distance of pixels."""
-    threshold: float = 0.5
+    threshold: Annotated[float, Within(0.01, 0.99)] = 0.5
     """Share of a map's maximum from which a pixel is inside the region (section 3.4)."""
-    epochs: int = 40
+    epochs: Epochs = 40
     """Epochs (sections 5.3 and 5.8); 0: no feedback, the adapted base is the result."""
     batch_size: int = 1
     """Images a step (section 3.7)."""
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Of one image, for plain gradient descent; a batch of N images takes N times as much (thesis: not stated). Small networks with batch
     normalisation want about 0.003."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: the rate falls to zero over the epochs."""
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, Within(0, 1e6)] = 1.0
     """Largest norm of the gradient; 0: none, as in the thesis, whose loss diverged (section 5.6)."""
-    allowed_drop: float = 1.0
+    allowed_drop: Share = 1.0
     """Kept is the epoch with the largest validation Jaccard index among those whose balanced accuracy is at most so much below that of
     the model before the feedback; 1: among all (thesis)."""
-    patience: int = 0
+    patience: Epochs = 0
     """End after so many epochs without a better one, by the same rule; 0: all epochs (thesis)."""
-    faithfulness: int = 0
+    faithfulness: Annotated[int, Within(0, MOST_IMAGES)] = 0
     """Measure deletion and insertion curves before and after on so many test images."""
-    devices: int = 1
-    """GPUs that share each batch, those of all hosts together (KERAS_BACKEND=jax, docs/clusters.md); the result is that of one."""
     seed: int = 0
     """Seed of the order of images, of dropout and of up-sampling."""
-    run_dir: Path | None = None
-    """Run folder; default runs/feedback/<command>/<name made from the settings>."""
-    log: Log = "none"
-    """Also tell TensorBoard (in the run folder) or MLflow (./mlruns) the metrics, figures and scores; see requirements-mlflow.txt."""
 
     @property
     def weights_of_terms(self) -> tuple[float, float]:
@@ -126,8 +95,6 @@ class SimulateSettings(MarkedLesions):
 
     def check(self) -> None:
         super().check()
-        for name, low, high in RANGES:
-            check_range(name.replace("_", "-"), getattr(self, name), low, high, above=name.endswith("rate"))
         require(self.epochs or self.adapt_epochs, "--epochs 0: nothing would be learned; expected 1 or more, or --adapt-epochs")
         require(
             self.feedback_form == "union" or self.explanation_loss != "binary",
@@ -137,9 +104,6 @@ class SimulateSettings(MarkedLesions):
 
     def check_paths(self) -> None:
         super().check_paths()
-        check_run_dir(self.run_dir)
-        check_devices(self, self.devices)
-        check_log(self.log)
         if self.base is not None:
             check_run(self.base, "model.keras", "finished.json")
         require(

@@ -5,8 +5,9 @@ are of up-sampled data, as in section 5.9. Cost: 20 times the epochs of one slic
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from common.settings import Command, check_range
+from common.settings import Command, Within
 from feedback.experiments import simulate
 from feedback.experiments.simulate import Balance, SimulateSettings
 
@@ -17,12 +18,8 @@ class SlicesSettings(SimulateSettings):
 
     balance: Balance = "upsampled"
     epochs: int = 20
-    slices: int = 20
+    slices: Annotated[int, Within(1, 200)] = 20
     """Parts in which the training images arrive (thesis: 20 of 4 % each)."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("slices", self.slices, 1, 200)
 
 
 def default(reading: str, dataset: str) -> SlicesSettings:

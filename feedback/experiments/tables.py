@@ -5,10 +5,10 @@ Cost: nine `simulate` runs a seed, with --slices three `slices` runs more; --fai
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from common.grids import Engine
-from common.settings import Command, check_range, require
+from common.settings import Command, Epochs, Within, require
 from feedback.experiments import simulate
 from feedback.experiments.simulate import OBJECTIVES, SimulateSettings
 
@@ -27,11 +27,11 @@ class TablesSettings(Engine, SimulateSettings):
     """Rows of the tables. `balanced-combined` has balanced batches of its own and stands in the table of unbalanced data."""
     balances: tuple[TableBalance, ...] = ("none", "reduced", "upsampled")
     """Tables: `none` is 5.1, `reduced` 5.2, `upsampled` 5.3."""
-    reduced_epochs: int = 20
+    reduced_epochs: Epochs = 20
     """Epochs on reduced data (section 5.7)."""
-    slices: int = 0
+    slices: Annotated[int, Within(0, 200)] = 0
     """Also Table 5.4, with so many slices (thesis: 20); 0 leaves it out."""
-    slice_epochs: int = 20
+    slice_epochs: Epochs = 20
     """Epochs on each slice (section 5.4)."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of order and dropout; the split is one."""
@@ -40,9 +40,6 @@ class TablesSettings(Engine, SimulateSettings):
 
     def check(self) -> None:
         super().check()
-        check_range("slices", self.slices, 0, 200)
-        check_range("slice-epochs", self.slice_epochs, 1, 100_000)
-        check_range("reduced-epochs", self.reduced_epochs, 1, 100_000)
         require(self.gradient_scaling == "sum", "--gradient-scaling: tables takes it from --objectives balanced-combined")
 
     def unused(self) -> dict[str, str]:

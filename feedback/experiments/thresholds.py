@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from common.settings import DEFAULT_CACHE, Command, Settings, check_path, check_range, check_run
+from common.settings import DEFAULT_CACHE, Batch, Command, ExistingFolder, Settings, check_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +17,16 @@ class ThresholdsSettings(Settings):
 
     run: Positional[Path]
     """Run folder of `simulate` or `slices`."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """The simulation images; None: where the run found them."""
     cache_dir: Path = DEFAULT_CACHE
     """Folder for decoded images."""
-    batch_size: int = 32
+    batch_size: Batch = 32
     """Images a step."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("batch-size", self.batch_size, 1, 65_536)
 
     def check_paths(self) -> None:
         super().check_paths()
         check_run(self.run, "model.keras", "manifest.csv", "finished.json")
-        check_path("data-dir", self.data_dir, "folder")
 
 
 COMMAND = Command(ThresholdsSettings, "feedback.training.thresholds:run_thresholds", __doc__ or "")

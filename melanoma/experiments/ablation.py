@@ -5,20 +5,13 @@ Printed for streaks: 5.16, 3.83, 12.67, 14.17 % continuous Dice; melanoma 0.76, 
 is the paper's f_Res instead. Costs four training runs a seed, one pre-training shared.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
-from common.settings import Command
-from melanoma.experiments.base import EVERYWHERE
-from melanoma.experiments.table import ABLATION, TableSettings, table_default
+from melanoma.experiments.table import ABLATION, TableSettings, table_command
 
 
-@dataclass(frozen=True, kw_only=True)
 class AblationSettings(TableSettings):
     """Table 3."""
 
     ROWS = ABLATION
 
 
-COMMAND = Command(AblationSettings, "melanoma.training.grids:grid_command", __doc__, table_default(AblationSettings), EVERYWHERE)
+COMMAND = table_command(AblationSettings, __doc__)

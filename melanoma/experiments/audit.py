@@ -6,6 +6,7 @@ No training; a minute for 2600 images.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from common.commands.audit import Audit
 from common.settings import Command
@@ -17,9 +18,4 @@ class AuditSettings(Audit, Dermoscopy):
     """Counts, broken files, copies and leakage of Dataset A, its indicators, and its overlap with Dataset B."""
 
 
-def default(name: str, dataset: str) -> AuditSettings:
-    """The class's defaults for a data set."""
-    return reading(AuditSettings(), name, dataset)
-
-
-COMMAND = Command(AuditSettings, "melanoma.audit:audit_command", __doc__, default)
+COMMAND = Command(AuditSettings, "melanoma.audit:audit_command", __doc__, partial(reading, AuditSettings()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from common.settings import LEAST_IMAGES, Source, Training, check_group_pattern, check_path, check_range, require
+from common.settings import ExistingFile, ExistingFolder, Limit, Source, Training, Within, check_group_pattern, check_range, require
 
 STUDY = "melanoma"
 # Names as in the official files `<image>_attribute_<name>.png`; the order is the paper's (Table 2).
@@ -32,37 +32,29 @@ class Dermoscopy(Source):
     NOT_RECIPE = Source.NOT_RECIPE | {"mask_dir", "labels_csv", "group_pattern", "unlabelled_dir"}
     CONTENT = Source.CONTENT | {"indicator_labels"}
 
-    mask_dir: Path | None = None
+    mask_dir: ExistingFolder = None
     """Folder with the masks where they lie apart: for `folders` one mask an image (same file stem), for the others as distributed."""
-    labels_csv: Path | None = None
+    labels_csv: ExistingFile = None
     """Diagnoses: the ISIC 2019 ground truth, or HAM10000's metadata. None: the file lies beside the images."""
     group_pattern: str | None = None
     """Regular expression with one group, matched on the image path, that names the lesion or patient (for `folders`)."""
-    indicator_labels: Path | None = None
+    indicator_labels: ExistingFile = None
     """CSV with the column `image` and one column of 0 and 1 an indicator: which image has which, for data without indicator masks. The
     lesion's mask then stands for the mask of each indicator that an image has, and is labelled so."""
-    unlabelled_dir: Path | None = None
+    unlabelled_dir: ExistingFolder = None
     """Dataset B: any folder of images, no labels needed; what also belongs to Dataset A is left out. On `sample` it is drawn."""
     indicators: tuple[str, ...] | None = None
     """Indicators to learn (globules milia_like_cyst negative_network pigment_network streaks, or lesion); None: all that are there."""
     missing_mask: Literal["error", "empty"] = "error"
     """What an image without one of the mask files means: an error that lists them, or an empty mask. Images may be of any sizes, mixed:
     each is resized with its masks. A mask that is not binary, or not of its image's size, is an error with either value."""
-    limit: int | None = None
+    limit: Limit = None
     """Use only N images in all (smoke runs); None: all."""
 
     def check(self) -> None:
         super().check()
         require(self.dataset in DATASETS, f"--dataset {self.dataset}: expected one of {', '.join(DATASETS)}")
         check_group_pattern(self.group_pattern)
-        check_range("limit", self.limit, LEAST_IMAGES)
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("mask-dir", self.mask_dir, "folder")
-        check_path("labels-csv", self.labels_csv, "file")
-        check_path("indicator-labels", self.indicator_labels, "file")
-        check_path("unlabelled-dir", self.unlabelled_dir, "folder")
 
     def unused(self) -> dict[str, str]:
         found = super().unused()
@@ -96,9 +88,9 @@ class MelanomaSettings(Dermoscopy, Training):
     """How images are brought to their size (not stated)."""
     normalise: Literal["image", "weights"] = "image"
     """`image`: each image to zero mean and unit variance (A.3), then to the weights' range. `weights`: the weights' fixed constants."""
-    learning_rate: float = 1e-4
+    learning_rate: Annotated[float, Within(0.0, 1.0, above=True)] = 1e-4
     """Adam's learning rate, for every stage (A.2 prints 1^-4)."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Within(0.0, 1.0)] = 1e-4
     """Adam's weight decay (A.2 prints 1^-4)."""
     decay: Literal["coupled", "decoupled"] = "coupled"
     """`coupled`: added to the gradient, as PyTorch's Adam does, which the paper used. `decoupled`: taken from the weights (AdamW), which at
@@ -121,8 +113,6 @@ class MelanomaSettings(Dermoscopy, Training):
             check_range("folds", self.folds, 2, 100)
             check_range("fold", self.fold, 0, self.folds - 1)
             require(self.split == "grouped", f"--folds {self.folds}: folds keep lesions whole; expected --split grouped")
-        check_range("learning-rate", self.learning_rate, 0.0, 1.0, above=True)
-        check_range("weight-decay", self.weight_decay, 0.0, 1.0)
 
     def unused(self) -> dict[str, str]:
         found = super().unused() | {"batch_size": "each stage has its own"}
@@ -131,7 +121,7 @@ class MelanomaSettings(Dermoscopy, Training):
 
     def check_pretrained(self, pretrained: Path | None) -> None:
         """`pretrained` (None is allowed) must be a finished `pretrain` run."""
-        for name in ("config.json", "encoder.weights.h5"):
+        for name in ("config.json", "encoder.weights.h5", "finished.json"):
             there = pretrained is None or (pretrained / name).is_file()
             require(there, f"--pretrained {pretrained}: not a finished run folder ({name} is missing)")
 

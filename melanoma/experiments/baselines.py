@@ -8,11 +8,10 @@ seconds an image on a CPU.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from common.settings import Command, check_range
-from melanoma.experiments.base import EVERYWHERE
-from melanoma.experiments.table import ABLATION, TableSettings, table_default
+from common.settings import Command, Count, Within
+from melanoma.experiments.table import ABLATION, TableSettings, table_command
 from melanoma.experiments.train import BioUNetSettings
 
 
@@ -22,28 +21,19 @@ class BaselineSettings(TableSettings):
 
     ROWS = {"cams": ABLATION["f_res"], "vat": ABLATION["f_res"], "unet": ABLATION["f_res"]}
 
-    cam_stage: int = 4
+    cam_stage: Annotated[int, Within(1, 4)] = 4
     """Stage (1 to 4, fine to coarse) whose last map the CAM methods read. At 4 the next layer is the average over all places, where
     Grad-CAM++ and LayerCAM are one and the same map; earlier they differ."""
-    lime_samples: int = 300
+    lime_samples: Annotated[int, Within(10)] = 300
     """Perturbed images a LIME explanation."""
-    lime_images: int = 100
+    lime_images: Count = 100
     """Test images that LIME explains (it is slow); with fewer than all, the same first ones in each run."""
-    vat_epsilon: float = 0.15
+    vat_epsilon: Annotated[float, Within(0, above=True)] = 0.15
     """Root mean square of VAT's perturbation, in deviations (Miyato et al. 2018: 8 over 3072 values is 0.14)."""
-    vat_xi: float = 0.01
+    vat_xi: Annotated[float, Within(0, above=True)] = 0.01
     """Of the probe, likewise; their 1e-6 vanishes in float32 next to the image."""
-    vat_weight: float = 1.0
+    vat_weight: Annotated[float, Within(0)] = 1.0
     """Weight of the divergence (Miyato et al. 2018)."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("cam-stage", self.cam_stage, 1, 4)
-        check_range("lime-samples", self.lime_samples, 10)
-        check_range("lime-images", self.lime_images, 1)
-        check_range("vat-epsilon", self.vat_epsilon, 0, above=True)
-        check_range("vat-xi", self.vat_xi, 0, above=True)
-        check_range("vat-weight", self.vat_weight, 0)
 
     def wants_dataset_b(self) -> bool:
         return "vat" in self.rows
@@ -68,5 +58,5 @@ class BaselineSettings(TableSettings):
         return {name: getattr(self, name) for name in (names | drawn)[row]}
 
 
-COMMAND = Command(BaselineSettings, "melanoma.training.grids:grid_command", __doc__, table_default(BaselineSettings), EVERYWHERE)
+COMMAND = table_command(BaselineSettings, __doc__)
 CELL = Command(BaselineSettings, "melanoma.training.grids:baseline", __doc__)

@@ -7,9 +7,10 @@ about a minute on two CPU cores.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-from common.settings import Command, check_range, require
+from common.settings import Command, Count, Within, require
 from melanoma.experiments.base import MelanomaSettings, reading
 
 
@@ -20,21 +21,14 @@ class PretrainSettings(MelanomaSettings):
     # What is said of Dataset A's masks changes nothing in a pre-training.
     NOT_RECIPE = MelanomaSettings.NOT_RECIPE | {"missing_mask", "indicators", "indicator_labels"}
 
-    temperature: float = 0.5
+    temperature: Annotated[float, Within(1e-3, 100.0)] = 0.5
     """SimCLR's temperature (A.3)."""
-    projection: int = 128
+    projection: Count = 128
     """Length of the embedding (section 4.2)."""
-    pretrain_batch: int = 24
+    pretrain_batch: Annotated[int, Within(2)] = 24
     """Images a SimCLR step (A.3); twice as many views."""
-    pretrain_epochs: int = 50
+    pretrain_epochs: Count = 50
     """Epochs of subnetwork 1 (not stated)."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("temperature", self.temperature, 1e-3, 100.0)
-        check_range("projection", self.projection, 1)
-        check_range("pretrain-epochs", self.pretrain_epochs, 1)
-        check_range("pretrain-batch", self.pretrain_batch, 2)
 
     def check_paths(self) -> None:
         super().check_paths()
@@ -50,13 +44,6 @@ def own(settings: Any) -> PretrainSettings:
     return PretrainSettings(**{each.name: getattr(settings, each.name) for each in fields(PretrainSettings)} | {"run_dir": None})
 
 
-DESCRIBED = PretrainSettings()
-
-
-def default(name: str, dataset: str) -> PretrainSettings:
-    """The reading's settings; small on the sample."""
-    return reading(DESCRIBED, name, dataset)
-
-
+default = partial(reading, PretrainSettings())
 EVERYWHERE = {"epochs": ("pretrain-epochs",), "batch-size": ("pretrain-batch",)}
 COMMAND = Command(PretrainSettings, "melanoma.reporting:pretrain_command", __doc__, default, EVERYWHERE)

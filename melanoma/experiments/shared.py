@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from common.settings import Command, check_range, require
+from common.settings import Command, Count, Within, require
 from melanoma.experiments.base import MelanomaSettings, reading
 
 ROWS = {
@@ -37,11 +37,11 @@ class SharedSettings(MelanomaSettings):
     """Also draw: a mask an indicator that has masks, or the lesion's."""
     weighting: Literal["uncertainty", "sum"] = "uncertainty"
     """`uncertainty`: each loss by a learned variance (Kendall et al. 2018, eq. 7 and 10). `sum`: all alike."""
-    decoder_width: float = 1.0
+    decoder_width: Annotated[float, Within(1 / 16, 4)] = 1.0
     """Channels of the U-Net's decoder, share of Bio-U-Net's 256 to 16."""
-    epochs: int = 30
+    epochs: Count = 30
     """Epochs, all of them: the rate falls on a cosine and the last epoch is kept."""
-    shared_batch: int = 16
+    shared_batch: Annotated[int, Within(2)] = 16
     """Images a step."""
     class_weights: bool = True
     """Weigh the positives of each output by negatives / positives."""
@@ -49,9 +49,6 @@ class SharedSettings(MelanomaSettings):
     def check(self) -> None:
         super().check()
         require(self.reading == "corrected", f"--reading {self.reading}: this design is not the paper's; expected corrected")
-        check_range("decoder-width", self.decoder_width, 1 / 16, 4)
-        check_range("epochs", self.epochs, 1)
-        check_range("shared-batch", self.shared_batch, 2)
 
     def check_paths(self) -> None:
         super().check_paths()

@@ -7,13 +7,15 @@ selected by Dice and cross-entropy together. What `train` does by default is the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from common.grids import Engine
-from common.settings import require
-from melanoma.experiments.base import reading
+from common.settings import Command, require
+from melanoma.experiments import shared
+from melanoma.experiments.base import EVERYWHERE, reading
 from melanoma.experiments.train import DESCRIBED, BioUNetSettings
 
 # The rows of Table 3, and the settings that make them.
@@ -62,15 +64,11 @@ class TableSettings(Engine, BioUNetSettings):
         return BioUNetSettings(**own if own["simclr"] else {**own, "pretrained": None})
 
 
-def table_default(kind: type[TableSettings]) -> Any:
-    """(reading, dataset) -> the table's settings, all its rows."""
-
-    def default(name: str, dataset: str) -> TableSettings:
-        described = replace(DESCRIBED, **LIKE_FOR_LIKE)
-        values = {each.name: getattr(described, each.name) for each in fields(BioUNetSettings)}
-        return reading(kind(**values, rows=tuple(kind.ROWS)), name, dataset)
-
-    return default
+def table_command(kind: type[TableSettings], help_page: str) -> Command:
+    """The command that makes a table; by default all its rows."""
+    values = vars(DESCRIBED) | LIKE_FOR_LIKE
+    default = partial(reading, kind(**values, rows=tuple(kind.ROWS)))
+    return Command(kind, "melanoma.training.grids:grid_command", help_page, default, EVERYWHERE)
 
 
 def root(settings: TableSettings) -> Path:
@@ -80,9 +78,5 @@ def root(settings: TableSettings) -> Path:
 
 def variant(settings: Mapping[str, Any]) -> str:
     """Row of Table 3, or of the shared design (`experiments.shared.ROWS`)."""
-    if "indicator_heads" in settings:
-        rows = {(False, False): "f_res", (False, True): "f_res_seg", (True, False): "indicators", (True, True): "whole"}
-        return "shared_" + rows[settings["indicator_heads"], settings["segmentation"]]
-    return {(False, False): "f_res", (True, False): "f_res_seg", (False, True): "f_res_clr", (True, True): "bio_u_net"}[
-        settings["segmentation"], settings["simclr"]
-    ]
+    prefix, rows = ("shared_", shared.ROWS) if "indicator_heads" in settings else ("", ABLATION)
+    return prefix + next(row for row, own in rows.items() if own.items() <= settings.items())

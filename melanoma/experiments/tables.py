@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from common.settings import Command, Settings, check_path
+from common.settings import Command, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class TablesSettings(Settings):
     """Every table and figure again from finished runs; nothing is trained."""
 
-    runs: Positional[Path] = Path("runs/melanoma")
+    runs: Positional[Annotated[Path, "folder"]] = Path("runs/melanoma")
     """Folder that holds the study's runs."""
     output: Path | None = None
     """Folder for tables and figures; default: tables/ in that folder."""
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("runs", self.runs, "folder")
 
 
 COMMAND = Command(TablesSettings, "melanoma.tables:tables_command", __doc__)

@@ -4,10 +4,6 @@ Printed for streaks: 14.17 % at 0.0, 18.66 at 0.6. Costs one training run a seed
 binary maps.
 """
 
-from __future__ import annotations
+from melanoma.experiments.table import TableSettings, table_command
 
-from common.settings import Command
-from melanoma.experiments.base import EVERYWHERE
-from melanoma.experiments.table import TableSettings, table_default
-
-COMMAND = Command(TableSettings, "melanoma.training.grids:grid_command", __doc__, table_default(TableSettings), EVERYWHERE)
+COMMAND = table_command(TableSettings, __doc__)

@@ -8,10 +8,11 @@ an image at 224 px, 100 MB an encoder in the saved model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from common.settings import Command, check_range
+from common.settings import Command, Count, Within
 from melanoma.experiments.base import EVERYWHERE, MelanomaSettings, reading
 from melanoma.experiments.pretrain import PretrainSettings
 
@@ -39,23 +40,23 @@ class BioUNetSettings(PretrainSettings):
     regression with an L2 penalty (C = 0.01) on standardised features."""
     order: Literal["phases", "interleaved"] = "phases"
     """`phases`: SimCLR, then classifier, then classifier and segmentation in turn (A.3). `interleaved`: Algorithm 1, all in each step."""
-    repeats: int = 1
+    repeats: Annotated[int, Within(1, 20)] = 1
     """Segmentation updates an iteration (section 5.3, Table 4)."""
     tasks: Literal["one", "two", "five", "six"] = "one"
     """What an encoder predicts: its indicator; and melanoma; all indicators; all and melanoma (Table 5; DEVIATIONS rows 11, 12)."""
     target: Literal["auto", "indicator", "predicted", "melanoma"] = "auto"
     """Score whose gradient makes the heatmaps; `auto`: the indicator where it is an output, else the predicted diagnosis."""
-    classifier_epochs: int = 30
+    classifier_epochs: Count = 30
     """Epochs of subnetwork 2 (not stated)."""
-    segmentation_epochs: int = 30
+    segmentation_epochs: Count = 30
     """Epochs of subnetwork 3 (not stated)."""
-    head_epochs: int = 100
+    head_epochs: Count = 100
     """Epochs of subnetwork 4 (not stated)."""
-    classifier_batch: int = 16
+    classifier_batch: Count = 16
     """Images a classifier step (A.3)."""
-    segmentation_batch: int = 8
+    segmentation_batch: Count = 8
     """Images a segmentation step (A.3)."""
-    patience: int = 6
+    patience: Count = 6
     """Epochs without a better validation loss before a stage stops (Algorithm 1 says "while not stop")."""
     watch: Literal["dice", "dice+bce"] = "dice"
     """Validation loss that selects the epoch of subnetwork 3: soft Dice, or its sum with the cross-entropy."""
@@ -65,12 +66,6 @@ class BioUNetSettings(PretrainSettings):
     """Images of subnetwork 3: all (section 4.3: "for every training image"), or those that have the indicator."""
     binarise: bool = False
     """Score maps cut to 0 and 1 at the threshold (Table 6 speaks of binary masks); otherwise what is above it keeps its values."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("repeats", self.repeats, 1, 20)
-        for name in ("classifier_epochs", "segmentation_epochs", "head_epochs", "classifier_batch", "segmentation_batch", "patience"):
-            check_range(name.replace("_", "-"), getattr(self, name), 1)
 
     def check_paths(self) -> None:
         super().check_paths()
@@ -105,11 +100,5 @@ class BioUNetSettings(PretrainSettings):
 
 
 DESCRIBED = BioUNetSettings()
-
-
-def default(name: str, dataset: str) -> BioUNetSettings:
-    """The reading's settings; small on the sample."""
-    return reading(DESCRIBED, name, dataset)
-
-
+default = partial(reading, DESCRIBED)
 COMMAND = Command(BioUNetSettings, "melanoma.reporting:train_command", __doc__, default, EVERYWHERE)

@@ -4,12 +4,13 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from common.cli import main, parse
 from common.errors import UsageError
-from common.settings import Command, Training, check_range, check_run_dir, recipe, require
+from common.settings import Command, ExistingFolder, Settings, Training, Within, check_range, check_run_dir, recipe, require
 
 HERE = __name__
 
@@ -189,3 +190,26 @@ def test_require() -> None:
     require(True, "x")
     with pytest.raises(UsageError, match="x"):
         require(False, "x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged(Settings):
+    share: Annotated[float, Within(0, 1)] = 0.5
+    rate: Annotated[float, Within(0.0, 1.0, above=True)] = 0.5
+    place: ExistingFolder = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherDefault(Ranged):
+    share: float = 0.7
+
+
+def test_a_field_brings_its_range_and_keeps_it_where_a_class_gives_another_default(tmp_path):
+    for kind in (Ranged, OtherDefault):
+        with pytest.raises(UsageError, match="--share 2: expected between 0 and 1$"):
+            kind(share=2)
+        with pytest.raises(UsageError, match="--rate 0: expected more than 0.0 and at most 1.0$"):
+            kind(rate=0)
+        kind(place=tmp_path).check_paths()
+        with pytest.raises(UsageError, match="--place .*no: no such folder"):
+            kind(place=tmp_path / "no").check_paths()

@@ -127,6 +127,9 @@ def test_real_data_needs_a_dataset_b_or_no_simclr(tmp_path: Path) -> None:
 def test_a_pretrained_run_that_nothing_begins_from_is_refused(tmp_path: Path) -> None:
     for name in ("config.json", "encoder.weights.h5"):
         (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match="not a finished run folder .finished.json is missing"):
+        parse(train.COMMAND, words("--pretrained", tmp_path))
+    (tmp_path / "finished.json").write_text("{}")
     assert parse(train.COMMAND, words("--pretrained", tmp_path)).pretrained == tmp_path
     for more in (("--order", "interleaved"), ("--no-simclr",)):
         with pytest.raises(UsageError, match="--pretrained: has no effect here"):
