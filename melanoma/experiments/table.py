@@ -66,7 +66,7 @@ class TableSettings(Engine, BioUNetSettings):
 
 def table_command(kind: type[TableSettings], help_page: str) -> Command:
     """The command that makes a table; by default all its rows."""
-    values = vars(DESCRIBED) | LIKE_FOR_LIKE
+    values = {**vars(DESCRIBED), **LIKE_FOR_LIKE}
     default = partial(reading, kind(**values, rows=tuple(kind.ROWS)))
     return Command(kind, "melanoma.training.grids:grid_command", help_page, default, EVERYWHERE)
 
