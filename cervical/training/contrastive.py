@@ -29,7 +29,6 @@ from cervical.training.stages import (
     run_settings,
     short_run_note,
     train_stage,
-    weights_file,
     write_manifest,
 )
 from common import device
@@ -104,7 +103,7 @@ def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> N
     """The same network with plain cross-entropy in `control/`: the encoder's epochs, rate and views, no early end."""
     settings = job.settings
     known = {name: value for name, value in run_settings(settings, job.cells.dataset).items() if name not in NOT_OF_THE_CONTROL}
-    run = job.run.subrun("control", {**known, "training": asdict(settings.control_stage)}, weights_file(settings))
+    run = job.run.subrun("control", {**known, "training": asdict(settings.control_stage)})
     if run.finished:
         return
     control = Job(run, settings, job.cells)

@@ -96,7 +96,6 @@ def begin(experiment: str, settings: CellTraining) -> Job | Run:
         fingerprint=fingerprint(dataset, masks=False),
         data_dir=dataset.data_dir,
         files=contents(dataset, masks=False),
-        weights_file=weights_file(settings),
         log_to=settings.log,
     )
     return run if run.finished else arrays(run, settings, dataset)
@@ -119,11 +118,6 @@ def baselines(job: Job, network: keras.Model) -> None:
 
     cells = job.cells
     write_baselines(job.run, network, cells.test.images, cells.test.labels, cells.manifest, cells.classes, job.settings.seed)
-
-
-def weights_file(settings: CellTraining) -> Path | None:
-    """The file of initial weights, or None where they are random or Keras's download."""
-    return None if settings.weights in ("none", "imagenet") else Path(settings.weights)
 
 
 def write_manifest(run: Run, cells: Cells) -> None:

@@ -37,10 +37,6 @@ def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.divide(large, highest, out=np.zeros_like(large), where=highest > 0)
 
 
-def _gradcam(activations, gradients):
-    return g.map_from_gradients(activations, gradients)
-
-
 def _gradcam_plus_plus(activations, gradients, alphas: str = "all"):
     """Eq. 19: alpha = g^2 / (2 g^2 + sum_ab A g^3); eq. 10: w_k = sum_ij alpha relu(g).
 
@@ -69,7 +65,7 @@ def _layercam(activations, gradients):
     return g.normalise_map(ops.relu(ops.sum(ops.relu(gradients) * activations, axis=-1)))
 
 
-_FROM_GRADIENTS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "layercam": _layercam}
+_FROM_GRADIENTS = {"gradcam": g.map_from_gradients, "gradcam++": _gradcam_plus_plus, "layercam": _layercam}
 # Options of single methods: name -> the values it takes, the default first.
 _SCORE_OPTIONS = {"weights": ("probability", "softmax"), "align": ("corners", "centres")}
 _OPTIONS = {"gradcam++": {"alphas": ("all", "positive")}, "scorecam": _SCORE_OPTIONS, "faster-scorecam": _SCORE_OPTIONS}

@@ -38,15 +38,6 @@ def confusions_by_group(labels: np.ndarray, predicted: np.ndarray, numbers: np.n
     return np.bincount(cells, minlength=groups * count * count).reshape(groups, count, count)
 
 
-def resampled_confusions(by_group: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """`(resamples, K, K)` float64 whole counts: confusion matrices of groups drawn with replacement, from each group's own `(G, K, K)`.
-
-    The same G, number and seed draw the same groups, which makes a comparison of two methods a paired one.
-    """
-    draws = group_counts(len(by_group), resamples, seed) @ by_group.reshape(len(by_group), -1)
-    return draws.reshape(resamples, *by_group.shape[1:])
-
-
 def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, each `(…, K)`, from confusion matrices `(…, K, K)`. An empty denominator gives 0."""
     hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
@@ -254,7 +245,9 @@ def _intervals(matrix: np.ndarray, by_group: np.ndarray | None, seed: int, resam
         draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
         draws = draws.reshape(resamples, *matrix.shape)
     else:
-        draws = resampled_confusions(by_group, resamples, seed)
+        # Whole groups: the same number of groups and seed draw the same ones, which makes a comparison of two methods a paired one.
+        draws = group_counts(len(by_group), resamples, seed) @ by_group.reshape(len(by_group), -1)
+        draws = draws.reshape(resamples, *matrix.shape)
     intervals: dict = {name: list(percentile_interval(values)) for name, values in averages(draws).items()}
     intervals["per_class"] = [list(percentile_interval(column)) for column in class_scores(draws)["f1"].T]
     return intervals

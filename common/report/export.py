@@ -40,7 +40,8 @@ def export_command(options: ExportOptions) -> Path:
     target = options.output or folder.path / f"export-{options.format}"
     if target.exists():
         raise UsageError(f"--output {target}: exists already; expected a new folder")
-    images = test_images(folder, options.data_dir, options.images)
+    input_of(folder)  # a run of no classifier is told before its images are looked for
+    images = pictures(folder, run_files(folder, options.data_dir, read_predictions(folder)[0]["image"][: options.images]))
     model = load_model(folder)
     expected = np.asarray(model.predict_on_batch(images.astype("float32")))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,12 +82,6 @@ def _difference(format: str, what: str, found: np.ndarray, expected: np.ndarray,
     if not apart <= most:
         raise UsageError(f"--format {format}: its {what} differ by {apart:.2g} from the run's, expected at most {most:g}")
     return apart
-
-
-def test_images(folder: RunFolder, data_dir: Path | None, count: int) -> np.ndarray:
-    """The first `count` test images, `(n, side, side, 3)` uint8, as the run's model takes them."""
-    input_of(folder)
-    return pictures(folder, run_files(folder, data_dir, read_predictions(folder)[0]["image"][:count]))
 
 
 def serving_model(model: keras.Model, with_map: bool = False, layer: str | None = None) -> keras.Model:

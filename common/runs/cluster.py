@@ -47,7 +47,8 @@ def cluster(where: Engine, cells: Sequence[GridCell]) -> Iterator[Start]:
         marker.touch()
         _check_shared(ray, nodes, marker)
         log.info("Ray: %d nodes, %g CPUs, %g GPUs", len(nodes), _total(nodes, "CPU"), _total(nodes, "GPU"))
-        environment = {**threads(where.cpus_per_cell), **_passed_on()}
+        given = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+        environment = {**threads(where.cpus_per_cell), **given}
         task = ray.remote(num_cpus=where.cpus_per_cell, num_gpus=where.gpus_per_cell, max_retries=_RETRIES)(_task)
         refs: list[Any] = []
 
@@ -130,10 +131,6 @@ def _running() -> str:
     """Address of the cluster that was started on this machine last, or that RAY_ADDRESS names; "" where there is none."""
     noted = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 (where Ray notes it)
     return os.environ.get("RAY_ADDRESS") or (noted.read_text(encoding="utf-8").strip() if noted.is_file() else "")
-
-
-def _passed_on() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
 
 
 def _total(nodes: Sequence[Mapping[str, Any]], kind: str) -> float:

@@ -30,13 +30,24 @@ log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 _FINISHED = "finished.json"
-_DIGEST = "weights_sha256"
 # What a finished run consists of; `report` makes the rest again from these.
 _RESULTS = ("manifest.csv", "history.csv", "predictions.csv", "model.keras")
 # Where one of these lies in a run folder or below it, something was trained or tuned that must not be lost.
 _WORK = ("history.csv", "checkpoints", _FINISHED)
 # Settings that readers of config.json look for at its top level.
-_TOP_LEVEL = ("dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "image_size", "resize_filter", "classes")
+_TOP_LEVEL = (
+    "dataset",
+    "synthetic",
+    "split",
+    "seed",
+    "reading",
+    "backbone",
+    "weights",
+    "weights_sha256",
+    "image_size",
+    "resize_filter",
+    "classes",
+)
 
 
 def is_finished(path: Path) -> bool:
@@ -79,7 +90,6 @@ class Run:
         fingerprint: str = "",
         data_dir: Path | None = None,
         files: Mapping[str, str] | None = None,
-        weights_file: Path | None = None,
         log_to: str = "none",
     ) -> Run:
         """Make the run's folder, or take up the one that has the same settings.
@@ -93,8 +103,6 @@ class Run:
             fingerprint: of the data set (`common.data.fingerprint`).
             data_dir: where the images lie on this machine; kept in local.json, which is not for publication.
             files: what decides the result in `data_dir`, each with the hash of its content (`common.data.fingerprint.contents`).
-            weights_file: file of the initial weights; default: `settings["weights"]` where that is the path of one. Its SHA-256 is noted
-                in config.json beside the settings (the settings, and so the name, know the file by its name only).
             log_to: "none", "tensorboard" or "mlflow" (`common.runs.logbook`); a run that is finished already is told from its files.
 
         Raises:
@@ -102,7 +110,6 @@ class Run:
                 of another weights file of the same name; something that is no run, a link, a finished run with damaged files; or it is in
                 use by another process.
         """
-        weights_file = weights_file or settings.get("weights")
         identity = _identity(study, experiment, settings, fingerprint)
         values = identity["settings"]
         default = run_path(study, experiment, settings, name_parts=name_parts, fingerprint=fingerprint)
@@ -116,13 +123,12 @@ class Run:
             from common import device
 
             top = {key: values[key] for key in _TOP_LEVEL if key in values}
-            config = {**identity, "command": device.recorded_command(), **top, **device.describe(), **_weights_digest(weights_file)}
+            config = {**identity, "command": device.recorded_command(), **top, **device.describe()}
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             write_json(path / "config.json", config)
             if files:
                 write_json(path / CONTENTS, {"files": files})
         else:
-            check_weights_file(path, weights_file)
             if is_finished(path):
                 check_finished(path)
             else:
@@ -169,7 +175,7 @@ class Run:
             model.save(temporary)
         return self.path / name
 
-    def subrun(self, name: str, settings: Mapping[str, Any], weights_file: Path | None = None) -> Run:
+    def subrun(self, name: str, settings: Mapping[str, Any]) -> Run:
         """A complete run folder inside this one (the control run beside the method), with its own settings."""
         return Run.open(
             self.config["study"],
@@ -179,7 +185,6 @@ class Run:
             fingerprint=self.config["data_fingerprint"],
             data_dir=self.data_dir,
             files=contents_of(self.path),
-            weights_file=weights_file,
             log_to=self.log_to,
         )
 
@@ -300,27 +305,6 @@ def _check_machine(path: Path, config: dict[str, Any]) -> None:
             config["threads"],
             now["threads"],
         )
-
-
-def check_weights_file(path: Path, weights_file: Path | str | None) -> None:
-    """UsageError when the run in the folder `path` began with other initial weights than `weights_file` holds, whatever its name.
-
-    Runs that noted no SHA-256, and anything that is no file ("imagenet"), pass.
-    """
-    old = read_json(path / "config.json").get(_DIGEST)
-    new = _weights_digest(weights_file).get(_DIGEST)
-    if old is not None and new is not None and old != new:
-        raise UsageError(
-            f"--weights {weights_file}: {path} began with another file of this name (SHA-256 {old[:8]}…, now {new[:8]}…); "
-            "choose another --run-dir or give that file"
-        )
-
-
-def _weights_digest(weights_file: Path | str | None) -> dict[str, str]:
-    """{"weights_sha256": 64 hexadecimal digits}, or {} for what is no file."""
-    if weights_file is None or not Path(weights_file).is_file():
-        return {}
-    return {_DIGEST: sha256(Path(weights_file))}
 
 
 def _existing(path: Path, identity: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from common.runs.files import plain, read_json, write_json
 from common.runs.finished import FoundRun
 from common.runs.grid import engine, run_grid
 from common.runs.reading import RunFolder, find_metric
+from common.settings import recipe
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,9 @@ def search(
     Raises:
         UsageError: the folder holds a search of other settings, no trial finished, or a run lacks the metric.
     """
-    own = {"space": {name: _described(axis) for name, axis in space.items()}, "metric": metric, "seed": seed, "direction": "maximize"}
-    identity = plain({**own, "base": _without_run_dir(base)})
+    described = {name: asdict(axis) if isinstance(axis, Range) else list(axis) for name, axis in space.items()}
+    own = {"space": described, "metric": metric, "seed": seed, "direction": "maximize"}
+    identity = plain({**own, "base": {**recipe(base), "seed": getattr(base, "seed", None)}})
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / IDENTITY).is_file() and read_json(folder / IDENTITY) != identity:
         raise UsageError(f"{folder}: holds a search of other settings; choose another folder")
@@ -196,7 +198,7 @@ def _proposed(base: Any, space: Space, before: Sequence[Trial], seed: int) -> di
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    own = {name: _value_of(base, name) for name in space}
+    own = {name: reduce(getattr, name.split("."), base) for name in space}
     if not before and all(_inside(own[name], axis) for name, axis in space.items()):
         return own
     distributions: dict[str, BaseDistribution] = {
@@ -234,22 +236,6 @@ def _inside(value: Any, axis: Range | Sequence[Any]) -> bool:
         return value in axis
     on_step = axis.step is None or abs((value - axis.low) / axis.step - round((value - axis.low) / axis.step)) < 1e-9
     return axis.low <= value <= axis.high and on_step
-
-
-def _described(axis: Range | Sequence[Any]) -> Any:
-    return asdict(axis) if isinstance(axis, Range) else list(axis)
-
-
-def _value_of(settings: Any, name: str) -> Any:
-    for part in name.split("."):
-        settings = getattr(settings, part)
-    return settings
-
-
-def _without_run_dir(settings: Any) -> dict[str, Any]:
-    from common.settings import recipe
-
-    return {**recipe(settings), "seed": getattr(settings, "seed", None)}
 
 
 def _value(cell: GridCell, metric: str) -> float:

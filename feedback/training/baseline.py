@@ -51,7 +51,6 @@ def run_baseline(settings: BaselineSettings) -> Path:
         fingerprint=fingerprint(dataset),
         data_dir=dataset.data_dir,
         files=contents(dataset),
-        weights_file=settings.weights,
         log_to=settings.log,
     )
     if run.finished:

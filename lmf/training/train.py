@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -48,7 +47,7 @@ def train(settings: TrainSettings) -> Run:
     run = open_run(settings, dataset, manifest)
     if settings.control and not settings.plain():
         plain = settings.control_settings()
-        control = run.subrun("control", identity(plain, dataset, manifest), initial_weights(settings))
+        control = run.subrun("control", identity(plain, dataset, manifest))
         if not control.finished:
             log.info("control run: the same network with plain cross-entropy")
             train_run(control, plain, dataset, manifest)
@@ -86,16 +85,8 @@ def open_run(settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) 
         fingerprint=fingerprint(dataset, masks=False),
         data_dir=dataset.data_dir,
         files=contents(dataset, masks=False),
-        weights_file=initial_weights(settings),
         log_to=settings.log,
     )
-
-
-def initial_weights(settings: TrainSettings) -> Path | None:
-    """The file that the weights come from, which the run knows by its content; None for "imagenet" and "none"."""
-    if settings.network is not None:
-        return settings.network
-    return None if settings.weights in ("imagenet", "none") else Path(settings.weights)
 
 
 def train_run(run: Run, settings: TrainSettings, dataset: Dataset, manifest: pd.DataFrame) -> None:

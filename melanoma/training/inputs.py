@@ -164,7 +164,6 @@ def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, settings: Me
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
         files=inputs.files("dataset_b" in content),
-        weights_file=Path(inputs.settings.weights),
         log_to=inputs.settings.log,
     )
 

@@ -77,8 +77,8 @@ def test_another_network_file_of_the_same_name_is_refused(run, options_of, netwo
     other = tmp_path / network.name
     body = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, 2)])
     body.save(other)
-    assert len(json.loads((run.path / "config.json").read_text())["weights_sha256"]) == 64
-    assert json.loads((run.path / "control" / "config.json").read_text())["weights_sha256"]
+    for folder in (run.path, run.path / "control"):
+        assert len(json.loads((folder / "config.json").read_text())["settings"]["network_sha256"]) == 64
     with pytest.raises(UsageError, match="network_sha256 was"):
         training.train(options_of(run.path, control=True, network=other))
 
