@@ -47,7 +47,7 @@ def run_contrastive(settings: ContrastiveSettings) -> Path:
     statistics = channel_statistics(job.cells.train) if settings.pixels == "adapted" else None
 
     # All networks are built before any is trained, so that a resumed run draws the same initial weights as an unbroken one.
-    encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
+    encoder = build_encoder(settings.backbone, settings, settings.weights, statistics)
     projected = add_projection(encoder, settings.projection)
     source = projected if settings.head_input == "projection" else encoder
     head = build_head(source.output.shape[-1], settings, len(job.cells.classes))
@@ -109,7 +109,7 @@ def run_control(job: Job, statistics: tuple[np.ndarray, np.ndarray] | None) -> N
     control = Job(run, settings, job.cells)
     device.configure(settings.seed, settings.precision, settings.devices)
     write_manifest(run, job.cells)
-    encoder = build_encoder(settings.backbone, settings, job.weights, statistics)
+    encoder = build_encoder(settings.backbone, settings, settings.weights, statistics)
     model = build_contrastive_classifier(settings.backbone, settings, len(job.cells.classes), encoder)
     baselines(control, encoder)
     stage = settings.control_stage

@@ -39,7 +39,7 @@ def run_cost_sensitive(settings: CostSensitiveSettings) -> Path:
     if isinstance(job, Run):
         return job.path
     costs = read_costs(settings.costs, job.cells.classes, job.cells.class_counts)
-    model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    model = build_classifier(settings.backbone, settings, len(job.cells.classes), settings.weights)
     baselines(job, model)
     if base is not None:
         # As the authors: the fine-tuned model goes on training, with a new Adam at the full learning rate.

@@ -33,7 +33,7 @@ def run_finetune(settings: FinetuneSettings) -> Path:
     job = begin("finetune", settings)
     if isinstance(job, Run):
         return job.path
-    model = build_classifier(settings.backbone, settings, len(job.cells.classes), job.weights)
+    model = build_classifier(settings.backbone, settings, len(job.cells.classes), settings.weights)
     baselines(job, model)
     notes = fit_classifier(job, model, keras.losses.SparseCategoricalCrossentropy())
     conclude(job, model, f"Cervical cells: {settings.backbone} fine-tuned", notes)
@@ -56,8 +56,8 @@ def fit_classifier(job: Job, model: keras.Model, loss: keras.losses.Loss) -> lis
     frozen = sum(not layer.trainable for layer in model.get_layer(index=2).layers)
     if "body" not in settings.unused():
         notes.append(f"The network's body is {settings.body}" + (" as in the authors' code." if settings.body == "truncated" else "."))
-    if job.weights is not None:
-        notes.append(f"Starting weights {Path(job.weights).name}; {frozen} of the network's layers were not trained.")
+    if settings.weights != "none":
+        notes.append(f"Starting weights {Path(settings.weights).name}; {frozen} of the network's layers were not trained.")
     if settings.views:
         notes.append("Images were newly flipped, turned and scaled in every epoch (--views), which neither document does.")
     if settings.label_smoothing or settings.mixup:

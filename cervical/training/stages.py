@@ -44,11 +44,6 @@ class Job:
     """The command's settings, a `CellTraining`."""
     cells: Cells
 
-    @property
-    def weights(self) -> str | None:
-        """What `build_backbone` takes: None, "imagenet" or the path as given."""
-        return None if self.settings.weights == "none" else self.settings.weights
-
 
 def run_settings(settings: CellTraining, dataset: Dataset) -> dict[str, Any]:
     """The recipe and the seed: what a run is known by and config.json shows."""

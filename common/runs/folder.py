@@ -36,18 +36,8 @@ _RESULTS = ("manifest.csv", "history.csv", "predictions.csv", "model.keras")
 _WORK = ("history.csv", "checkpoints", _FINISHED)
 # Settings that readers of config.json look for at its top level.
 _TOP_LEVEL = (
-    "dataset",
-    "synthetic",
-    "split",
-    "seed",
-    "reading",
-    "backbone",
-    "weights",
-    "weights_sha256",
-    "image_size",
-    "resize_filter",
-    "classes",
-)
+    "dataset", "synthetic", "split", "seed", "reading", "backbone", "weights", "weights_sha256", "image_size", "resize_filter", "classes",
+)  # fmt: skip
 
 
 def is_finished(path: Path) -> bool:
