@@ -36,7 +36,7 @@ def build_classifier(backbone: str, config: FinetuneSettings, classes: int = 5, 
         backbone: key of `common.backbones.BACKBONES`.
         config: image size, body, pixels, freeze, dropout.
         classes: K.
-        weights: None, "imagenet" (downloads) or a path. Weights whose batch normalisation is folded keep it in inference mode.
+        weights: None or "none" (random), "imagenet" (downloads) or a path. Folded batch normalisation stays in inference mode.
 
     Raises:
         UsageError: more layers to freeze than the body has.
