@@ -147,8 +147,6 @@ def explain_command(options: ExplainOptions) -> None:
     chosen = _from_files(folder, options) if options.images else _from_run(folder, options)
     model = load_model(folder)
     predicted = probabilities(model, check_images(model, chosen.images))
-    if predicted.shape[1] != len(classes):
-        raise UsageError(f"{folder.path}: the model has {predicted.shape[1]} outputs, config.json names {len(classes)} classes")
     numbers = predicted.argmax(axis=1)
     maps, explanations = all_maps(model, chosen.images, numbers, options)
 

@@ -37,7 +37,6 @@ class Comparison:
         seeds: those that both have; for a pair without any training, ().
         values: the metric of first and second, averaged over `seeds`.
         low, high: 95 % interval, with training noise in it from two seeds on, of the test groups alone for one.
-        groups_low, groups_high: 95 % percentile interval over test groups alone.
         p, p_holm: None without a verdict. by_seed: each seed's own difference.
         units: how many images, or groups of images (`grouped`), the bootstrap draws.
     """
@@ -51,8 +50,6 @@ class Comparison:
     difference: float
     low: float
     high: float
-    groups_low: float
-    groups_high: float
     by_seed: tuple[float, ...]
     units: int
     grouped: bool
@@ -271,7 +268,7 @@ def _compared(
     drawn = drawn[np.isfinite(drawn)]
     values = [float(np.mean([block.scores[cell[place]] for cell in cells])) for place in (0, 1)]
     difference = float(own.mean())
-    low, high = groups = percentile_interval(drawn)
+    low, high = percentile_interval(drawn)
     p = None
     variance, degrees = pooled
     if any(fixed) and len(places) > 1:
@@ -287,7 +284,7 @@ def _compared(
         low, high = difference - half, difference + half
     seeds = tuple(common)
     return Comparison(
-        name, first, second, metric.name, seeds, (values[0], values[1]), difference, low, high, *groups,
+        name, first, second, metric.name, seeds, (values[0], values[1]), difference, low, high,
         tuple(own.tolist()), block.units, block.grouped, metric.higher_is_better, p,
     )  # fmt: skip
 

@@ -206,8 +206,6 @@ def load_model(run: Any, name: str = "model.keras") -> Any:
     study = str(config.get("study"))
     if study not in STUDIES:
         raise UsageError(f"{folder.path / 'config.json'}: study is {study[:60]!r}; expected one of {', '.join(STUDIES)}")
-    if not path.is_file():
-        raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
     with without_startup_lines():
         for module in ("common.backbones", f"{study}.models"):
             import_module(module)
