@@ -17,7 +17,7 @@ from common.explanation.sheet import explain_command as explain_one
 from common.report.plots import save
 from common.report.predict import load_model
 from common.runs.outcome import read_predictions
-from common.runs.reading import RunFolder, data_dir_of, run_files
+from common.runs.reading import RunFolder, data_dir_of, read_option_table, run_files
 from lmf import paper
 from lmf.data import listed, name_of
 from lmf.experiments.explain import LossMapsOptions
@@ -130,10 +130,7 @@ def chosen_images(dataset: str, runs: list[Explained], boxes: Mapping[str, np.nd
 
 def read_boxes(path: Path) -> dict[str, np.ndarray]:
     """Image path, as in manifest.csv -> boxes `(n, 4)`: x, y, width, height in pixels of the original image, from its top left corner."""
-    try:
-        table = pd.read_csv(path, dtype={"image": str}, encoding_errors="surrogateescape")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--boxes {path}: not a readable CSV ({error})") from None
+    table = read_option_table("--boxes", path)
     missing = [name for name in BOX_COLUMNS if name not in table.columns]
     if missing:
         raise UsageError(f"--boxes {path}: lacks the column {missing[0]}; expected {','.join(BOX_COLUMNS)}")

@@ -7,6 +7,7 @@ backends differentiate.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,10 @@ EVERYTHING = "all"
 
 def gradients_command(settings: GradientsSettings) -> Path:
     """Write table.csv and report.md for every finished run below a folder; returns report.md."""
-    runs = finished_runs(settings.run, "lmf")
-    tables = [of_run(run, settings).assign(run=name_of(run)) for run in runs if run.has_predictions]
+    runs = [run for run in finished_runs(settings.run, "lmf") if run.has_predictions]
+    several = Counter(map(name_of, runs))
+    names = [name_of(run) + (f", recipe {run.digest[:6]}" if several[name_of(run)] > 1 else "") for run in runs]
+    tables = [of_run(run, settings).assign(run=name) for run, name in zip(runs, names, strict=True)]
     if not tables:
         raise UsageError(f"{settings.run}: its runs hold no predictions")
     table = pd.concat(tables, ignore_index=True)[["run", *tables[0].columns.drop("run")]]

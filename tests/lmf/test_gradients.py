@@ -83,11 +83,11 @@ def test_a_class_alone_and_a_class_without_images(predictions):
     assert np.isnan(rows.loc["df", "cosine"]) and rows.loc["df", "images"] == 0
 
 
-def write_run(folder: Path, predictions, counts=COUNTS) -> Path:
+def write_run(folder: Path, predictions, counts=COUNTS, **settings) -> Path:
     """A finished run folder with these predictions."""
     from common.runs.folder import Run
 
-    run = Run.open("lmf", "train", {"loss": "cce", "seed": 0, "class_counts": counts}, run_dir=folder, fingerprint="0")
+    run = Run.open("lmf", "train", {"loss": "cce", "seed": 0, "class_counts": counts, **settings}, run_dir=folder, fingerprint="0")
     probabilities, labels = predictions
     table = pd.DataFrame({"image": [f"{i}.jpg" for i in range(len(labels))], "label": np.array(CLASSES)[labels]})
     table["predicted"] = np.array(CLASSES)[probabilities.argmax(1)]
@@ -104,6 +104,13 @@ def test_the_command_writes_both_files(predictions, tmp_path, capsys):
     written = pd.read_csv(tmp_path / "out" / "table.csv")
     assert len(written) == 4 * 8 and set(written["reading"]) == {"described", "coded"}
     assert "lmf coded" in capsys.readouterr().out
+
+
+def test_runs_of_different_recipes_have_sections_of_their_own(predictions, tmp_path):
+    for alpha in (0.5, 2.0):
+        write_run(tmp_path / f"alpha{alpha}", predictions, loss="lmf", alpha=alpha)
+    text = gradients_command(GradientsSettings(run=tmp_path, losses=("lmf",), output=tmp_path / "out")).read_text()
+    assert text.count("## lmf, seed 0, recipe ") == 2 and len(pd.read_csv(tmp_path / "out" / "table.csv")) == 2 * 2 * 8
 
 
 def test_a_run_without_counts_is_named(predictions, tmp_path):
