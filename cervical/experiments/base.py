@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from common.settings import MOST_EPOCHS, FolderSource, Training, check_decision, check_path, check_range
+from common.settings import Count, Epochs, ExistingFile, FolderSource, Training, Within, check_decision, check_range, notes
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
 # What a pathologist asks of a cell (Plissiti et al. 2018): the classes of each kind.
@@ -35,9 +35,9 @@ SAMPLE = {"dataset": "sample", "backbone": "mobilenetv2_035", "weights": "none",
 class Stage:
     """One call of `fit`, optimiser Adam."""
 
-    epochs: int = 50
+    epochs: Epochs = 50
     """At most so many epochs (paper IV-A, thesis Table 6.1)."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Within(0, 1, above=True)] = 1e-3
     """Of Adam, at the start (paper IV-A, thesis Table 6.1)."""
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     """`plateau`: the rate falls, and training ends early, when `monitor` no longer improves. `constant`: all epochs at one rate. `cosine`
@@ -46,13 +46,13 @@ class Stage:
     """Epoch that the stage ends with: the best by `monitor`, or the last. The code saves its best and evaluates the last (facts 1.4)."""
     monitor: Literal["val_loss", "loss"] = "val_loss"
     """What the plateau rule and the choice of the epoch look at: the loss on validation images, or on training images."""
-    patience: int = 3
+    patience: Count = 3
     """Epochs without improvement before training ends (code: 3 in every stage that has it; the texts name none)."""
-    reduce_factor: float = 0.2
+    reduce_factor: Annotated[float, Within(0, 1, above=True)] = 0.2
     """The plateau rule multiplies the rate by this (code)."""
-    reduce_patience: int = 2
+    reduce_patience: Count = 2
     """Epochs without improvement before the rate falls (code)."""
-    min_learning_rate: float = 1e-5
+    min_learning_rate: Annotated[float, Within(0)] = 1e-5
     """The plateau rule goes no lower (code)."""
 
     @property
@@ -62,12 +62,8 @@ class Stage:
 
     def check(self, name: str) -> None:
         """UsageError for a value out of its range; `name` is the stage's."""
-        check_range(f"{name}.epochs", self.epochs, 1, MOST_EPOCHS)
-        check_range(f"{name}.learning-rate", self.learning_rate, 0, 1, above=True)
-        check_range(f"{name}.patience", self.patience, 1)
-        check_range(f"{name}.reduce-factor", self.reduce_factor, 0, 1, above=True)
-        check_range(f"{name}.reduce-patience", self.reduce_patience, 1)
-        check_range(f"{name}.min-learning-rate", self.min_learning_rate, 0)
+        for field, each in notes(Stage, Within).items():
+            check_range(f"{name}.{field.replace('_', '-')}", getattr(self, field), each.low, each.high, each.above)
 
     def unused(self, name: str) -> dict[str, str]:
         """The stage's settings without effect, as `<name>.<field>`, each with the reason."""
@@ -103,31 +99,28 @@ class CellTraining(CellSource, Training):
     """Side of the square network input, pixels (paper III-B)."""
     resize_filter: Literal["nearest", "bilinear"] = "bilinear"
     """How images are resized (the text is silent; code: nearest)."""
-    copies: int = 6
+    copies: Annotated[int, Within(0, 6)] = 6
     """Augmented copies of each training image, 0 to 6 (paper III-A: 2589 -> 18,123 images)."""
     copies_kind: Literal["described", "coded"] = "described"
     """The paper's list of operations, or the notebook's six groups."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Within(0, 0.95)] = 0.5
     """Of the head (paper IV-A)."""
     decision: Literal["argmax", "minimum-cost"] = "argmax"
     """The report's decisions: the class with the largest probability, or also the one with the least expected cost."""
     decision_costs: Path | None = None
     """Costs for `minimum-cost`: CSV or JSON, class -> cost, or a matrix with the truth in rows and the decision in columns."""
-    kinds: Path | None = None
+    kinds: ExistingFile = None
     """CSV or JSON, class -> kind, whose sensitivity and specificity are reported; None: normal, benign and abnormal of SIPaKMeD's
     classes, normal and abnormal of CRIC's, and none of others."""
 
     def check(self) -> None:
         super().check()
-        check_range("copies", self.copies, 0, 6)
-        check_range("dropout", self.dropout, 0, 0.95)
         for name in self.STAGES:
             getattr(self, name).check(name)
 
     def check_paths(self) -> None:
         super().check_paths()
         check_decision(self.decision, self.decision_costs)
-        check_path("kinds", self.kinds, "file")
 
     def unused(self) -> dict[str, str]:
         found = super().unused()

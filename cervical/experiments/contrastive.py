@@ -9,10 +9,10 @@ images, 50 epochs): 3 to 20 minutes a network on a large GPU, about 3.5 hours fo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cervical.experiments.base import CellTraining, Stage, for_dataset
-from common.settings import MOST_BATCH, Command, check_range
+from common.settings import MOST_BATCH, Command, Within, check_range
 
 Loss = Literal["npairs", "multiclass-npair", "ntxent", "triplet", "supcon", "ntxent-coded", "triplet-coded"]
 TRIPLETS = ("triplet", "triplet-coded")
@@ -27,11 +27,11 @@ class ContrastiveSettings(CellTraining):
 
     loss: Loss = "npairs"
     """Contrastive loss (paper: npairs). The two `-coded` ones are the authors' broken competitors (facts 1.8)."""
-    temperature: float = 0.05
+    temperature: Annotated[float, Within(0, above=True)] = 0.05
     """Of npairs, ntxent and supcon (code; the texts name none)."""
-    margin: float = 0.2
+    margin: Annotated[float, Within(0, above=True)] = 0.2
     """Of the triplet loss (code)."""
-    projection: int = 128
+    projection: Annotated[int, Within(1, 4096)] = 128
     """Units of the projection head, which the loss looks at (code)."""
     encoder: Stage = Stage(schedule="constant", keep="last")
     """First stage: the contrastive loss on random views. The documents give it no validation."""
@@ -48,9 +48,6 @@ class ContrastiveSettings(CellTraining):
 
     def check(self) -> None:
         super().check()
-        check_range("temperature", self.temperature, 0, above=True)
-        check_range("margin", self.margin, 0, above=True)
-        check_range("projection", self.projection, 1, 4096)
         check_range("batch-size", self.batch_size, 2, MOST_BATCH)  # a loss of pairs learns nothing from one image
 
     def unused(self) -> dict[str, str]:

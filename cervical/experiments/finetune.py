@@ -8,11 +8,11 @@ minutes for 10 epochs without copies on 2 cores; with 6 copies and 50 epochs abo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cervical.experiments.base import CellTraining, Stage, for_dataset
 from common.errors import UsageError
-from common.settings import Command, check_range
+from common.settings import Command, Within, check_range
 
 # Layers the document freezes, counted on the layer list of the network without its top (paper III-C.1, thesis 5.3).
 FREEZE = {"vgg16": 13, "vgg19": 17, "resnet50": 86, "densenet169": 249, "mobilenetv2": 100, "mobilenetv2_035": 100}
@@ -37,17 +37,15 @@ class FinetuneSettings(CellTraining):
     """Input scaled as the weights expect, or raw 0..255 as the code feeds it (facts 1.3)."""
     views: bool = False
     """Show every image newly flipped, turned and scaled in each epoch; with --copies 0 the cheapest good augmentation. Of no document."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Within(0, 0.9)] = 0.0
     """Share of a label that is spread over all classes (Szegedy et al. 2016, section 7). Of no document."""
-    mixup: float = 0.0
+    mixup: Annotated[float, Within(0, 10)] = 0.0
     """Alpha of the Beta distribution by which pairs of a batch are mixed (Zhang et al. 2018, section 2); 0: none. Of no document."""
     dropout_everywhere: bool = True
     """Dropout also in the heads of DenseNet169 and MobileNetV2, where the code has none."""
 
     def check(self) -> None:
         super().check()
-        check_range("label-smoothing", self.label_smoothing, 0, 0.9)
-        check_range("mixup", self.mixup, 0, 10)
         if self.freeze != "paper":
             check_range("freeze", self.freeze, 0)
         elif self.weights != "none" and self.backbone not in FREEZE:

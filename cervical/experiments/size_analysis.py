@@ -7,23 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cervical.experiments.base import CellSource
-from common.settings import MOST_IMAGES, Command, check_range, check_run_dir
+from common.settings import MOST_IMAGES, Command, Within, check_run_dir
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeAnalysisSettings(CellSource):
     """Image sizes of a data set."""
 
-    limit: int | None = None
+    limit: Annotated[int | None, Within(1, MOST_IMAGES)] = None
     """Use only N images in all, class-balanced (smoke runs); None: all."""
     run_dir: Path | None = None
     """Folder for the figures; default runs/cervical/size-analysis/<data set>."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("limit", self.limit, 1, MOST_IMAGES)
 
     def check_paths(self) -> None:
         super().check_paths()

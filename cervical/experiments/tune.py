@@ -8,13 +8,13 @@ own settings. Costs `--trials` runs of each method; the same command goes on whe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cervical.experiments import contrastive, finetune
 from cervical.experiments.contrastive import ContrastiveSettings
 from cervical.experiments.finetune import FinetuneSettings
 from cervical.experiments.grids import Grid, everywhere, grid_networks
-from common.settings import Command, check_range, require
+from common.settings import Command, Within, require
 
 Method = Literal["finetune", "contrastive"]
 
@@ -28,7 +28,7 @@ class TuneSettings(Grid):
 
     methods: tuple[Method, ...] = ("finetune", "contrastive")
     """Methods to tune, each on its own."""
-    trials: int = 8
+    trials: Annotated[int, Within(1, 10_000)] = 8
     """Trials of each method."""
     finetune: FinetuneSettings = finetune.DESCRIBED
     """The first trial of fine-tuning."""
@@ -39,7 +39,6 @@ class TuneSettings(Grid):
         super().check()
         require(len(self.backbones) == 1, "--backbones: expected one; the search is of one network")
         require(len(self.seeds) == 1, "--seeds: expected one; the winner is trained with several afterwards")
-        check_range("trials", self.trials, 1, 10_000)
 
     def unused(self) -> dict[str, str]:
         return super().unused() | {"contrastive.control": "the search is of the method; its control has settings of its own"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from common.settings import LARGEST_SEED, Settings, check_path, check_range, check_run, require
+from common.settings import ExistingFolder, Seed, Settings, Within, check_run, require
 
 CAMS = ("gradcam", "gradcam++", "scorecam", "faster-scorecam", "layercam")
 METHODS = (*CAMS, "lime", "lime-pros-cons")
@@ -22,7 +22,7 @@ class ExplainOptions(Settings):
     """Run folder that holds model.keras and predictions.csv."""
     images: tuple[Path, ...] = ()
     """Your own images, or folders of them. Default: one correctly classified test image per class and as many misclassified ones."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """Folder of the data set the run was trained on. Default: where it lay then (local.json of the run)."""
     methods: tuple[str, ...] = ("gradcam", "gradcam++", "faster-scorecam", "layercam", "lime", "lime-pros-cons")
     """Columns: gradcam, gradcam++, scorecam, faster-scorecam, layercam, lime (positive only), lime-pros-cons (green for, red against)."""
@@ -33,21 +33,21 @@ class ExplainOptions(Settings):
     """Who computes the class-activation maps; `tf-keras-vis` is slower and runs on TensorFlow only."""
     output: Path | None = None
     """Folder to write to. Default: explanations/ in the run folder."""
-    lime_samples: int = 1000
+    lime_samples: Annotated[int, Within(10)] = 1000
     """Perturbed images for each LIME explanation."""
-    lime_superpixels: int = 0
+    lime_superpixels: Annotated[int, Within(0)] = 0
     """Superpixels of LIME, about (SLIC); 0 lets quickshift decide, as the package does."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the choice of images and of LIME."""
     faithfulness: bool = True
     """Also measure the maps: deletion and insertion curves, and where there are masks how well the maps meet them."""
-    faithfulness_images: int = 0
+    faithfulness_images: Annotated[int, Within(0)] = 0
     """Test images to measure, class-balanced; 0: those of the sheet. More images, narrower intervals."""
 
     sanity: bool = False
     """Also check that the maps depend on what the network learned (its weights made random, layer by layer), how steady and how simple
     they are; about a minute a gradient method on 2 cores with a small network, Score-CAM and LIME many times that."""
-    sanity_images: int = 20
+    sanity_images: Annotated[int, Within(1, 10_000)] = 20
     """Test images for --sanity, class-balanced; each is explained twelve times."""
 
     @property
@@ -65,18 +65,12 @@ class ExplainOptions(Settings):
         for method in self.methods:
             require(method in METHODS, f"--methods {method}: unknown; expected some of {', '.join(METHODS)}")
         require(len(set(self.layer)) == len(self.layer), f"--layer {' '.join(self.layer)}: one is given twice")
-        check_range("lime-samples", self.lime_samples, 10)
-        check_range("lime-superpixels", self.lime_superpixels, 0)
         require(self.lime_superpixels != 1, "--lime-superpixels 1: expected 0 (quickshift) or at least 2")
-        check_range("faithfulness-images", self.faithfulness_images, 0)
-        check_range("sanity-images", self.sanity_images, 1, 10_000)
         require(not (self.sanity and self.engine != "own"), "--sanity: expected --engine own")
-        check_range("seed", self.seed, 0, LARGEST_SEED)
 
     def check_paths(self) -> None:
         super().check_paths()
         check_run(self.run, "model.keras")
-        check_path("data-dir", self.data_dir, "folder")
         for path in self.images:
             require(path.exists(), f"--images {path}: no such image or folder")
         require(self.output is None or not self.output.is_file(), f"--output {self.output}: is a file; expected a folder")

@@ -6,9 +6,10 @@ HAM10000's 10,015 images take about a minute on two CPU cores.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from common.commands.audit import Audit
-from common.settings import MOST_IMAGES, Command, check_range
+from common.settings import MOST_IMAGES, Command, Within
 from lmf.experiments.base import LmfSource
 
 
@@ -16,12 +17,8 @@ from lmf.experiments.base import LmfSource
 class AuditSettings(Audit, LmfSource):
     """Look at a data set without training."""
 
-    limit: int | None = None
+    limit: Annotated[int | None, Within(1, MOST_IMAGES)] = None
     """Use only N images in all; None: all."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("limit", self.limit, 1, MOST_IMAGES)
 
 
 def default(reading: str, dataset: str) -> AuditSettings:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
-from common.settings import FolderSource, check_path
+from common.settings import ExistingFile, FolderSource
 
 DatasetName = Literal["sample", "ham10000", "odir5k", "isic2019", "covid_radiography", "folders"]
 SampleName = Literal["ham10000", "odir5k", "isic2019", "covid_radiography"]
@@ -24,12 +23,8 @@ class LmfSource(FolderSource):
     """ham10000, odir5k, isic2019, covid_radiography, folders (one folder a class), or sample (drawn on the spot, synthetic)."""
     sample: SampleName = "ham10000"
     """Which data set `--dataset sample` imitates."""
-    labels_csv: Path | None = None
+    labels_csv: ExistingFile = None
     """Another table of labels in place of the data set's own; None: its own."""
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("labels-csv", self.labels_csv, "file")
 
     def unused(self) -> dict[str, str]:
         found = super().unused()

@@ -12,7 +12,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from common.explanation.options import ExplainOptions
-from common.settings import Command, check_path, check_run
+from common.settings import Command, ExistingFile, check_run
 
 # Options of the sheet of one run that fig. 3 has no use for.
 OF_ONE_RUN = (
@@ -29,14 +29,13 @@ class LossMapsOptions(ExplainOptions):
     """Run folder that holds model.keras and predictions.csv."""
     beside: tuple[Path, ...] = ()
     """Run folders with other losses (or data sets): draws the Grad-CAM of all runs side by side, one test image a data set."""
-    boxes: Path | None = None
+    boxes: ExistingFile = None
     """CSV `image,x,y,width,height` with a doctor's boxes to draw: image as in manifest.csv, pixels of the original from its top left."""
 
     def check_paths(self) -> None:
         super().check_paths()
         for path in self.beside:
             check_run(path, "model.keras", "predictions.csv")
-        check_path("boxes", self.boxes, "file")
 
     def unused(self) -> dict[str, str]:
         why = "--beside and --boxes draw the Grad-CAM of test images"

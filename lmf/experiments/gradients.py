@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from common.settings import Command, Settings, check_path, check_range, require
+from common.settings import Command, Settings, Within, require
+from lmf.experiments.train import Beta, Scale, UpTo10
 
 Compared = Literal["wcce", "focal", "ldam", "bwcce", "lmf", "class_balanced", "balanced_softmax", "logit_adjusted"]
 
@@ -22,41 +23,30 @@ Compared = Literal["wcce", "focal", "ldam", "bwcce", "lmf", "class_balanced", "b
 class GradientsSettings(Settings):
     """The losses' own settings; those that a run was trained with do not matter here."""
 
-    run: Positional[Path]
+    run: Positional[Annotated[Path, "folder"]]
     """Run folder, a folder of several, or a published table."""
     losses: tuple[Compared, ...] = ("wcce", "focal", "ldam", "bwcce", "lmf", "class_balanced", "balanced_softmax", "logit_adjusted")
     """Losses to set beside cross-entropy; those with two readings have a row for each."""
-    alpha: float = 1.0
+    alpha: Annotated[float, Within(0, 100)] = 1.0
     """Weight of LDAM in LMF (eq. 8)."""
-    beta: float = 1.0
+    beta: Annotated[float, Within(0, 100)] = 1.0
     """Weight of the focal loss in LMF (eq. 8)."""
-    gamma: float = 1.5
+    gamma: UpTo10 = 1.5
     """Focusing parameter of the focal loss."""
-    max_margin: float = 0.5
+    max_margin: UpTo10 = 0.5
     """Margin of the rarest class (eq. 4)."""
-    scale: float = 30.0
+    scale: Scale = 30.0
     """LDAM's logits are multiplied by it in the coded reading."""
-    effective_beta: float = 0.999
+    effective_beta: Beta = 0.999
     """Beta of the class-balanced loss's effective numbers."""
-    tau: float = 1.0
+    tau: UpTo10 = 1.0
     """Strength of the logit adjustment."""
     output: Path | None = None
     """Folder for report.md and table.csv; None: gradients/ in the one that is looked at."""
 
     def check(self) -> None:
         super().check()
-        check_range("alpha", self.alpha, 0, 100)
-        check_range("beta", self.beta, 0, 100)
         require("lmf" not in self.losses or self.alpha > 0 or self.beta > 0, "--alpha 0 --beta 0: expected at least one above 0")
-        check_range("gamma", self.gamma, 0, 10)
-        check_range("max-margin", self.max_margin, 0, 10)
-        check_range("scale", self.scale, 0, 1000, above=True)
-        check_range("effective-beta", self.effective_beta, 0, 0.9999999)
-        check_range("tau", self.tau, 0, 10)
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("run", self.run, "folder")
 
     def unused(self) -> dict[str, str]:
         acting = {"alpha": ("lmf",), "beta": ("lmf",), "gamma": ("lmf", "focal"), "max_margin": ("lmf", "focal", "ldam")}

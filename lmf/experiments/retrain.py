@@ -14,7 +14,8 @@ from typing import ClassVar, Literal
 
 from tyro.conf import Positional
 
-from common.settings import MOST_BATCH, MOST_EPOCHS, Command, Log, Settings, check_log, check_path, check_range, check_run, check_run_dir
+from common.settings import Batch, Command, Epochs, ExistingFolder, Log, Settings, check_log, check_run, check_run_dir
+from lmf.experiments.train import Fraction, UpTo10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +29,20 @@ class RetrainSettings(Settings):
     how: Literal["crt", "oversample", "undersample", "smote", "adjust"] = "crt"
     """`crt`: a class, each alike, then one of its images; `oversample`: rare classes' images again; `undersample`: as many of each class as
     the rarest has; `smote`: features between neighbours of a rare class, until all have as many as the largest; `adjust`: no training."""
-    tau: float = 1.0
+    tau: UpTo10 = 1.0
     """Strength of `adjust`; 1 stands for classes of equal share."""
-    epochs: int = 10
+    epochs: Epochs = 10
     """Epochs (cRT: 10); the learning rate falls as half a cosine."""
-    learning_rate: float = 1e-3
+    learning_rate: Fraction = 1e-3
     """Adam's learning rate at the start."""
-    batch_size: int = 128
+    batch_size: Batch = 128
     """Features a step."""
-    data_dir: Path | None = None
+    data_dir: ExistingFolder = None
     """Folder of the run's images; None: where they lay when it was trained."""
     run_dir: Path | None = None
     """Run folder; default runs/lmf/retrain/<name made from the settings>."""
     log: Log = "none"
     """As in `train`."""
-
-    def check(self) -> None:
-        super().check()
-        check_range("epochs", self.epochs, 1, MOST_EPOCHS)
-        check_range("learning-rate", self.learning_rate, 0, 1, above=True)
-        check_range("batch-size", self.batch_size, 1, MOST_BATCH)
-        check_range("tau", self.tau, 0, 10)
 
     def unused(self) -> dict[str, str]:
         if self.how == "adjust":
@@ -58,7 +52,6 @@ class RetrainSettings(Settings):
     def check_paths(self) -> None:
         super().check_paths()
         check_run(self.run, "model.keras", "manifest.csv")
-        check_path("data-dir", self.data_dir, "folder")
         check_run_dir(self.run_dir)
         check_log(self.log)
 

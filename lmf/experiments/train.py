@@ -7,10 +7,9 @@ GPU; MobileNetV2 0.35 at 112 px takes about 50 s an epoch on two CPU cores. Disk
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from common.settings import MOST_EPOCHS, Command, Training, check_path, check_range, require
+from common.settings import Command, Epochs, ExistingFile, Training, Within, require
 from lmf import paper
 from lmf.experiments.base import DatasetName, LmfSource, Sampler
 
@@ -24,6 +23,11 @@ LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
     "logit_adjusted": ("tau",),
 }
 OF_LOSSES = ("alpha", "beta", "gamma", "max_margin", "scale", "effective_beta", "tau")
+# Ranges of what several losses, and the commands that set them side by side, have.
+UpTo10 = Annotated[float, Within(0, 10)]
+Scale = Annotated[float, Within(0, 1000, above=True)]
+Beta = Annotated[float, Within(0, 0.9999999)]
+Fraction = Annotated[float, Within(0, 1, above=True)]
 TWO_READINGS = ("wcce", "bwcce", "ldam", "lmf")
 
 
@@ -40,57 +44,57 @@ class TrainSettings(Training, LmfSource):
     """Network ("Models": EfficientNetV2, which the paper's own analyses use; V2-S by the code), or any class of `keras.applications`."""
     weights: str = "imagenet"
     """`imagenet` (downloads; "Models"), `none` (from scratch) or the path of a .weights.h5 file."""
-    network: Path | None = None
+    network: ExistingFile = None
     """A saved Keras model (.keras) in the backbone's place: raw RGB 0..255 in, feature map or vector out; None: the backbone."""
     preprocessing: Literal["backbone", "unit"] = "backbone"
     """Pixels as the pre-trained weights expect them, or divided by 255 and no more, as the code does; the paper is silent."""
     resize_filter: Literal["bilinear", "nearest"] = "bilinear"
     """How images are resized (code: Resize of torchvision 0.13, aspect not kept)."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Within(0, 0.95)] = 0.2
     """Before the last layer of EfficientNetV2-S, whose own top has it and is kept by the code; other networks have none."""
-    batchnorm_momentum: float = 0.9
+    batchnorm_momentum: Annotated[float, Within(0, 0.9999)] = 0.9
     """PyTorch's default (0.1 there); Keras's networks have 0.9 to 0.999, too slow for short runs."""
-    epochs: int = 100
+    epochs: Epochs = 100
     """Epochs; the one with the best macro F1 on validation images is kept (100 for the tables, 60 for the sweep of fig. 4)."""
-    learning_rate: float = 1e-4
+    learning_rate: Fraction = 1e-4
     """Adam's learning rate at the start."""
-    weight_decay: float = 5e-4
+    weight_decay: Annotated[float, Within(0, 1)] = 5e-4
     """Added to the gradient as L2, as the code's Adam does; the same for every weight, biases and normalisation included."""
-    decay_share: float = 0.3
+    decay_share: Fraction = 0.3
     """Share of all epochs between two decays of the learning rate: after 30, 60 and 90 of the paper's 100."""
-    decay_factor: float = 0.1
+    decay_factor: Fraction = 0.1
     """The learning rate is multiplied by it at each decay."""
     loss: LossName = "lmf"
     """cce (eq. 1), wcce (eq. 2), focal (eq. 7), ldam (eq. 5), bwcce (eq. 3) or lmf (eq. 8); not the paper's: class_balanced (effective
     number of samples), balanced_softmax, logit_adjusted."""
     loss_reading: Literal["described", "coded"] = "described"
     """Eqs. 1 to 8 as printed (misprints mended), or as programmed: class-weighted LDAM, weighted means."""
-    alpha: float | None = None
+    alpha: Annotated[float | None, Within(0, 100)] = None
     """Weight of LDAM in LMF (eq. 8); None: Table 6's for the data set and network, 1 where it has none."""
-    beta: float | None = None
+    beta: Annotated[float | None, Within(0, 100)] = None
     """Weight of the focal loss in LMF (eq. 8); None: as for alpha."""
-    gamma: float = 1.5
+    gamma: UpTo10 = 1.5
     """Focusing parameter of the focal loss ("Focal loss": 1.5)."""
-    max_margin: float = 0.5
+    max_margin: UpTo10 = 0.5
     """Margin of the rarest class (eq. 4; code)."""
-    scale: float = 1.0
+    scale: Scale = 1.0
     """LDAM's logits are multiplied by it (paper: no scale; code: 30)."""
-    effective_beta: float = 0.999
+    effective_beta: Beta = 0.999
     """Beta of the class-balanced loss: 0 is cross-entropy, towards 1 the weights are those of the inverse counts (Cui et al. 2019)."""
-    tau: float = 1.0
+    tau: UpTo10 = 1.0
     """Strength of the logit adjustment in training (Menon et al. 2021); 0 is cross-entropy, 1 balanced softmax."""
     sampler: Sampler = "shuffle"
     """What an epoch draws: `shuffle`: every image once; `balanced`: a class, each alike, then one of its images; `oversample`: rare
     classes' images again; `undersample`: as many of each class as the rarest has."""
-    deferred_share: float = 1.0
+    deferred_share: Annotated[float, Within(0, 1)] = 1.0
     """Share of all epochs after which class-balanced weights act beside the loss (LDAM-DRW: 0.8); 1: never."""
-    deferred_beta: float = 0.9999
+    deferred_beta: Beta = 0.9999
     """Beta of these weights (LDAM-DRW: 0.9999)."""
     head: Literal["linear", "cosine"] = "linear"
     """Last layer: the document's, or --head-scale times the cosine between features and class weights (LDAM's own paper)."""
-    head_scale: float = 30.0
+    head_scale: Scale = 30.0
     """Scale of the cosine head; LDAM's margins are then taken from the cosine."""
-    adjust_tau: float = 0.0
+    adjust_tau: UpTo10 = 0.0
     """Logit adjustment after training: log class shares times it are taken from the logits for good; 0: none."""
     balanced_limit: bool = False
     """--limit takes as many images of each class as it can, instead of the classes' own shares: another problem, without imbalance."""
@@ -99,31 +103,9 @@ class TrainSettings(Training, LmfSource):
 
     def check(self) -> None:
         super().check()
-        check_range("epochs", self.epochs, 1, MOST_EPOCHS)
-        check_range("learning-rate", self.learning_rate, 0, 1, above=True)
-        check_range("weight-decay", self.weight_decay, 0, 1)
-        check_range("decay-share", self.decay_share, 0, 1, above=True)
-        check_range("decay-factor", self.decay_factor, 0, 1, above=True)
-        check_range("dropout", self.dropout, 0, 0.95)
-        check_range("batchnorm-momentum", self.batchnorm_momentum, 0, 0.9999)
-        for name in ("alpha", "beta"):
-            check_range(name, getattr(self, name), 0, 100)
-        for name in ("gamma", "max_margin"):
-            check_range(name.replace("_", "-"), getattr(self, name), 0, 10)
-        check_range("scale", self.scale, 0, 1000, above=True)
-        for name in ("tau", "adjust_tau"):
-            check_range(name.replace("_", "-"), getattr(self, name), 0, 10)
-        for name in ("effective_beta", "deferred_beta"):
-            check_range(name.replace("_", "-"), getattr(self, name), 0, 0.9999999)
-        check_range("deferred-share", self.deferred_share, 0, 1)
-        check_range("head-scale", self.head_scale, 0, 1000, above=True)
         alpha, beta = self.alpha_beta
         require(self.loss != "lmf" or alpha > 0 or beta > 0, "--alpha 0 --beta 0: expected at least one above 0")
         require(self.network is None or self.network.suffix == ".keras", f"--network {self.network}: expected a .keras file")
-
-    def check_paths(self) -> None:
-        super().check_paths()
-        check_path("network", self.network, "file")
 
     def unused(self) -> dict[str, str]:
         found = super().unused()

@@ -9,9 +9,9 @@ parameters has one trial. The report shows every trial and the options that trai
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from common.settings import Command, check_range, require
+from common.settings import Command, Within, require
 from lmf.experiments import train
 from lmf.experiments.grids import LmfGrid, short_options
 from lmf.experiments.train import LossName, TrainSettings
@@ -28,14 +28,13 @@ class TuneSettings(LmfGrid):
 
     losses: tuple[LossName, ...] = ("cce", "focal", "ldam", "bwcce", "lmf", "class_balanced", "balanced_softmax", "logit_adjusted")
     """Losses to tune, each on its own."""
-    trials: int = 8
+    trials: Annotated[int, Within(1, 10_000)] = 8
     """Trials of each loss that has parameters."""
 
     def check(self) -> None:
         super().check()
         require(len(self.backbones) == 1, "--backbones: expected one; the search is of one network")
         require(len(self.seeds) == 1, "--seeds: expected one; the winner is trained with several afterwards")
-        check_range("trials", self.trials, 1, 10_000)
 
     def unused(self) -> dict[str, str]:
         return self.unused_of(self.losses)
