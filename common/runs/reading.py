@@ -41,7 +41,7 @@ class RunFolder:
         return result
 
     def read_table(self, name: str, **options: Any) -> pd.DataFrame:
-        """A CSV, with options of `pandas.read_csv`. UsageError when it is missing, no CSV, or a manifest that leads elsewhere."""
+        """A CSV, with options of `pandas.read_csv`. UsageError when it is missing, no CSV or not what its name promises."""
         path = self.path / name
         if not path.is_file():
             raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
@@ -51,6 +51,8 @@ class RunFolder:
             raise UsageError(f"{path} is not a readable CSV: {str(error)[:200]}") from None
         if name == "manifest.csv":
             check_manifest(path, table)
+        if name == "history.csv":
+            _check_history(path, table)
         return table
 
     def write_json(self, name: str, content: dict) -> Path:
@@ -66,6 +68,17 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> Path:
         write_text(self.path / name, text)
         return self.path / name
+
+
+def _check_history(path: Path, history: pd.DataFrame) -> None:
+    """UsageError unless a history holds an epoch, and numbers but for its stages."""
+    if "epoch" not in history or history.empty:
+        raise UsageError(f"{path}: {'holds no epoch' if 'epoch' in history else 'lacks the column epoch'}")
+    for column in history.columns.drop("stage", errors="ignore"):
+        try:
+            pd.to_numeric(history[column])
+        except ValueError:
+            raise UsageError(f"{path}: a value of {str(column)[:80]} is no number; remove the file, or start the run anew") from None
 
 
 def read_option_table(option: str, path: Path) -> pd.DataFrame:

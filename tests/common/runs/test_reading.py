@@ -44,6 +44,18 @@ def test_missing_and_empty_tables_are_named(tmp_path):
             RunFolder(tmp_path).read_table(name)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"), [("stage,loss\na,0.5\n", "column epoch"), ("epoch,loss\n", "no epoch"), ("epoch,loss\n1,x\n", "of loss")]
+)
+def test_a_torn_history_is_named(tmp_path, text, said):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        RunFolder(tmp_path).read_table("history.csv")
+    (tmp_path / "history.csv").write_text("stage,epoch,loss,val_loss\na,1,0.5,\nb,1,0.4,0.3\n")
+    for options in ({}, {"dtype": str, "keep_default_na": False}):
+        assert len(RunFolder(tmp_path).read_table("history.csv", **options)) == 2
+
+
 @pytest.mark.parametrize("name", ["../masks/a.png", "/etc/a.png", "../masks/../../a.png"])
 @pytest.mark.parametrize("made_here", [True, False])
 def test_masks_beside_the_images_only_in_a_run_made_here(tmp_path, name, made_here):
