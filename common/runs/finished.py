@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -22,7 +23,7 @@ from common.runs.files import flat, plain, read_json
 from common.runs.folder import is_finished
 from common.runs.outcome import GROUP, PREFIX, read_predictions
 from common.runs.reading import RunFolder
-from common.runs.schema import FIELDS, check_fields
+from common.runs.schema import FIELDS, check_fields, check_predictions
 
 PUBLISHED = "runs.json"
 TEXT = {"row", "metric", "image", "label", "predicted", GROUP, "stage"}
@@ -105,10 +106,14 @@ class FoundRun:
         """The predictions table (image, label, predicted, perhaps group, prob_<class>) and the classes."""
         if self.number is None:
             return read_predictions(RunFolder(self.path))
-        table, classes = self._part("predictions.csv.gz"), tuple(map(str, self._published["classes"]))
-        table = table[table["predicted"] != ""].reset_index(drop=True)
+        table, classes = self._part("predictions.csv.gz"), tuple(self._published["classes"])
         columns = ["image", "label", "predicted", *([GROUP] if self._published["grouped"] else []), *(PREFIX + name for name in classes)]
-        return table[columns], classes
+        for name in columns:
+            if name not in table:
+                raise UsageError(f"{self.path / 'predictions.csv.gz'} lacks the column {name}")
+        table = table.loc[table["predicted"] != "", columns].reset_index(drop=True)
+        check_predictions(self.path / "predictions.csv.gz", table, classes, None)
+        return table, classes
 
     def history(self) -> pd.DataFrame:
         """history.csv, empty where there is none."""
@@ -147,11 +152,16 @@ class FoundRun:
 @lru_cache(maxsize=4)
 def _read_part(path: Path, changed: int) -> pd.DataFrame:
     """A published CSV; names stay text, also when they look like numbers or like "NA"."""
-    columns = pd.read_csv(path, nrows=0, encoding_errors="surrogateescape").columns
-    numbers = {column: [""] for column in columns if column not in TEXT}
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(TEXT & set(columns), str), keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape"
-    )
+    try:
+        columns = pd.read_csv(path, nrows=0, encoding_errors="surrogateescape").columns
+        numbers = {column: [""] for column in columns if column not in TEXT}
+        text = dict.fromkeys(TEXT & set(columns), str)
+        whole = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
+    except (ValueError, OverflowError, OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} is not a readable CSV: {str(error)[:200]}") from None
+    if "run" not in whole:
+        raise UsageError(f"{path} lacks the column run")
+    return whole
 
 
 def finished_runs(folder: Path, study: str, *, experiments: Sequence[str] | None = None) -> list[FoundRun]:
@@ -167,7 +177,7 @@ def finished_runs(folder: Path, study: str, *, experiments: Sequence[str] | None
     older = False
     for path in sorted(Path(folder).rglob("config.json")):
         config = read_json(path)
-        if config.get("study") == study and "settings" in config:
+        if config.get("study") == study and {"experiment", "settings"} <= set(config):
             if is_finished(path.parent) and (path.parent / "metrics.json").is_file():
                 found.append(FoundRun(path.parent, config))
             older |= not is_finished(path.parent) and not (path.parent / "local.json").exists()

@@ -136,6 +136,23 @@ FIELDS: dict[str, dict[str, Kind]] = {
     "contents.json": {"files": mapping(text(64))},
     "local.json": {"data_dir": text(10_000)},
 }  # fmt: skip
+
+
+def _fits(value: Any, name: str, *required: str) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(required) <= set(value)
+        and all(kind.fits(value[field]) for field, kind in FIELDS[name].items() if field in value)
+    )
+
+
+_RUN = Kind(
+    "a run with its config, metrics and classes, and whether it is grouped",
+    lambda v: isinstance(v, dict) and _fits(v.get("config"), "config.json", "study", "experiment", "settings")
+    and _fits(v.get("metrics"), "metrics.json") and FLAG.fits(v.get("grouped"))
+    and (v.get("classes") == [] or CLASSES.fits(v.get("classes"))),
+)  # fmt: skip
+FIELDS["runs.json"] = {"runs": items(_RUN, 100_000)}
 # These are handed on as arguments, so nothing may stand in them besides.
 _CLOSED = frozenset({"model_card.json"})
 

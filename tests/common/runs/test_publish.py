@@ -1,6 +1,9 @@
+import gzip
+
 import pandas as pd
 import pytest
 
+from common.errors import UsageError
 from common.runs.finished import FoundRun, finished_runs
 from common.runs.publish import write_runs
 
@@ -34,3 +37,30 @@ def test_runs_with_other_classes_share_a_file(run, tmp_path):
     write_runs(tmp_path / "out", "Table", [("a", other)])
     (again,) = finished_runs(tmp_path / "out", "cervical")
     assert again.predictions()[1][-1] == "NA" and (again.predictions()[0]["label"] == "NA").sum() == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("runs.json", lambda text: text.replace('"runs": [', '"runs": [3, ')),
+        ("runs.json", lambda text: text.replace('"metrics"', '"metric"')),
+        ("predictions.csv.gz", lambda text: text.replace("predicted", "called", 1)),
+        ("predictions.csv.gz", lambda text: text.replace("prob_Parabasal", "prob_Other", 1)),
+        ("predictions.csv.gz", lambda text: text + "0,1,2\n" + "," * 40),
+        ("predictions.csv.gz", lambda text: text.replace(",0.", ",x.", 1)),
+        ("history.csv.gz", lambda text: text.replace("run", "ran", 1)),
+        ("history.csv.gz", None),
+    ],
+)
+def test_a_damaged_published_table_is_named(run, tmp_path, name, damage):
+    write_runs(tmp_path / "out", "Table", [("a row", run)])
+    path = tmp_path / "out" / name
+    if damage is None:
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        unpacked = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+        assert damage(unpacked) != unpacked
+        path.write_bytes(gzip.compress(damage(unpacked).encode()) if path.suffix == ".gz" else damage(unpacked).encode())
+    with pytest.raises(UsageError, match=name):
+        for again in finished_runs(tmp_path / "out", "cervical"):
+            again.metrics(), again.predictions(), again.history()
