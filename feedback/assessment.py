@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from common.explanation.gradcam import compiled
+from common.explanation.gradcam import compiled, in_batches
 from common.metrics.classification import auc
 from common.metrics.overlap import jaccard_index
 from common.metrics.statistics import bootstrap_interval, paired_bootstrap
@@ -60,24 +60,14 @@ class Explainer:
 
         Images `(n, H, W, 3)` raw RGB 0..255.
         """
-        count = self.model.classifier.output_shape[-1]
-        chosen = np.zeros(len(images), int) if classes is None else np.asarray(classes)
-        parts = []
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            truth = np.eye(count, dtype="float32")[chosen[start : start + self.batch_size]]
-            # A batch that is not full is filled up: another shape would be another compilation.
-            short = self.batch_size - len(batch)
-            outputs = self._both(_filled(np.asarray(batch, "float32"), short), _filled(truth, short))
-            outputs = [ops.convert_to_numpy(ops.cast(x, "float32")) for x in outputs]
-            if size is not None:
-                outputs[1:] = [ops.convert_to_numpy(upsample(ops.convert_to_tensor(x), (size, size))) for x in outputs[1:]]
-            parts.append([x[: len(batch)] for x in outputs])
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        truth = np.eye(self.model.classifier.output_shape[-1], dtype="float32")
+        chosen = truth[np.zeros(len(images), int) if classes is None else np.asarray(classes)]
 
+        def outputs(batch, weights):
+            found = [ops.cast(each, "float32") for each in self._both(np.asarray(batch, "float32"), weights)]
+            return found if size is None else (found[0], *(upsample(each, (size, size)) for each in found[1:]))
 
-def _filled(array: np.ndarray, short: int) -> np.ndarray:
-    return np.concatenate([array, np.repeat(array[-1:], short, axis=0)]) if short else array
+        return tuple(in_batches(outputs, self.batch_size, images, chosen))
 
 
 def assess(explainer: Explainer, images: np.ndarray, labels: np.ndarray, masks: np.ndarray, rows: np.ndarray) -> Assessment:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 FRACTIONS = (0.8, 0.1, 0.1)
 LOADERS = {"isic2018": isic2018, "isic2019": isic2019, "ham10000": ham10000}
-DATASETS = ("sample", "folders", *LOADERS)
 
 
 def load(options, role: str, pixels: tuple[int, Filter] | None = None) -> Dataset:
@@ -68,11 +67,9 @@ def read(options, role: str) -> Dataset:
         data = replace(data, manifest=data.manifest.assign(overlap=""))
     elif options.dataset == "sample":
         data = _sample(role, getattr(options, "reading", "described"), options.cache_dir)
-    elif options.dataset in LOADERS:
-        masks = getattr(options, "mask_dir", None)
-        data = LOADERS[options.dataset](options.data_dir, options.labels_csv, masks, skip_missing=options.skip_unreadable)
     else:
-        raise UsageError(f"--dataset {options.dataset}: expected sample, folders, {', '.join(LOADERS)}")
+        mask_dir = getattr(options, "mask_dir", None)
+        data = LOADERS[options.dataset](options.data_dir, options.labels_csv, mask_dir, skip_missing=options.skip_unreadable)
     return data
 
 

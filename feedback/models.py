@@ -1,10 +1,8 @@
 """Skin Care VGG16 (Listing 3.1), the same plan on any backbone, and the model that explains itself while it learns (section 4.1)."""
 
 import warnings
-from functools import cache
 
 import keras
-import numpy as np
 from keras import ops
 
 from common.backbones import build_backbone, keep_batchnorm_frozen, preprocess_layer
@@ -19,6 +17,7 @@ from common.explanation.gradcam import (
     term_gradients,
 )
 from common.explanation.graph import flatten
+from common.explanation.resize import resize_matrix
 from feedback.losses import EPSILON, explanation_loss_for
 from feedback.paper import CASES, REGION_RIGHT
 
@@ -92,22 +91,9 @@ def map_layers(classifier: keras.Model, layer: str = "stride16", stages: int = 1
     return (layer,)
 
 
-@cache
-def _interpolation(small: int, large: int) -> np.ndarray:
-    """`(large, small)` float32: the bilinear interpolation of a row as a matrix (half-pixel centres, edges repeated)."""
-    positions = (np.arange(large) + 0.5) * small / large - 0.5
-    below = np.floor(positions).astype(int)
-    share = (positions - below).astype(np.float32)
-    matrix = np.zeros((large, small), np.float32)
-    np.add.at(matrix, (np.arange(large), np.clip(below, 0, small - 1)), 1 - share)
-    np.add.at(matrix, (np.arange(large), np.clip(below + 1, 0, small - 1)), share)
-    return matrix
-
-
 def upsample(maps, size: tuple[int, int]):
     """Maps `(batch, h, w)` to `(batch, *size)`, bilinear. Two matrix products: the same values and gradients on every backend."""
-    rows = ops.convert_to_tensor(_interpolation(maps.shape[1], size[0]))
-    columns = ops.convert_to_tensor(_interpolation(maps.shape[2], size[1]))
+    rows, columns = (ops.convert_to_tensor(resize_matrix(small, large)) for small, large in zip(maps.shape[1:], size, strict=True))
     return ops.matmul(ops.matmul(rows, maps), ops.transpose(columns))
 
 

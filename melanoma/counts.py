@@ -47,7 +47,7 @@ def table_1(target: Path, runs: Sequence[FoundRun]) -> Path | None:
 
 def table_7(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """FLOPs counted on freshly built models, and fig. 6 drawn from the same."""
-    from melanoma.networks import PAPER, measured
+    from melanoma.flops import PAPER, measured
 
     settings = next((run.recipe for run in runs if run.experiment == "train"), None)
     if settings is None:

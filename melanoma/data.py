@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.dataset import Dataset
-from common.data.dermoscopy import image_id, is_beside, read_labels, read_lesions, read_table, sort_files
+from common.data.dermoscopy import image_id, is_beside, listed, read_labels, read_lesions, read_table, sort_files
 from common.data.folders import folders_dataset
 from common.data.images import Filter
 from common.data.masks import check_masks, mask_presence, mask_states
@@ -148,10 +148,9 @@ def _order(name: str) -> tuple[int, str]:
 def _missing_masks(missing: list[str], settings: Dermoscopy) -> None:
     if not missing:
         return
-    shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
     if settings.missing_mask == "error":
-        raise UsageError(f"no mask file for {shown}; --missing-mask empty takes them as empty masks")
-    log.warning("%d missing masks are taken as empty: %s", len(missing), shown)
+        raise UsageError(f"no mask file for {listed(missing)}; --missing-mask empty takes them as empty masks")
+    log.warning("%d missing masks are taken as empty: %s", len(missing), listed(missing))
 
 
 def _diagnoses(folder: Path, settings: Dermoscopy) -> tuple[dict[str, str], dict[str, str], Path]:

@@ -6,7 +6,6 @@ The third, L_BCE of Algorithm 1, line 13, is `keras.losses.BinaryCrossentropy` a
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 EPSILON = 1e-7  # Keeps 0/0 defined; far below the square of one saturated pixel.
@@ -142,12 +141,6 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return {"positive_weights": self.positive_weights, "name": self.name}
-
-
-def dice_losses(masks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """`soft_dice` in NumPy: `(n, h, w, c)` twice -> `(n, c)`."""
-    overlap = 2 * np.sum(masks * drawn, axis=(1, 2))
-    return 1 - (overlap + EPSILON) / (np.sum(masks**2, axis=(1, 2)) + np.sum(drawn**2, axis=(1, 2)) + EPSILON)
 
 
 @keras.saving.register_keras_serializable(package="melanoma")

@@ -272,7 +272,8 @@ def _rows_table(
         return None
     rows += trivial_rows(runs, indicators)
     _diagnosis_table(target, f"table_{number}_melanoma", f"{title}, melanoma", diagnoses, runs)
-    return _dice_table(target, number, f"{title}, continuous Dice", rows, runs, pairs=_against(subjects, rows))
+    text = _indicator_text({name: found for _, names in groups for name, found in names.items()})
+    return _dice_table(target, number, f"{title}, continuous Dice", rows, runs, text=text, pairs=_against(subjects, rows))
 
 
 def table_6(target: Path, runs: Sequence[FoundRun]) -> Path | None:

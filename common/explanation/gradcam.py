@@ -13,6 +13,7 @@ This is the one room, with `common/device.py`, that imports TensorFlow or JAX: e
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
@@ -236,3 +237,17 @@ def compiled(function: Callable, *models) -> Callable:
 
         return lambda *arguments: pure([v.value for v in variables], *arguments)
     return function
+
+
+def in_batches(function: Callable, size: int, *arrays: np.ndarray) -> list[np.ndarray]:
+    """`function` of `size` rows of the arrays at a time: each of its outputs `(n, …)`, in NumPy, in its dtype.
+
+    The last batch is filled up with its last row, whose outputs are dropped: another shape would be compiled anew.
+    """
+    parts = []
+    for start in range(0, len(arrays[0]), size):
+        batch = [each[start : start + size] for each in arrays]
+        count = len(batch[0])
+        filled = [np.concatenate([each, np.repeat(each[-1:], size - count, axis=0)]) if count < size else each for each in batch]
+        parts.append([ops.convert_to_numpy(each)[:count] for each in keras.tree.flatten(function(*filled))])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]

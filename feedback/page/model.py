@@ -13,7 +13,7 @@ from keras import ops
 
 from common.backbones import all_layers
 from common.errors import UsageError
-from common.explanation.gradcam import compiled
+from common.explanation.gradcam import compiled, in_batches
 from common.runs.files import atomic
 from feedback.assessment import Explainer
 from feedback.experiments.simulate import SimulateSettings
@@ -135,12 +135,7 @@ class TunedModel:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """`(n, classes)` of images `(n, size, size, 3)`, in full batches: another shape would be another compilation."""
-        parts = []
-        for start in range(0, len(images), _BATCH):
-            batch = np.asarray(images[start : start + _BATCH], "float32")
-            filled = np.concatenate([batch, np.zeros((_BATCH - len(batch), *batch.shape[1:]), "float32")])
-            parts.append(ops.convert_to_numpy(self._predict(filled))[: len(batch)])
-        return np.concatenate(parts) if parts else np.zeros((0, self.classifier.output_shape[-1]), "float32")
+        return in_batches(lambda batch: self._predict(np.asarray(batch, "float32")), _BATCH, images)[0]
 
     def maps(self, images: np.ndarray) -> np.ndarray:
         """Maps `(n, size, size)` of the predicted classes of images `(n, size, size, 3)`."""
@@ -210,13 +205,11 @@ class TunedModel:
 
     def warm_up(self) -> None:
         """Compile looking and learning now, so that the first click does not wait for it; the weights stay what they are."""
-        before, image = self.weights(), np.zeros((self.size, self.size, 3), "uint8")
-        mask = np.zeros((1, self.size, self.size), "uint8")
-        mask[0, 0] = 255
+        before, learning, image = self.weights(), self.learning, np.zeros((self.size, self.size, 3), "uint8")
         self.look(image)
-        own = self.probabilities(image[None])
-        anchors = None if self.replay is None else self.probabilities(self.replay.images)
-        online_step(self.model, *self._batch(image, 0, mask, TEACHES["both_wrong"], own, anchors, 0, 0))
+        self.learning = replace(learning, steps=1)
+        self.learn(image, 0, np.eye(self.size, dtype=bool), 0)
+        self.learning = learning
         self.set_weights(before)
 
     def weights(self) -> list[np.ndarray]:

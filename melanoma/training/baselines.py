@@ -23,7 +23,7 @@ from melanoma.training.indicator import assign, drawing_rows, rows_with, unique
 from melanoma.training.inputs import Inputs
 from melanoma.training.optimiser import adam
 from melanoma.training.pretraining import settled
-from melanoma.training.probes import set_logistic
+from melanoma.training.probes import set_output
 from melanoma.training.vat import train_vat
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def content(inputs: Inputs, settings: BaselineSettings, row: str) -> dict[str, A
 def cams(run: Run, inputs: Inputs, plain: Path, settings: BaselineSettings) -> None:
     """CAM methods and LIME of the predicted diagnosis on the plain classifier's run `plain`, and maps that look at no image."""
     from common.explanation.cams import cam
+    from common.explanation.gradcam import in_batches
     from common.explanation.lime import explain, weight_map
 
     seed, images = inputs.settings.seed, inputs.images
@@ -45,10 +46,11 @@ def cams(run: Run, inputs: Inputs, plain: Path, settings: BaselineSettings) -> N
     layer = models.heatmap_layers(models.encoder_of(model), inputs.settings.backbone)[3 * settings.cam_stage - 1]
     called = model.predict(Batches(images, rows=found.rows, batch_size=step), verbose=0).argmax(axis=1)
     for method in ("gradcam", "gradcam++", "layercam"):
-        starts = range(0, len(called), step)
-        maps = [cam(method, model, images[found.rows[at : at + step]], called[at : at + step], layer) for at in starts]
+        (maps,) = in_batches(
+            lambda rows, classes, method=method: cam(method, model, images[rows], classes, layer), step, found.rows, called
+        )
         for name in inputs.indicators:
-            found.add(method, name, np.concatenate(maps))
+            found.add(method, name, maps)
     few = lime_rows(inputs, settings.lime_images)
     log.info("LIME: %d images", len(few))
     chosen = zip(few, called[np.searchsorted(found.rows, few)], strict=True)
@@ -88,9 +90,7 @@ def vat(run: Run, inputs: Inputs, settings: BaselineSettings) -> None:
         found.add("vat", name, maker(inputs.images[found.rows], *target_weights(outputs, own, "auto"))[-1])
     encoder = next(layer for layer in classifier.layers if isinstance(layer, keras.Model))
     final = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
-    kernel, bias = (keras.ops.convert_to_numpy(v) for v in classifier.get_layer("logits").weights)
-    index = outputs.index("melanoma")
-    set_logistic(final, kernel[:, index], float(bias[index]))
+    set_output(final, classifier.get_layer("logits"), outputs.index("melanoma"))
     run.save_model(final)
     write_results(run, inputs, final.predict(tested(inputs), verbose=0), found)
 

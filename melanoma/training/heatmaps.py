@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from common.errors import UsageError
-from common.explanation.gradcam import compiled, layer_gradients, map_from_gradients, tapped_model
+from common.explanation.gradcam import compiled, in_batches, layer_gradients, map_from_gradients, tapped_model
 from melanoma.experiments.train import BioUNetSettings
 from melanoma.models import STRIDES, encoder_of, heatmap_layers
 from melanoma.training.inputs import Inputs
@@ -74,18 +74,9 @@ class HeatmapMaker:
 
     def __call__(self, images: np.ndarray, weights: np.ndarray, follow: bool = False) -> list[np.ndarray]:
         """Maps [(n, h, w) float32 in 0..1 …], one a layer. images `(n, size, size, 3)` 0..255, weights `(outputs,)`."""
-        parts: list[list[np.ndarray]] = []
-        for start in range(0, len(images), BATCH):
-            batch = np.asarray(images[start : start + BATCH], dtype="float32")
-            count = len(batch)
-            # A short last batch is filled up: another shape would be compiled anew.
-            batch = np.concatenate([batch, np.zeros((min(BATCH, len(images)) - count, *batch.shape[1:]), "float32")])
-            repeated = np.repeat(weights[None], len(batch), axis=0)
-            found = self._maps(
-                ops.convert_to_tensor(batch), ops.convert_to_tensor(repeated), ops.convert_to_tensor(float(follow), "float32")
-            )
-            parts.append([ops.convert_to_numpy(each)[:count] for each in found])
-        return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
+        size, sign = min(BATCH, len(images)), ops.convert_to_tensor(float(follow), "float32")
+        repeated = ops.convert_to_tensor(np.repeat(weights[None], size, axis=0))
+        return in_batches(lambda batch: self._maps(ops.convert_to_tensor(np.asarray(batch, "float32")), repeated, sign), size, images)
 
 
 def twelve(maker: HeatmapMaker, inputs: Inputs, rows: np.ndarray, weights: np.ndarray, follow: bool) -> list[np.ndarray]:

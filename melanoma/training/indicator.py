@@ -16,11 +16,11 @@ from keras import ops
 from common import device
 from common.data.pipeline import Batches
 from common.errors import UsageError
-from common.explanation.gradcam import compiled
+from common.explanation.gradcam import compiled, in_batches
 from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
-from melanoma.losses import PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy, dice_losses
+from melanoma.losses import PairedViewsLoss, SoftDiceLoss, WeightedBinaryCrossentropy, soft_dice
 from melanoma.training.batches import Beside, full_batches, scalar
 from melanoma.training.heatmaps import outputs_of, target_weights, twelve, twelve_maker
 from melanoma.training.inputs import Inputs
@@ -110,13 +110,7 @@ class Networks:
 
     def draw(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """What the U-Net draws from each stage's heatmaps: `(n, size, size, indicators)` float32, in batches of one size."""
-        size, parts = self.settings.segmentation_batch, []
-        for start in range(0, len(maps[0]), size):
-            batch = [stage[start : start + size].astype("float32") for stage in maps]
-            count = len(batch[0])
-            filled = [np.pad(stage, ((0, size - count), (0, 0), (0, 0), (0, 0))) for stage in batch]
-            parts.append(ops.convert_to_numpy(self._draw(filled))[:count])
-        return np.concatenate(parts)
+        return in_batches(lambda *batch: self._draw([each.astype("float32") for each in batch]), self.settings.segmentation_batch, *maps)[0]
 
     def take_snapshot(self) -> None:
         """E3: the classifier as it is now."""
@@ -294,7 +288,7 @@ class Alternation:
         for start in range(0, len(rows), 64):
             drawn = self.networks.draw([stage[start : start + 64] for stage in self.heatmaps["validation"]])
             masks = self.masks(rows[start : start + 64])
-            losses.append(dice_losses(masks, drawn))
+            losses.append(ops.convert_to_numpy(soft_dice(masks, drawn)))
             filled.append(masks.any(axis=(1, 2)))
         each, counted = np.concatenate(losses), np.concatenate(filled)
         return float(each[counted].mean() if counted.any() else each.mean())

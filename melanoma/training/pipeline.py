@@ -20,7 +20,7 @@ from melanoma.training.indicator import Networks, Task, assign, make_task, train
 from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
 from melanoma.training.pretraining import ENCODER, origin, pretrain
-from melanoma.training.probes import features_of, fit_logistic, set_logistic
+from melanoma.training.probes import features_of, fit_logistic, set_logistic, set_output
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +131,7 @@ def final_classifier(
         set_logistic(final, *fit_logistic(features_of(both, inputs, train), inputs.melanoma[train], settings.class_weights))
         return final, both
     if tasks[0].name == "classifier":
-        kernel, bias = (ops.convert_to_numpy(v) for v in networks.classifier.get_layer("logits").weights)
-        set_logistic(final, kernel[:, 0], float(bias[0]))
+        set_output(final, networks.classifier.get_layer("logits"))
         return final, both
     rows = {part: inputs.rows(part, diagnosed=True) for part in ("train", "validation")}
     features = {part: features_of(both, inputs, chosen) for part, chosen in rows.items()}

@@ -68,8 +68,8 @@ def given(inputs: Inputs, pretrained: Path) -> dict[str, Any]:
         raise UsageError(f"--pretrained {pretrained}: is no run of `melanoma pretrain`")
     for name in ("backbone", "normalise"):
         ours = getattr(inputs.settings, name)
-        if theirs[name] != ours:
-            raise UsageError(f"--pretrained {pretrained}: its {name} is {theirs[name]}, this run's {ours}")
+        if theirs.get(name) != ours:
+            raise UsageError(f"--pretrained {pretrained}: its {name} is {theirs.get(name)}, this run's {ours}")
     if not folder.has(SEEN):
         raise UsageError(f"--pretrained {pretrained}: does not say which images it has seen ({SEEN} is missing); pre-train again")
     images = {image_id(name) for name in inputs.manifest["image"]}

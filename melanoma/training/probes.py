@@ -5,8 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from common.data.pipeline import Batches
 from melanoma.training.inputs import Inputs
@@ -22,13 +24,8 @@ def features_of(both: keras.Model, inputs: Inputs, rows: np.ndarray) -> np.ndarr
 
 def knn_votes(train: np.ndarray, labels: np.ndarray, queries: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """Share of the `neighbours` most similar (cosine) training rows with label 1, `(queries,)` float in 0..1."""
-
-    def unit(rows: np.ndarray) -> np.ndarray:
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-    similarity = unit(queries) @ unit(train).T
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(neighbours, len(train))]
-    return labels[nearest].mean(axis=1)
+    voters = KNeighborsClassifier(min(neighbours, len(train)), metric="cosine").fit(train, labels > 0.5)
+    return voters.predict_proba(queries)[:, 1]
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, balanced: bool = False) -> tuple[np.ndarray, float]:
@@ -72,3 +69,9 @@ def set_logistic(model: keras.Model, weights: np.ndarray, bias: float) -> None:
     of its own for Grad-CAM (with (z, 0) the second would have no gradient)."""
     halves = np.stack([weights, -weights], axis=1).astype("float32") / 2
     model.get_layer("predictions").set_weights([halves, np.array([bias, -bias], "float32") / 2])
+
+
+def set_output(model: keras.Model, logits: keras.layers.Layer, index: int = 0) -> None:
+    """Put output `index` of a layer of logits `(batch, outputs)` over the model's features into its softmax, as `set_logistic` does."""
+    kernel, bias = (ops.convert_to_numpy(v) for v in logits.weights)
+    set_logistic(model, kernel[:, index], float(bias[index]))

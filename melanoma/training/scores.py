@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_curve
 
 from common.explanation.resize import resize_matrix
 from common.metrics.classification import auc, average_precision
@@ -89,10 +90,8 @@ def sensitivity_at(positive: np.ndarray, scores: np.ndarray, specificity: float)
     positive, scores = np.asarray(positive, bool), np.asarray(scores, np.float64)
     if positive.all() or not positive.any():
         return None
-    negatives = np.sort(scores[~positive])
-    # Called is what lies above the threshold; this negative and all below it are not.
-    threshold = negatives[int(np.ceil(specificity * len(negatives) - 1e-9)) - 1]
-    return float((scores[positive] > threshold).mean())
+    false, found, _ = roc_curve(positive, scores, drop_intermediate=False)
+    return float(found[false <= 1 - specificity + 1e-9].max())
 
 
 def accuracy_interval(right: np.ndarray, seed: int) -> tuple[float, list[float]]:

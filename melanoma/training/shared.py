@@ -11,6 +11,7 @@ from keras import ops
 from common import device
 from common.data.pipeline import Batches
 from common.explanation.cams import cam
+from common.explanation.gradcam import in_batches
 from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
@@ -22,7 +23,7 @@ from melanoma.training.inputs import Inputs, open_run
 from melanoma.training.optimiser import adam
 from melanoma.training.pipeline import NETWORKS, SHARED
 from melanoma.training.pretraining import ENCODER, given
-from melanoma.training.probes import set_logistic
+from melanoma.training.probes import set_output
 
 log = logging.getLogger(__name__)
 
@@ -137,10 +138,14 @@ def turned(images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Ge
 
 
 def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, indicators: tuple[str, ...], masks: tuple[str, ...]) -> None:
-    """Predictions, indicators, localisation and the models of a trained network."""
-    said = network.predict(tested(inputs), verbose=0)
+    """Predictions, indicators, localisation and the models of a trained network.
+
+    One of these is the diagnosis alone, a classifier like every other run's: raw images -> softmax of the two classes.
+    """
+    s, said = inputs.settings, network.predict(tested(inputs), verbose=0)
     melanoma = 1 / (1 + np.exp(-said["melanoma"][:, 0].astype("float64")))
-    final = classifier_of(network, encoder, inputs)
+    final = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
+    set_output(final, network.get_layer("melanoma"))
     run.save_model(final)
     if masks:
         run.save_model(network, f"{NETWORKS}/{SHARED}.keras")
@@ -150,22 +155,12 @@ def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, i
     write_results(run, inputs, np.stack([melanoma, 1 - melanoma], axis=1), found, tables, outputs=outputs, drawn=drawn)
 
 
-def classifier_of(network: keras.Model, encoder: keras.Model, inputs: Inputs) -> keras.Model:
-    """The diagnosis alone as a classifier like every other run's: raw images -> softmax of the two classes."""
-    s = inputs.settings
-    final = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
-    kernel, bias = (ops.convert_to_numpy(v) for v in network.get_layer("melanoma").weights)
-    set_logistic(final, kernel[:, 0], float(bias[0]))
-    return final
-
-
 def localise(inputs: Inputs, network: keras.Model, final: keras.Model, masks: tuple[str, ...]) -> Localisation:
     """The test images' drawings, and Grad-CAM of the predicted diagnosis, against each kind of mask."""
     found = Localisation(inputs)
     batches = Batches(inputs.images, rows=found.rows, batch_size=32)
     called = final.predict(batches, verbose=0).argmax(axis=1)
-    starts = range(0, len(called), 64)
-    maps = np.concatenate([cam("gradcam", final, inputs.images[found.rows[at : at + 64]], called[at : at + 64]) for at in starts])
+    (maps,) = in_batches(lambda rows, classes: cam("gradcam", final, inputs.images[rows], classes), 64, found.rows, called)
     drawn = network.predict(batches, verbose=0)["masks"].astype("float32") if masks else None
     for index, name in enumerate(drawn_names(inputs)):
         found.add("gradcam", name, maps)

@@ -69,9 +69,9 @@ def tiny_backbone(name: str, image_size: int, weights: object = None, pooling: o
 def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
     """`mobilenetv2_035` is the tiny network in this module, grids run their cells in this process, and TensorFlow runs steps without
     tracing them, which takes longer than the few steps themselves. The slow tests run the real network, traced."""
-    from melanoma import models, networks
+    from melanoma import flops, models
 
-    networks._measured.cache_clear()  # the tiny network bears real ones' names
+    flops._measured.cache_clear()  # the tiny network bears real ones' names
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("common.runs.grid.run_cell", run_here)
         patch.setattr(models, "build_backbone", tiny_backbone)
@@ -87,7 +87,7 @@ def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
             tf.config.run_functions_eagerly(False)
         else:
             yield
-    networks._measured.cache_clear()
+    flops._measured.cache_clear()
 
 
 @pytest.fixture(scope="session")

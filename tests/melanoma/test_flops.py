@@ -1,9 +1,13 @@
-"""Operations counted by hand, and the paper's 43.2 billion."""
+"""Operations counted by hand, the paper's 43.2 billion, and Table 7 and fig. 6 from built networks."""
 
 import keras
 import pytest
 
-from melanoma.flops import BILLION, flops
+from melanoma import models
+from melanoma.flops import BILLION, flops, measured
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
+SETTINGS = {"backbone": "mobilenetv2_035", "image_size": 64, "normalise": "image", "projection": 16, "seed": 3}
 
 
 def test_layers_by_hand() -> None:
@@ -36,3 +40,15 @@ def test_resnet50_at_512_is_the_printed_43_2_billion() -> None:
     saves 6 % so."""
     model = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(512, 512, 3))
     assert flops(model) / BILLION == pytest.approx(43.2, rel=0.08)
+
+
+def test_rows_add_up_and_are_built_once(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, boxes = measured(SETTINGS)
+    parts = {key: value for key, value in rows.values() if key}
+    assert parts["total"] == pytest.approx(parts["simclr"] + parts["classifier"] + parts["segmentation"])
+    assert rows["subnetwork 4, 5 encoders, forward"][1] == pytest.approx(5 * rows["subnetwork 2, classifier, forward"][1], rel=1e-3)
+    monkeypatch.setattr(models, "build_encoder", lambda *_: pytest.fail("built again"))
+    assert measured({**SETTINGS, "seed": 4})[0] == rows
+    lines = dict(boxes)
+    assert ("mask", "64 x 64 x 1") in lines["Subnetwork 3, U-Net"]
+    assert ("stage 4", "2 x 2 x 3") in lines["Heatmaps (Grad-CAM)"]

@@ -20,19 +20,12 @@ from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma.__main__ import COMMANDS
 from melanoma.experiments.train import BioUNetSettings
-from melanoma.losses import SoftDiceLoss, dice_losses
+from melanoma.losses import SoftDiceLoss
 from melanoma.training import batches as batching
 from melanoma.training import indicator
 from melanoma.training.inputs import Inputs, load_inputs, open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
-
-
-def test_validation_dice_is_the_training_loss() -> None:
-    rng = np.random.default_rng(0)
-    masks, drawn = (rng.random((3, 4, 4, 2)) > 0.5).astype("float32"), rng.random((3, 4, 4, 2)).astype("float32")
-    masks[0] = 0
-    assert dice_losses(masks, drawn).mean() == pytest.approx(float(SoftDiceLoss()(masks, drawn)), rel=1e-5)
 
 
 def test_an_endless_stream_of_batches_counts_its_epochs() -> None:
