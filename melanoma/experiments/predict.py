@@ -23,6 +23,8 @@ class DrawOptions(PredictOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.output_dir is None or not self.output_dir.is_file(), f"--output-dir {self.output_dir}: is a file; expected a folder")
+        alone = not self.with_runs and self.views == 1 and self.decision == "argmax"
+        require(self.output_dir is None or alone, "--output-dir: sheets say what the run alone says; leave out --with, --views, --decision")
 
 
 COMMAND = Command(DrawOptions, "melanoma.drawing:predict_command", __doc__)

@@ -89,6 +89,8 @@ def test_what_reads_a_finished_run(runs: Path, sample_cache: Path, tmp_path: Pat
     assert 0 <= row["probability"] <= 1
     assert run("predict", runs / "f_res-equal-seed0", image, "--output-dir", tmp_path / "none") == 2
     assert "has no U-Nets" in capsys.readouterr().err
+    assert run("predict", folder, image, "--output-dir", tmp_path / "none", "--views", 2) == 2
+    assert "sheets say what the run alone says" in capsys.readouterr().err  # the CSV would say something else
     words = ("--methods", "gradcam", "--no-faithfulness", "--output")
     assert run("explain", folder, *words, tmp_path / "why") == 0
     assert list((tmp_path / "why").glob("encoders_*.png"))
