@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from common.errors import UsageError
+from common.explanation.cams import cam
 from common.explanation.gradcam import grad_cam, split_model
 from melanoma import models
 from melanoma.experiments.base import INDICATORS
@@ -54,6 +55,14 @@ def test_more_images_than_a_batch_change_nothing(maker: heatmaps.HeatmapMaker, i
     maps = maker(many, np.array([1, 0], "float32"))[-1]
     assert maps.shape == (40, 2, 2)
     assert maps[35:] == pytest.approx(maps[:5], abs=1e-5)
+
+
+def test_grad_cam_plus_plus_and_layer_cam_are_one_map_at_the_last_layer_only(classifier: keras.Model, images: np.ndarray) -> None:
+    """Issue 20, fault 10: before the average over all places the gradient is the same everywhere; `--cam-stage 3` reads an earlier one."""
+    layers = models.heatmap_layers(models.encoder_of(classifier), "mobilenetv2_035")
+    for stage, same in ((4, True), (3, False)):
+        first, second = (cam(method, classifier, images, [0] * len(images), layers[3 * stage - 1]) for method in ("gradcam++", "layercam"))
+        assert np.allclose(first, second, atol=1e-4) is same
 
 
 def test_following_the_prediction_flips_the_score_where_it_is_negative(

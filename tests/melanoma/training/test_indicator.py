@@ -23,7 +23,9 @@ from melanoma.experiments.train import BioUNetSettings
 from melanoma.losses import SoftDiceLoss
 from melanoma.training import batches as batching
 from melanoma.training import indicator
+from melanoma.training.evaluation import Localisation
 from melanoma.training.inputs import Inputs, load_inputs, open_run
+from melanoma.training.pipeline import localise
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -186,6 +188,17 @@ def test_the_snapshot_stays_while_the_encoder_learns(networks: indicator.Network
     assert same(values(networks.snapshot.variables), before)
     for first, second in zip(maps, networks.maker(networks.inputs.images[:2], made.weights, made.follow), strict=True):
         assert np.array_equal(first, second)
+
+
+def test_the_sheets_show_the_heatmaps_that_the_u_net_reads(networks: indicator.Networks) -> None:
+    """Issue 20, fault 7: the twelve that were drawn were the finished encoder's, not the snapshot's."""
+    made, rounds = alternation(networks)
+    one_epoch(made, rounds)  # the classifier goes on, the snapshot stays
+    found = Localisation(networks.inputs)
+    localise(networks, made.task, found)
+    last = networks.maker(networks.inputs.images[found.shown("globules")], made.weights, made.follow)[-1]
+    assert np.array_equal(found.arrays["globules/heatmap_12"], last)
+    assert not np.array_equal(found.arrays["globules/gradcam"], last)  # the map that is scored is the encoder's own
 
 
 @pytest.mark.parametrize("order", ["phases", "interleaved"])
