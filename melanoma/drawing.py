@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.special import expit
 
 from common.errors import UsageError
 from common.explanation.options import ExplainOptions
@@ -71,7 +72,7 @@ class Drawer:
         if self.shared is not None:
             said = self.shared.predict(images.astype("float32"), batch_size=32, verbose=0)
             for index, name in enumerate(self.outputs[SHARED][1:]):
-                found.probabilities[name] = _sigmoid(said["indicators"][:, index])
+                found.probabilities[name] = expit(said["indicators"][:, index].astype("float64"))
             for index, name in enumerate(self.drawn[SHARED]):
                 found.probabilities.setdefault(name, None)
                 found.masks[name] = said["masks"][..., index].astype("float32")
@@ -86,14 +87,10 @@ class Drawer:
         masks = parts["unet"].predict([stage.astype("float32") for stage in by_stage(twelve)], batch_size=8, verbose=0)
         for index, name in enumerate(self.drawn[task]):
             own = [name] if name in outputs else []
-            found.probabilities[name] = _sigmoid(logits[:, outputs.index(name)]) if own else None
+            found.probabilities[name] = expit(logits[:, outputs.index(name)].astype("float64")) if own else None
             found.masks[name] = masks[..., index].astype("float32")
             score = target_weights(outputs, own, target if own else "auto")
             found.maps[name] = enlarge(self.makers[task, "classifier"](images, *score)[-1], images.shape[1])
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits.astype("float64")))
 
 
 def predict_command(options: DrawOptions) -> None:

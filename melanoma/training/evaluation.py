@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from common.data.pipeline import Batches
 from common.runs.baselines import write_baselines
@@ -92,7 +93,7 @@ def judged(inputs: Inputs, outputs: Sequence[str], logits: np.ndarray) -> pd.Dat
     parts = [
         pd.DataFrame({
             "image": inputs.manifest["image"].to_numpy()[test], "indicator": name, "label": inputs.labels((name,))[test, 0].astype(int),
-            "probability": 1 / (1 + np.exp(-logits[:, index].astype("float64"))),
+            "probability": expit(logits[:, index].astype("float64")),
         })
         for index, name in enumerate(outputs) if name != "melanoma"
     ]  # fmt: skip

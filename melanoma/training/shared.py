@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import expit
 
 from common import device
 from common.data.pipeline import Batches
@@ -143,7 +144,7 @@ def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, i
     One of these is the diagnosis alone, a classifier like every other run's: raw images -> softmax of the two classes.
     """
     s, said = inputs.settings, network.predict(tested(inputs), verbose=0)
-    melanoma = 1 / (1 + np.exp(-said["melanoma"][:, 0].astype("float64")))
+    melanoma = expit(said["melanoma"][:, 0].astype("float64"))
     final = models.build_final([encoder], models.normalisation(s.normalise, s.backbone))
     set_output(final, network.get_layer("melanoma"))
     run.save_model(final)
