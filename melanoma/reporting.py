@@ -1,6 +1,7 @@
 """Complete runs: training, then figures and report of what it left in the run folder. `melanoma train` and every cell of the tables."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from common.report.markup import Printed, interval_text, number
@@ -8,29 +9,20 @@ from common.report.report import write_model_card, write_report
 from common.runs.folder import Run
 from common.runs.reading import RunFolder
 from melanoma import data, figures, paper
-from melanoma.experiments.pretrain import PretrainSettings
-from melanoma.experiments.shared import SharedSettings
+from melanoma.experiments.base import MelanomaSettings
 from melanoma.experiments.table import variant
-from melanoma.experiments.train import BioUNetSettings
 from melanoma.training.inputs import Inputs, load_inputs
 from melanoma.training.pipeline import train
 from melanoma.training.pretraining import pretrain
 from melanoma.training.shared import train_shared
 
 
-def pretrain_command(settings: PretrainSettings) -> None:
-    """`melanoma pretrain`."""
-    complete(pretrain, load_inputs(settings), settings.run_dir)
+def command(training: Callable[[Inputs, Path | None], Run], settings: MelanomaSettings) -> None:
+    """`melanoma pretrain`, `train` and `shared`."""
+    complete(training, load_inputs(settings), settings.run_dir)
 
 
-def train_command(settings: BioUNetSettings) -> None:
-    """`melanoma train`."""
-    complete(train, load_inputs(settings), settings.run_dir)
-
-
-def shared_command(settings: SharedSettings) -> None:
-    """`melanoma shared`."""
-    complete(train_shared, load_inputs(settings), settings.run_dir)
+pretrain_command, train_command, shared_command = (partial(command, training) for training in (pretrain, train, train_shared))
 
 
 def complete(training: Callable[[Inputs, Path | None], Run], inputs: Inputs, run_dir: Path | None = None) -> Run:

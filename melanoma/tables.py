@@ -216,11 +216,8 @@ def table_2(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     """The methods, on the same test images."""
     whole, indicators = trained(runs, "bio_u_net"), indicators_of(runs)
     rows: list[TableRow] = []
-    for method in ("gradcam", "gradcam++", "layercam", "lime"):
-        own = [run for run in runs if run.experiment == "cams" and method in run.metrics()["localisation"]]
-        rows += map_rows(named(paper.ROW_TITLES[method], own), method, indicators, 2, method)
-    for method in ("vat", "unet"):
-        own = [run for run in runs if run.experiment == method]
+    for method in ("gradcam", "gradcam++", "layercam", "lime", "vat", "unet"):
+        own = [run for run in runs if run.experiment in ("cams", method) and method in run.metrics()["localisation"]]
         rows += map_rows(named(paper.ROW_TITLES[method], own), method, indicators, 2, method)
     if not rows:
         return None
