@@ -111,7 +111,8 @@ class SelfExplaining(keras.Model):
 
     `fit` on images and targets `{"label": (batch,) int, "mask": (batch, H, W) 0..255, 0 everywhere where nothing was marked}`. An image
     without a mask counts for the classification only. Further targets, each of them optional: `"anchor"` `(batch, classes)`, the
-    probabilities of the model to stay near; `"class_weight"` and `"region_weight"` `(batch,)`, how much of each term an image has (1).
+    probabilities of the model to stay near; `"class_weight"`, `"region_weight"` and `"anchor_weight"` `(batch,)`, how much of each term an
+    image has (1).
     `compile` needs an optimiser and no loss.
 
     Args:

@@ -151,7 +151,8 @@ def alignment(_: Any, pairs: Any) -> Any:
 
 
 def uniformity(_: Any, pairs: Any) -> Any:
-    """log mean exp(-2 ||z_i - z_j||²) over different images' first views (Wang & Isola 2020); lower is better, -4 is the least possible."""
+    """log mean exp(-2 ||z_i - z_j||²) over different images' first views (Wang & Isola 2020); lower is better, of n images -4 n / (n - 1)
+    is the least possible."""
     z = _unit(pairs)[:, 0]
     count = ops.shape(z)[0]
     kernel = ops.exp(-2 * (2 - 2 * ops.matmul(z, ops.transpose(z))))
