@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -13,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from common.errors import UsageError
 from common.report.plots import save
 from common.report.tables import markdown
 from common.runs.files import atomic, cell
+from common.runs.reading import RunFolder
 from feedback.figures import before_after
 from feedback.page.files import write_png
 from feedback.page.model import REPLAYED
@@ -108,13 +109,9 @@ def _write_data(folder: Path, entries: list[dict[str, Any]], names: dict[str, st
             write_png(folder / MASKS / f"{name}_segmentation.png", mask)
         rows.append([name, *("1.0" if one == entry["class"] else "0.0" for one in session.classes)])
     header = ["number", "time", "status", "image", "case", "class_shown", "class", "region", "model_before", "model_after"]
-    tables = {
-        LABELS: [["image", *session.classes], *rows],
-        "corrections.csv": [header, *([cell(entry.get(key)) for key in header] for entry in session.log.entries())],
-    }
-    for name, lines in tables.items():
-        with atomic(folder / name) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-            csv.writer(handle, lineterminator="\n").writerows(lines)
+    corrections = [[cell(entry.get(key)) for key in header] for entry in session.log.entries()]
+    RunFolder(folder).write_table(LABELS, pd.DataFrame(rows, columns=["image", *session.classes]))
+    RunFolder(folder).write_table("corrections.csv", pd.DataFrame(corrections, columns=header))
     return replaced
 
 
@@ -162,5 +159,4 @@ def _write_report(
         "Solid line: the corrected region. Dashed line: the model's region.\n",
         "\n\n".join(f"![before and after](figures/{name})" for name in figures),
     ]
-    with atomic(folder / "report.md") as temporary:
-        temporary.write_text("\n".join(text) + "\n", encoding="utf-8")
+    RunFolder(folder).write_text("report.md", "\n".join(text) + "\n")

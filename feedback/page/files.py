@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import re
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from common.data.pixels import read_header
 from common.data.walk import walk
 from common.errors import UsageError
 from common.runs.files import atomic
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 50_000_000
 UPLOAD = "upload/"
@@ -31,6 +34,10 @@ class ImageFolder:
         found = (self.root / name for name in walk(self.root, "--images").images if not is_beside(name))
         # A link may lead out of the folder; what it points to decides.
         self._paths = {p.relative_to(self.root).as_posix(): p for p in found if p.is_file() and p.resolve().is_relative_to(self.root)}
+        odd = [name for name in self._paths if name != name.encode(errors="replace").decode()]
+        if odd:
+            log.warning("left out: %d images with a name that is no UTF-8, which no browser can ask for (%r, …)", len(odd), odd[0])
+            self._paths = {name: path for name, path in self._paths.items() if name not in odd}
         if not self._paths:
             raise UsageError(f"--images {root}: no images found")
 

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -24,6 +26,13 @@ def test_lists_images_but_neither_masks_nor_what_lies_outside(root, tmp_path):
     folder = ImageFolder(root, tmp_path / "uploads")
     assert folder.names() == ["b.png", "sub/a.png"]
     np.testing.assert_array_equal(folder.read("sub/a.png"), PIXELS)
+
+
+def test_an_image_that_no_browser_can_ask_for_is_left_out_and_said(root, tmp_path, caplog):
+    """Its name has a byte that is no UTF-8; Gradio's answer, and with it the whole page, would fail."""
+    (root / "b.png").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9.png"))
+    assert ImageFolder(root, tmp_path / "uploads").names() == ["sub/a.png"]
+    assert "left out: 1 images with a name that is no UTF-8" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "sub/../b.png", "upload/../../b", "upload/0123456789abcdef", "", "c.png"])
