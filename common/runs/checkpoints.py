@@ -21,7 +21,7 @@ from common.runs.files import atomic, plain
 
 log = logging.getLogger(__name__)
 # What reading a torn or garbled .npz file raises; its CRC-32 sums are compared on the way.
-_DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error)
+DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 class Checkpoint:
@@ -61,7 +61,7 @@ class Checkpoint:
         for path in filter(Path.is_file, (self.path, self.previous)):
             try:
                 facts, values = _read(path)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 damaged.append(f"{path}: the checkpoint is damaged ({(str(error) or type(error).__name__)[:100]})")
                 continue
             self._check(path, values)

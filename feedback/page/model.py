@@ -1,11 +1,9 @@
 """The model under correction: looks at an image, learns one correction, goes back."""
 
 import hashlib
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -14,13 +12,13 @@ from keras import ops
 from common.backbones import all_layers
 from common.errors import UsageError
 from common.explanation.gradcam import compiled, in_batches
+from common.runs.checkpoints import DAMAGE
 from common.runs.files import atomic
 from feedback.assessment import Explainer
 from feedback.experiments.simulate import SimulateSettings
 from feedback.training.online import online_step, self_explaining
 
 _BATCH = 16
-DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what reading a torn or garbled .npz file raises
 REPLAYED = 15  # images of the replay set beside the correction in each step
 CAREFUL = 0.2  # of the learning rate where there is nothing to replay
 # What each case of figure 4.1 corrects: a class through the cross-entropy, a region through the explanation, both through both.
