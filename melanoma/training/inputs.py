@@ -163,7 +163,8 @@ def open_run(inputs: Inputs, experiment: str, run_dir: Path | None, settings: Me
         name_parts=inputs.name_parts(),
         fingerprint=inputs.fingerprint,
         data_dir=inputs.dataset.data_dir,
-        files=inputs.files("dataset_b" in content),
+        # A run that is given its pre-training records that one's Dataset B and may have no folder of it.
+        files=inputs.files("dataset_b" in content and inputs.settings.has_dataset_b()),
         log_to=inputs.settings.log,
     )
 

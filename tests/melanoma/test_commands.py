@@ -14,7 +14,7 @@ from common.errors import UsageError
 from melanoma.__main__ import COMMANDS
 from melanoma.experiments.ablation import AblationSettings
 from melanoma.tables import TRIVIAL
-from melanoma.training.inputs import load_inputs
+from melanoma.training.inputs import load_inputs, open_run
 from melanoma.training.pretraining import origin
 
 # The paper's rows instead of the like-for-like ones, which test_sample.py has.
@@ -120,6 +120,15 @@ def test_a_run_knows_its_pretraining_whether_it_is_given_or_made(runs: Path, com
     other = load_inputs(settings_of(common, normalise="weights", pretrained=runs / "pretrain-seed0").cell(0, "bio_u_net"))
     with pytest.raises(UsageError, match="its normalise is image, this run's weights"):
         origin(other)
+
+
+def test_a_run_that_is_given_its_pretraining_needs_no_dataset_b(runs: Path, common: list[object], tmp_path: Path) -> None:
+    """It asked for --unlabelled-dir, which it does not read."""
+    settings = replace(settings_of(common, pretrained=runs / "pretrain-seed0").cell(0, "bio_u_net"), unlabelled_dir=None)
+    inputs = load_inputs(settings)
+    run = open_run(inputs, "train", tmp_path / "run", **origin(inputs))
+    run.release()
+    assert (run.path / "config.json").is_file()
 
 
 def test_a_pretraining_that_has_seen_this_data_set_is_refused(runs: Path, common: list[object], tmp_path: Path) -> None:
