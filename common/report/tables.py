@@ -85,7 +85,7 @@ def write_table(
     notes: Sequence[str] = (),
     figures: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write report.md, table.csv, runs.json, predictions.csv.gz, history.csv.gz and figures into `folder`; return report.md's path.
+    """Write report.md, table.csv, runs.json, predictions.csv.xz, history.csv.xz and figures into `folder`; return report.md's path.
 
     Args:
         metrics: columns; keys of metrics.json, dotted for nested ones ("per_class.Parabasal.f1").

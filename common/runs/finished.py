@@ -1,14 +1,15 @@
 """Finished runs of a study, found below a folder and sorted by recipe: what tables, figures and notebooks are made of.
 
 A run is a recipe and a seed. Two runs are seeds of one method if and only if study, command, recipe (config["settings"] without the seed;
-the backend is part of it) and data fingerprint are equal. Published tables (`common.report.markup`: runs.json with predictions.csv.gz and
-history.csv.gz beside it) give the same objects as run folders do.
+the backend is part of it) and data fingerprint are equal. Published tables (`common.report.markup`: runs.json with predictions.csv.xz and
+history.csv.xz beside it) give the same objects as run folders do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,19 +107,20 @@ class FoundRun:
         """The predictions table (image, label, predicted, perhaps group, prob_<class>) and the classes."""
         if self.number is None:
             return read_predictions(RunFolder(self.path))
-        table, classes = self._part("predictions.csv.gz"), tuple(self._published["classes"])
+        path, classes = self._file("predictions"), tuple(self._published["classes"])
+        table = self._part("predictions")
         columns = ["image", "label", "predicted", *([GROUP] if self._published["grouped"] else []), *(PREFIX + name for name in classes)]
         for name in columns:
             if name not in table:
-                raise UsageError(f"{self.path / 'predictions.csv.gz'} lacks the column {name}")
+                raise UsageError(f"{path} lacks the column {name}")
         table = table.loc[table["predicted"] != "", columns].reset_index(drop=True)
-        check_predictions(self.path / "predictions.csv.gz", table, classes, None)
+        check_predictions(path, table, classes, None)
         return table, classes
 
     def history(self) -> pd.DataFrame:
         """history.csv, empty where there is none."""
         if self.number is not None:
-            return self._part("history.csv.gz").dropna(axis=1, how="all")
+            return self._part("history").dropna(axis=1, how="all")
         folder = RunFolder(self.path)
         return folder.read_table("history.csv") if folder.has("history.csv") else pd.DataFrame()
 
@@ -126,7 +128,7 @@ class FoundRun:
         """Scores per image (image, score, perhaps group) that a published table holds of a row and metric; None in a run folder."""
         if self.number is None:
             return None
-        table = self._part("predictions.csv.gz")
+        table = self._part("predictions")
         table = table[(table["row"] == name) & (table["metric"] == metric)] if "score" in table else table[:0]
         grouped = GROUP in table and table[GROUP].ne("").any()
         return table[["image", "score", *([GROUP] if grouped else [])]] if len(table) else None
@@ -141,8 +143,13 @@ class FoundRun:
     def _published(self) -> Mapping[str, Any]:
         return read_json(self.path / PUBLISHED)["runs"][self.number]
 
+    def _file(self, name: str) -> Path:
+        """A published CSV; tables of before xz are read too."""
+        older = self.path / f"{name}.csv.gz"
+        return older if older.is_file() else self.path / f"{name}.csv.xz"
+
     def _part(self, name: str) -> pd.DataFrame:
-        path = self.path / name
+        path = self._file(name)
         if not path.is_file():
             return pd.DataFrame()
         whole = _read_part(path, path.stat().st_mtime_ns)
@@ -157,7 +164,7 @@ def _read_part(path: Path, changed: int) -> pd.DataFrame:
         numbers = {column: [""] for column in columns if column not in TEXT}
         text = dict.fromkeys(TEXT & set(columns), str)
         whole = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
-    except (ValueError, OverflowError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UsageError(f"{path} is not a readable CSV: {str(error)[:200]}") from None
     if "run" not in whole:
         raise UsageError(f"{path} lacks the column run")

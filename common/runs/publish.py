@@ -5,7 +5,7 @@ No model, no image, no folder of this machine. `common.runs.finished` reads the 
 
 from __future__ import annotations
 
-import gzip
+import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from common.runs.reading import RunFolder
 
 # Five decimals of a probability: far finer than any metric's interval, and half the file.
 DIGITS = 5
+# The images come again in every run, further apart than gzip looks back: half the size.
+PRESET = 9 | lzma.PRESET_EXTREME
 _LEFT_OUT = ("calibration",)  # of metrics.json; it follows from the predictions
 
 
@@ -28,9 +30,9 @@ def write_runs(
     runs: Sequence[tuple[str, FoundRun]],
     scores: Mapping[tuple[str, str, Any], pd.DataFrame] | None = None,
 ) -> None:
-    """Write runs.json, predictions.csv.gz and history.csv.gz of (row, run) pairs into `folder`.
+    """Write runs.json, predictions.csv.xz and history.csv.xz of (row, run) pairs into `folder`.
 
-    scores: (row, metric, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.gz too. A run that
+    scores: (row, metric, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.xz too. A run that
     stands in several rows is written once, with its first row's name.
     """
     numbers: dict[Any, int] = {}
@@ -57,8 +59,8 @@ def write_runs(
         )
     write_json(folder / PUBLISHED, {"title": title, "runs": plain(entries)}, indent=None)  # indented it is twice as large
     first = ["run", "row", "image", "label", "predicted", GROUP, "metric", "score"]
-    _write(folder / "predictions.csv.gz", predictions, first, f"%.{DIGITS}f")
-    _write(folder / "history.csv.gz", histories, ["run", "stage", "epoch"], "%.6g")
+    _write(folder / "predictions.csv.xz", predictions, first, f"%.{DIGITS}f")
+    _write(folder / "history.csv.xz", histories, ["run", "stage", "epoch"], "%.6g")
 
 
 def unpack(folder: Path) -> list[Path]:
@@ -79,12 +81,12 @@ def unpack(folder: Path) -> list[Path]:
 
 def _write(path: Path, tables: Sequence[pd.DataFrame], first: Sequence[str], digits: str) -> None:
     """One CSV of all tables, the same bytes for the same tables; nothing where there is none."""
+    path.with_suffix(".gz").unlink(missing_ok=True)  # as it was written before
     if not tables:
         path.unlink(missing_ok=True)
         return
     whole = pd.concat(tables, ignore_index=True)
     whole = whole.reindex(columns=[*first, *(name for name in whole if name not in first)]).dropna(axis=1, how="all")
+    text = whole.to_csv(index=False, float_format=digits, lineterminator="\n")
     with atomic(path) as temporary:
-        temporary.write_bytes(
-            gzip.compress(whole.to_csv(index=False, float_format=digits, lineterminator="\n").encode("utf-8", "surrogateescape"), mtime=0)
-        )
+        temporary.write_bytes(lzma.compress(text.encode("utf-8", "surrogateescape"), preset=PRESET))

@@ -1,4 +1,4 @@
-import gzip
+import lzma
 
 import pandas as pd
 import pytest
@@ -17,7 +17,7 @@ def run(tmp_path, make_run):
 
 def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
     write_runs(tmp_path / "out", "Table", [("a row", run), ("again", run)])
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.json", "predictions.csv.gz", "history.csv.gz"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.json", "predictions.csv.xz", "history.csv.xz"}
     (again,) = finished_runs(tmp_path / "out", "cervical")
     assert (again.digest, again.seed, again.name) == (run.digest, run.seed, run.name)
     (mine, classes), (table, others) = run.predictions(), again.predictions()
@@ -44,12 +44,12 @@ def test_runs_with_other_classes_share_a_file(run, tmp_path):
     [
         ("runs.json", lambda text: text.replace('"runs": [', '"runs": [3, ')),
         ("runs.json", lambda text: text.replace('"metrics"', '"metric"')),
-        ("predictions.csv.gz", lambda text: text.replace("predicted", "called", 1)),
-        ("predictions.csv.gz", lambda text: text.replace("prob_Parabasal", "prob_Other", 1)),
-        ("predictions.csv.gz", lambda text: text + "0,1,2\n" + "," * 40),
-        ("predictions.csv.gz", lambda text: text.replace(",0.", ",x.", 1)),
-        ("history.csv.gz", lambda text: text.replace("run", "ran", 1)),
-        ("history.csv.gz", None),
+        ("predictions.csv.xz", lambda text: text.replace("predicted", "called", 1)),
+        ("predictions.csv.xz", lambda text: text.replace("prob_Parabasal", "prob_Other", 1)),
+        ("predictions.csv.xz", lambda text: text + "0,1,2\n" + "," * 40),
+        ("predictions.csv.xz", lambda text: text.replace(",0.", ",x.", 1)),
+        ("history.csv.xz", lambda text: text.replace("run", "ran", 1)),
+        ("history.csv.xz", None),
     ],
 )
 def test_a_damaged_published_table_is_named(run, tmp_path, name, damage):
@@ -58,9 +58,9 @@ def test_a_damaged_published_table_is_named(run, tmp_path, name, damage):
     if damage is None:
         path.write_bytes(path.read_bytes()[:-20])
     else:
-        unpacked = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+        unpacked = (lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()).decode()
         assert damage(unpacked) != unpacked
-        path.write_bytes(gzip.compress(damage(unpacked).encode()) if path.suffix == ".gz" else damage(unpacked).encode())
+        path.write_bytes(lzma.compress(damage(unpacked).encode()) if path.suffix == ".xz" else damage(unpacked).encode())
     with pytest.raises(UsageError, match=name):
         for again in finished_runs(tmp_path / "out", "cervical"):
             again.metrics(), again.predictions(), again.history()
