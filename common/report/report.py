@@ -23,6 +23,7 @@ from common.runs.finished import PUBLISHED
 from common.runs.outcome import read_predictions, remake_metrics
 from common.runs.publish import unpack
 from common.runs.reading import RunFolder, find_metric
+from common.settings import require
 
 __all__ = ["Printed", "Row", "comparison_table", "find_metric", "report_command", "write_model_card", "write_report"]
 
@@ -121,10 +122,12 @@ def report_command(options: ReportOptions) -> None:
 
     Of a published table: those of each of its runs, in run folders written below its own.
     """
-    published = (Path(options.run) / PUBLISHED).is_file()
-    for path in unpack(options.run) if published else [options.run]:
-        if not published or (path / "predictions.csv").is_file():
-            _again(RunFolder.existing(path), options)
+    folders = [options.run]
+    if (Path(options.run) / PUBLISHED).is_file():
+        folders = [path for path in unpack(options.run) if (path / "predictions.csv").is_file()]
+        require(bool(folders), f"{options.run}: the published table holds no run with predictions")
+    for path in folders:
+        _again(RunFolder.existing(path), options)
 
 
 def _again(folder: RunFolder, options: ReportOptions) -> None:

@@ -66,7 +66,7 @@ def write_runs(
 def unpack(folder: Path) -> list[Path]:
     """Run folders (config.json, metrics.json, predictions.csv, history.csv) of a published table's runs, written below `folder`/runs."""
     paths = []
-    for number, entry in enumerate(read_json(folder / PUBLISHED)["runs"]):
+    for number, entry in enumerate(read_json(folder / PUBLISHED).get("runs", [])):
         run = FoundRun(folder, entry["config"], number)
         target = RunFolder(folder / "runs" / run.name)
         target.write_json("config.json", entry["config"])

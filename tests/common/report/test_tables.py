@@ -158,3 +158,10 @@ def test_the_reports_of_published_runs_are_made_again(runs, tmp_path, capsys):
     report_command(ReportOptions(run=tmp_path))
     paths = capsys.readouterr().out.split()
     assert len(paths) == 6 and all("## Per class" in Path(path).read_text() for path in paths)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"runs": []}'])
+def test_a_published_table_without_runs_has_no_reports(tmp_path, content):
+    (tmp_path / "runs.json").write_text(content)
+    with pytest.raises(UsageError, match="holds no run with predictions"):
+        report_command(ReportOptions(run=tmp_path))
