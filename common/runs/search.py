@@ -150,7 +150,8 @@ def search_each(
     Args:
         bases: name -> settings of its trial 0. space_of, cell: of a name and settings, as `search` takes them.
     """
-    spaces, firsts = ({name: made(name, base) for name, base in bases.items()} for made in (space_of, cell))
+    spaces = {name: space_of(name, base) for name, base in bases.items()}
+    firsts = {name: cell(name, base) for name, base in bases.items()}
     if where.plan:
         places = [(first, place) for name, first in firsts.items() for place in range(trials if spaces[name] else 1)]
         run_grid([replace(first, run_dir=first.run_dir / str(place)) for first, place in places], where)
