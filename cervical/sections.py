@@ -44,7 +44,7 @@ def class_tables(rows: Sequence[TableRow]) -> str:
                     text += f" ({said[0]:.2f}" + (f"; thesis {said[1]:.2f})" if said[1] not in (None, said[0]) else ")")
                 cells.append(text)
             lines.append([row.block, row.name, name, *cells])
-    note = "\nOurs (printed; the thesis's number where it is another).\n"
+    note = "\nOurs (printed; the thesis's number where it is another). In what a printed run differs from ours, the first table says.\n"
     return "## Each class\n\n" + markdown(("network", "method", "class", "precision", "recall", "F1"), lines, left=3) + note
 
 

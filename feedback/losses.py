@@ -1,5 +1,7 @@
 """The explanation loss of the thesis, its parts, and two forms for feedback that is not binary.
 
+Eq. 4.1, which adds it to the cross-entropy, is `feedback.models.SelfExplaining.compute_loss`.
+
 Everywhere: `mask` is what the user marked, `saliency` what the model shows, both `(batch, height, width)` or `(batch, height, width, 1)`
 in 0..1; results are one float32 number per image, `(batch,)`, and the `Loss` classes average them.
 """

@@ -1,4 +1,7 @@
-"""What decisions cost and miss: the largest probability against the least expected cost, and sensitivity by kinds of classes."""
+"""What decisions cost and miss: the largest probability against the least expected cost, and sensitivity by kinds of classes.
+
+The rule itself is `common.metrics.classification.minimum_cost_decision`.
+"""
 
 from __future__ import annotations
 
