@@ -101,7 +101,15 @@ class FoundRun:
 
     def metrics(self) -> dict[str, Any]:
         """metrics.json. UsageError when it is missing."""
-        return RunFolder(self.path).read_json("metrics.json") if self.number is None else dict(self._published["metrics"])
+        if self.number is None:
+            return RunFolder(self.path).read_json("metrics.json")
+        metrics = dict(self._published["metrics"])
+        if extra := (metrics.get("given") or {}).get("extra"):
+            metrics["given"] = {
+                **metrics["given"],
+                "extra": {key: metrics.get(key) if each is None else each for key, each in extra.items()},
+            }
+        return metrics
 
     def predictions(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """The predictions table (image, label, predicted, perhaps group, prob_<class>) and the classes."""

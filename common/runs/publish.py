@@ -50,7 +50,7 @@ def write_runs(
         history = run.history()
         if len(history):
             histories.append(history.assign(run=number))
-        entries.append({**entry, "metrics": {key: value for key, value in metrics.items() if key not in _LEFT_OUT}})
+        entries.append({**entry, "metrics": published_metrics(metrics)})
     for (name, metric, key), table in (scores or {}).items():
         predictions.append(
             table[[column for column in ("image", "score", GROUP) if column in table]].assign(
@@ -61,6 +61,16 @@ def write_runs(
     first = ["run", "row", "image", "label", "predicted", GROUP, "metric", "score"]
     _write(folder / "predictions.csv.xz", predictions, first, f"%.{DIGITS}f")
     _write(folder / "history.csv.xz", histories, ["run", "stage", "epoch"], "%.6g")
+
+
+def published_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """metrics.json without what follows from the predictions and without further values that stand there twice: those are None, and
+    `FoundRun.metrics` puts them back."""
+    kept = {key: value for key, value in metrics.items() if key not in _LEFT_OUT}
+    if further := (kept.get("given") or {}).get("extra"):
+        told = {key: None if key in kept and kept[key] == value else value for key, value in further.items()}
+        kept["given"] = {**kept["given"], "extra": told}
+    return kept
 
 
 def unpack(folder: Path) -> list[Path]:

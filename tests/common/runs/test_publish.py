@@ -1,3 +1,4 @@
+import json
 import lzma
 
 import pandas as pd
@@ -16,6 +17,10 @@ def run(tmp_path, make_run):
 
 
 def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
+    metrics = run.metrics()
+    further = {"kept": {"a": 1}, "n": metrics["n"], "none": None}
+    metrics |= {"kept": {"a": 1}, "given": {"bootstrap_seed": 3, "cost_matrix": None, "extra": {**further, "elsewhere": 2}}}
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
     write_runs(tmp_path / "out", "Table", [("a row", run), ("again", run)])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.json", "predictions.csv.xz", "history.csv.xz"}
     (again,) = finished_runs(tmp_path / "out", "cervical")
@@ -25,6 +30,7 @@ def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
     pd.testing.assert_frame_equal(table, mine, atol=1e-5, rtol=0)
     pd.testing.assert_frame_equal(again.history(), run.history())
     assert again.metrics()["per_class"] == run.metrics()["per_class"]
+    assert again.metrics()["given"] == run.metrics()["given"]
     assert "somewhere" not in (tmp_path / "out" / "runs.json").read_text()
 
 
