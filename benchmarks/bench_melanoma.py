@@ -199,9 +199,9 @@ def predicted_masks(images: int = 16) -> dict[str, Any]:
         for path in files:
             Image.fromarray(rng.integers(0, 256, (450, 600, 3), dtype=np.uint8)).save(path)
         drawer = Drawer(run)
-        draw(drawer, run, files, Path(name) / "first")
+        draw(drawer, files, Path(name) / "first")
         began = time.perf_counter()
-        draw(drawer, run, files, Path(name) / "second")
+        draw(drawer, files, Path(name) / "second")
         seconds = (time.perf_counter() - began) / images
         assert len(list((Path(name) / "second").glob("00_*.png"))) == INDICATORS + 1
     return row(

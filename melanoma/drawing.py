@@ -41,7 +41,7 @@ class Drawn:
 
 
 class Drawer:
-    """The indicator heads and U-Nets that a finished run has kept.
+    """What a finished run has kept: the diagnosis, raw images -> probabilities of the classes, indicator heads and U-Nets.
 
     Raises:
         UsageError: the run has none: it is f_Res, a pre-training, or of before they were kept.
@@ -53,6 +53,7 @@ class Drawer:
         if not (folder.path / NETWORKS).is_dir():
             raise UsageError(f"{run}: has no U-Nets ({NETWORKS}/ is missing); expected a run with segmentation, such as `melanoma shared`")
         self.settings: dict[str, Any] = self.config["settings"]
+        self.diagnosis = load_model(folder)
         self.outputs, self.drawn = metrics["outputs"], metrics["drawn"]
         self.networks = {
             task: {kind: load_model(folder, f"{NETWORKS}/{task}-{kind}.keras") for kind in ("classifier", "snapshot", "unet")}
@@ -98,19 +99,19 @@ def predict_command(options: DrawOptions) -> None:
     drawer = None if options.output_dir is None else Drawer(options.run)  # a run without U-Nets is said before anything is written
     predict_diagnosis(options)
     if drawer is not None and options.output_dir is not None:
-        draw(drawer, options.run, image_files(options.images), options.output_dir, options.skip_unreadable)
+        draw(drawer, image_files(options.images), options.output_dir, options.skip_unreadable)
 
 
-def draw(drawer: Drawer, run: Path, files: Sequence[Path], target: Path, skip_unreadable: bool = False) -> None:
+def draw(drawer: Drawer, files: Sequence[Path], target: Path, skip_unreadable: bool = False) -> None:
     """Write masks, sheets and indicators.csv (image, indicator, probability, share of the picture inside the mask) into `target`."""
-    names, model, rows = dict(zip(files, _stems(files), strict=True)), load_model(run), []
+    names, rows = dict(zip(files, _stems(files), strict=True)), []
     for start in range(0, len(files), CHUNK):
         size, method = drawer.config["image_size"], drawer.config.get("resize_filter") or "bilinear"
         images, read = decoded(files[start : start + CHUNK], size, method, skip_unreadable)
         if not images:
             continue
         stack = np.stack(images)
-        probabilities = model.predict(stack.astype("float32"), batch_size=32, verbose=0).astype("float64")
+        probabilities = drawer.diagnosis.predict(stack.astype("float32"), batch_size=32, verbose=0).astype("float64")
         found = drawer(stack)
         for index, path in enumerate(map(Path, read)):
             _write(target, names[path], stack[index], path.name, probabilities[index], found, index)
@@ -139,7 +140,7 @@ def _write(target: Path, stem: str, image: np.ndarray, name: str, probabilities:
     for indicator, masks in found.masks.items():
         with atomic(target / f"{stem}_{indicator}.png") as temporary:
             Image.fromarray(((masks[index] >= CUT) * 255).astype("uint8")).save(temporary, format="PNG")
-    save(sheet_of(image, name, probabilities, found, index), target / f"{stem}_sheet.png")
+    save(sheet_of(image, name, probabilities, found, index), target / f"{stem}_sheet.png", compress_level=1)
 
 
 def sheet_of(
@@ -172,7 +173,7 @@ def explain_command(options: ExplainOptions) -> None:
     with np.load(output / "maps.npz") as kept:
         images = kept["images"]
     found = drawer(images)
-    probabilities = load_model(folder).predict(images.astype("float32"), verbose=0)
+    probabilities = drawer.diagnosis.predict(images.astype("float32"), verbose=0)
     synthetic, paths = bool(drawer.config.get("synthetic")), [Path(name) for name in explained["image"]]
     for index, (path, label, stem) in enumerate(zip(paths, explained["label"], _stems(paths), strict=True)):
         figure = sheet_of(images[index], path.name, probabilities[index], found, index, label, synthetic)

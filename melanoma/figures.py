@@ -75,7 +75,19 @@ def indicator_sheet(
 ) -> Figure:
     """One image with, for each indicator, its probability, the U-Net's mask `(h, w)` in 0..1 (outline at 0.5) and its encoder's map."""
     with_maps = any(heat is not None for _, _, heat in columns.values())
-    figure, axes = panels(2 if with_maps else 1, 1 + len(columns), 1.6 * CELL, 1.6 * CELL)
+    rows, side, head = 2 if with_maps else 1, 1.6 * CELL, 0.5 + 0.16 * diagnosis.count("\n")
+    across, down = (1 + len(columns)) * side + 0.8, rows * side + head + 0.2
+    # Margins are given and not found by a layout engine, which draws everything twice: a doctor waits for a sheet an image.
+    figure = Figure(figsize=(across, down))
+    margins = {
+        "left": 0.1 / across,
+        "right": 1 - 0.8 / across,
+        "bottom": 0.3 / down,
+        "top": 1 - head / down,
+        "wspace": 0.06,
+        "hspace": 0.06,
+    }
+    axes = figure.subplots(rows, 1 + len(columns), squeeze=False, gridspec_kw=margins)
     overlay(axes[0, 0], image, title="image")
     if with_maps:
         axes[1, 0].set_axis_off()
@@ -88,8 +100,8 @@ def indicator_sheet(
         if heat is not None:
             overlay(axes[1, place], image, heat)
     scale = ScalarMappable(Normalize(0, 1), "jet")
-    figure.colorbar(scale, ax=axes, shrink=0.7, label="map value")
-    figure.suptitle(f"{name}: {diagnosis}", fontsize=9)
+    figure.colorbar(scale, cax=figure.add_axes((1 - 0.7 / across, 0.15, 0.12 / across, 0.6)), label="map value")
+    figure.suptitle(f"{name}: {diagnosis}", fontsize=9, y=1 - 0.06 / down)
     return figure
 
 

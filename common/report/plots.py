@@ -57,11 +57,15 @@ def label_synthetic(figure: Figure) -> None:
     figure.supxlabel("synthetic data", fontsize=9, color=COLOURS[1], fontweight="bold")
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG (or what the suffix says) under a temporary name, then rename. The same figure gives the same bytes."""
+def save(figure: Figure, path: Path, compress_level: int = 6) -> Path:
+    """Write a PNG (or what the suffix says) under a temporary name, then rename. The same figure gives the same bytes.
+
+    `compress_level` of a PNG, 0 to 9: 1 takes half the time of 6 for a tenth more bytes where photographs are drawn.
+    """
     with mpl.rc_context(STYLE), atomic(Path(path)) as temporary:
         # Without the version of matplotlib inside, two machines with the same fonts write the same file.
-        figure.savefig(temporary, metadata={"Software": None} if Path(path).suffix == ".png" else None)
+        png = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": compress_level}} if Path(path).suffix == ".png" else {}
+        figure.savefig(temporary, **png)
     return Path(path)
 
 

@@ -17,7 +17,7 @@ from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
 from melanoma.experiments.base import LESION
-from melanoma.losses import UncertaintyWeights, soft_dice
+from melanoma.losses import UncertaintyWeights, dice_cross_entropy, soft_dice
 from melanoma.training.evaluation import Localisation, judged, tested, write_results, write_trivial
 from melanoma.training.indicator import cross_entropy
 from melanoma.training.inputs import Inputs, open_run
@@ -27,6 +27,7 @@ from melanoma.training.pretraining import ENCODER, given
 from melanoma.training.probes import set_output
 
 log = logging.getLogger(__name__)
+MASK_LOSSES = {"dice": soft_dice, "dice-cross-entropy": dice_cross_entropy}
 
 
 class Shared(keras.Model):
@@ -118,7 +119,7 @@ def trainer(inputs: Inputs, network: keras.Model, indicators: tuple[str, ...]) -
     if indicators:
         losses["indicators"] = cross_entropy(inputs, inputs.labels(indicators))
     if "masks" in network.output:
-        losses["masks"] = soft_dice
+        losses["masks"] = MASK_LOSSES[s.mask_loss]
     alone = len(losses) == 1
     weights = UncertaintyWeights({name: 0.5 if name == "masks" else 1.0 for name in losses}, fixed=alone or s.weighting == "sum")
     model = Shared(network, weights, losses)

@@ -13,8 +13,8 @@ from keras import ops
 from common.backbones import batch_normalisations
 from melanoma import models
 from melanoma.experiments.shared import DESCRIBED
-from melanoma.losses import UncertaintyWeights
-from melanoma.training.shared import build, turned
+from melanoma.losses import UncertaintyWeights, dice_cross_entropy, soft_dice
+from melanoma.training.shared import build, trainer, turned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -55,6 +55,14 @@ def test_only_what_is_asked_for_is_built(tiny: None) -> None:
     assert list(alone.output) == ["melanoma"]
     assert alone.count_params() < whole.count_params()
     assert isinstance(whole, keras.Model)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("dice", soft_dice), ("dice-cross-entropy", dice_cross_entropy)])
+def test_the_drawing_is_trained_by_the_loss_that_was_asked_for(tiny: None, name: str, loss: object) -> None:
+    settings = replace(DESCRIBED, backbone="mobilenetv2_035", image_size=64, class_weights=False, mask_loss=name, decoder_width=0.25)
+    inputs = SimpleNamespace(settings=settings, labels=lambda names: np.zeros((4, len(names))))
+    network, _ = build(inputs, 0, 1)
+    assert trainer(inputs, network, ()).own_losses["masks"] is loss
 
 
 def test_a_pretraining_of_folded_weights_stays_folded(tiny: None, tmp_path: Path) -> None:
