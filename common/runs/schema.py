@@ -96,6 +96,7 @@ _PRINTED = Kind(
     lambda v: isinstance(v, dict) and {"value", "source"} <= set(v) <= {"value", "source", "differs"} and number().fits(v["value"])
     and all(text(2000).fits(v[name]) for name in v if name != "value"),
 )  # fmt: skip
+_SETTINGS = Kind("a JSON object with a whole number as seed", lambda v: OBJECT.fits(v) and integer(0, 2**63).or_none().fits(v.get("seed")))
 _GIVEN = Kind(
     "a JSON object with bootstrap_seed, cost_matrix and extra",
     lambda v: isinstance(v, dict) and integer(0, 2**63).fits(v.get("bootstrap_seed", 0)) and _MATRIX.fits(v.get("cost_matrix"))
@@ -104,7 +105,7 @@ _GIVEN = Kind(
 
 FIELDS: dict[str, dict[str, Kind]] = {
     "config.json": {
-        "study": WORD, "experiment": WORD, "settings": OBJECT, "data_fingerprint": text(), "command": text(20_000),
+        "study": WORD, "experiment": WORD, "settings": _SETTINGS, "data_fingerprint": text(), "command": text(20_000),
         "dataset": _TEXTS, "split": _TEXTS, "reading": _TEXTS, "backbone": _TEXTS,
         "weights": text().or_none(), "resize_filter": FILTERS.or_none(), "backend": text(), "machine": text(), "precision": text(),
         "git_commit": text(), "versions": mapping(text()), "seed": integer(0, 2**63).or_none(), "synthetic": FLAG.or_none(),

@@ -119,6 +119,8 @@ class TrainSettings(Training, LmfSource):
             found["loss_reading"] = f"--loss {self.loss} has one reading"
         if self.plain():
             found["control"] = "these settings are the control's"
+        if self.decay_share == 1:
+            found["decay_factor"] = "--decay-share 1 never lets the rate fall"
         if self.deferred_share == 1:
             found["deferred_beta"] = "--deferred-share 1 defers the weights for good"
         if self.head == "linear":

@@ -1,7 +1,7 @@
 """Diagnosis for new images as CSV, and with `--output-dir` each indicator's probability and mask: what the paper promises a doctor.
 
 The folder gets indicators.csv, a PNG mask per image and indicator, and a sheet per image; the run must have U-Nets (`train`, `shared`).
-1.6 s an image with five masks on two CPU cores with a small network (`make bench`).
+About 0.6 s an image with five masks on two CPU cores with a small network (`make bench`).
 """
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from common.errors import UsageError
@@ -66,6 +68,15 @@ def test_a_config_of_nobody_is_one_line(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match=r"config\.json: study is missing; expected a word"):
         FoundRun.of(tmp_path)
+
+
+@pytest.mark.parametrize("seed", ["one", 1.5, [0]])
+def test_a_seed_that_is_no_number_is_one_line(tmp_path, make_run, seed):
+    config = make_run(tmp_path / "run", settings={"seed": 0}) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"settings": {"seed": seed}}))
+    for read in (lambda: FoundRun.of(tmp_path / "run"), lambda: finished_runs(tmp_path, "cervical")):
+        with pytest.raises(UsageError, match=r"config\.json: settings is .*expected a JSON object with a whole number as seed"):
+            read()
 
 
 def test_nothing_found_is_one_line(tmp_path, make_run):

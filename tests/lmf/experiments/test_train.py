@@ -69,6 +69,7 @@ def test_the_sample_is_small_and_from_scratch() -> None:
         ("--loss balanced_softmax --tau 2", "--tau: has no effect here: --loss balanced_softmax has none"),
         ("--loss lmf --effective-beta 0.9", "--effective-beta: has no effect here"),
         ("--deferred-beta 0.9", "--deferred-share 1 defers the weights for good"),
+        ("--decay-share 1 --decay-factor 0.2", "--decay-share 1 never lets the rate fall"),
         ("--head-scale 16", "--head linear has none"),
         ("--loss ldam --head cosine --scale 3", "--head cosine has its own, --head-scale"),
         ("--balanced-limit", "without --limit all images are used"),
