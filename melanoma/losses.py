@@ -1,4 +1,4 @@
-"""The two losses of the melanoma study that Keras lacks: SimCLR's (eq. 1) and the soft Dice (eq. 2), alone and with cross-entropy.
+"""The two losses of the melanoma study that Keras lacks: SimCLR's (eq. 1) and the soft Dice (eq. 2).
 
 The third, L_BCE of Algorithm 1, line 13, is `keras.losses.BinaryCrossentropy` and stays that.
 """
@@ -50,20 +50,6 @@ def soft_dice(mask: Any, prediction: Any) -> Any:
     overlap = 2.0 * ops.sum(mask * prediction, axis=(1, 2))
     size = ops.sum(ops.square(mask), axis=(1, 2)) + ops.sum(ops.square(prediction), axis=(1, 2))
     return 1.0 - (overlap + EPSILON) / (size + EPSILON)
-
-
-def dice_cross_entropy(mask: Any, prediction: Any) -> Any:
-    """Soft Dice plus the pixels' cross-entropy, maps `(batch, h, w, channels)` float in 0..1; returns `(batch, channels)`.
-
-    The sum that nnU-Net trains with (Isensee et al. 2021, methods, "training schedule"), Dice as in eq. 2:
-
-        L = soft_dice + mean over pixels of -y log p - (1 - y) log(1 - p)
-
-    Eq. 2 squares p in its denominator, so that a background at 0.2 hardly costs anything; the logarithm makes it dark.
-    """
-    mask, prediction = ops.cast(mask, "float32"), ops.clip(ops.cast(prediction, "float32"), EPSILON, 1 - EPSILON)
-    pixels = mask * ops.log(prediction) + (1.0 - mask) * ops.log(1.0 - prediction)
-    return soft_dice(mask, prediction) - ops.mean(pixels, axis=(1, 2))
 
 
 @keras.saving.register_keras_serializable(package="melanoma")

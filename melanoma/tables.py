@@ -36,7 +36,7 @@ DIAGNOSIS = ("auc", "balanced_accuracy", "sensitivity_at_80", "sensitivity_at_90
 _ROWS = {
     "simclr", "segmentation", "encoders", "repeats", "tasks", "order", "target", "watch", "segment_on", "segmentation_batch",
     "segmentation_epochs", "head_epochs", "dataset_b", "pretraining", "cam_stage", "lime_samples", "lime_images", "vat_epsilon", "vat_xi",
-    "vat_weight", "indicator_heads", "weighting", "decoder_width", "mask_loss",
+    "vat_weight", "indicator_heads", "weighting", "decoder_width", "calibrated_drawing",
 }  # fmt: skip
 
 

@@ -37,8 +37,9 @@ class SharedSettings(MelanomaSettings):
     """Also draw: a mask an indicator that has masks, or the lesion's."""
     weighting: Literal["uncertainty", "sum"] = "uncertainty"
     """`uncertainty`: each loss by a learned variance (Kendall et al. 2018, eq. 7 and 10). `sum`: all alike."""
-    mask_loss: Literal["dice", "dice-cross-entropy"] = "dice"
-    """Of the drawing. `dice`: eq. 2. `dice-cross-entropy`: plus the pixels' cross-entropy (Isensee et al. 2021), for a dark background."""
+    calibrated_drawing: bool = True
+    """Divide the trained drawing's logits by a temperature that is fitted to the validation masks: the mask at 0.5 stays, its grey
+    background darkens."""
     decoder_width: Annotated[float, Within(1 / 16, 4)] = 1.0
     """Channels of the U-Net's decoder, share of Bio-U-Net's 256 to 16."""
     epochs: Count = 30
@@ -59,7 +60,7 @@ class SharedSettings(MelanomaSettings):
     def unused(self) -> dict[str, str]:
         found = super().unused() | {"unlabelled_dir": "Dataset B is read by the command pretrain"}
         undrawn = "there is nothing to draw (--no-segmentation)"
-        found |= {} if self.segmentation else {"decoder_width": undrawn, "mask_loss": undrawn}
+        found |= {} if self.segmentation else {"decoder_width": undrawn, "calibrated_drawing": undrawn}
         alone = not self.segmentation and not self.indicator_heads
         return found | ({"weighting": "there is one loss only"} if alone else {})
 

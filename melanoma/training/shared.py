@@ -13,11 +13,12 @@ from common import device
 from common.data.pipeline import Batches
 from common.explanation.cams import cam
 from common.explanation.gradcam import in_batches
+from common.metrics.calibration import fit_temperature
 from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
 from melanoma.experiments.base import LESION
-from melanoma.losses import UncertaintyWeights, dice_cross_entropy, soft_dice
+from melanoma.losses import UncertaintyWeights, soft_dice
 from melanoma.training.evaluation import Localisation, judged, tested, write_results, write_trivial
 from melanoma.training.indicator import cross_entropy
 from melanoma.training.inputs import Inputs, open_run
@@ -27,7 +28,7 @@ from melanoma.training.pretraining import ENCODER, given
 from melanoma.training.probes import set_output
 
 log = logging.getLogger(__name__)
-MASK_LOSSES = {"dice": soft_dice, "dice-cross-entropy": dice_cross_entropy}
+MOST_PIXELS = 2_000_000  # of a mask that its temperature is fitted to
 
 
 class Shared(keras.Model):
@@ -101,7 +102,8 @@ def fill(run: Run, inputs: Inputs) -> None:
         return s.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / s.epochs))
 
     fit(model, batches, run=run, stage="shared", epochs=s.epochs, validation=validation, schedule=rate, select="last")
-    test(run, inputs, network, encoder, indicators, masks)
+    temperatures = calibrate_drawing(inputs, network, masks) if s.calibrated_drawing else {}
+    test(run, inputs, network, encoder, indicators, masks, temperatures)
 
 
 def build(inputs: Inputs, indicators: int, masks: int) -> tuple[keras.Model, keras.Model]:
@@ -119,7 +121,7 @@ def trainer(inputs: Inputs, network: keras.Model, indicators: tuple[str, ...]) -
     if indicators:
         losses["indicators"] = cross_entropy(inputs, inputs.labels(indicators))
     if "masks" in network.output:
-        losses["masks"] = MASK_LOSSES[s.mask_loss]
+        losses["masks"] = soft_dice
     alone = len(losses) == 1
     weights = UncertaintyWeights({name: 0.5 if name == "masks" else 1.0 for name in losses}, fixed=alone or s.weighting == "sum")
     model = Shared(network, weights, losses)
@@ -139,7 +141,39 @@ def turned(images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Ge
     return images, targets
 
 
-def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, indicators: tuple[str, ...], masks: tuple[str, ...]) -> None:
+def calibrate_drawing(inputs: Inputs, network: keras.Model, masks: tuple[str, ...]) -> dict[str, float]:
+    """Divide the logits of each of the `masks` by the temperature T > 0 that minimises the cross-entropy of the validation images' pixels
+    (Guo et al. 2017, section 4.2, with pixels as samples); returns {mask: T}. The network is changed; its mask at 0.5 is not.
+
+    Eq. 2 squares the drawing in its denominator, so that a grey background costs little and the last layer's weights stay small.
+    """
+    found: dict[str, float] = {}
+    rows = inputs.rows("validation")
+    if not masks or not len(rows):
+        return found
+    drawn = network.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0)["masks"]
+    kernel, bias = (weight.numpy() for weight in network.get_layer("mask").weights)
+    # A regular share of the pixels is as good as all of them where there are many.
+    step = max(1, drawn[..., 0].size // MOST_PIXELS)
+    for index, name in enumerate(masks):
+        inside = drawn[..., index].ravel()[::step].astype("float64")
+        labels = (inputs.masks(name)[rows].ravel()[::step] >= 0.5).astype(int)
+        found[name] = fit_temperature(np.stack([1 - inside, inside], axis=1), labels)
+        kernel[..., index] /= found[name]
+        bias[index] /= found[name]
+    network.get_layer("mask").set_weights([kernel, bias])
+    return found
+
+
+def test(
+    run: Run,
+    inputs: Inputs,
+    network: keras.Model,
+    encoder: keras.Model,
+    indicators: tuple[str, ...],
+    masks: tuple[str, ...],
+    temperatures: dict[str, float],
+) -> None:
     """Predictions, indicators, localisation and the models of a trained network.
 
     One of these is the diagnosis alone, a classifier like every other run's: raw images -> softmax of the two classes.
@@ -154,7 +188,16 @@ def test(run: Run, inputs: Inputs, network: keras.Model, encoder: keras.Model, i
     tables = [judged(inputs, indicators, said["indicators"])] if indicators else []
     outputs, drawn = {SHARED: ["melanoma", *indicators]}, {SHARED: list(masks)}
     found = localise(inputs, network, final, masks)
-    write_results(run, inputs, np.stack([melanoma, 1 - melanoma], axis=1), found, tables, outputs=outputs, drawn=drawn)
+    write_results(
+        run,
+        inputs,
+        np.stack([melanoma, 1 - melanoma], axis=1),
+        found,
+        tables,
+        outputs=outputs,
+        drawn=drawn,
+        drawing_temperatures=temperatures,
+    )
 
 
 def localise(inputs: Inputs, network: keras.Model, final: keras.Model, masks: tuple[str, ...]) -> Localisation:

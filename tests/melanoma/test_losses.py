@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from melanoma.losses import PairedViewsLoss, SimCLRLoss, SoftDiceLoss, WeightedBinaryCrossentropy, dice_cross_entropy, soft_dice
+from melanoma.losses import PairedViewsLoss, SimCLRLoss, SoftDiceLoss, WeightedBinaryCrossentropy
 
 
 def simclr_by_loops(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -88,23 +88,6 @@ def test_soft_dice_of_constant_maps(mask: float, prediction: float, expected: fl
     shape = (2, 4, 4, 1)
     loss = float(SoftDiceLoss()(np.full(shape, mask, "float32"), np.full(shape, prediction, "float32")))
     assert loss == pytest.approx(expected, abs=1e-6)
-
-
-def test_dice_with_cross_entropy_by_hand() -> None:
-    """Two pixels, (y, p) = (1, 0.8) and (0, 0.4): Dice 1 - 1.6 / (1 + 0.64 + 0.16), cross-entropy -(ln 0.8 + ln 0.6) / 2."""
-    mask, prediction = np.array([1.0, 0.0], "float32"), np.array([0.8, 0.4], "float32")
-    found = keras.ops.convert_to_numpy(dice_cross_entropy(mask.reshape(1, 1, 2, 1), prediction.reshape(1, 1, 2, 1)))
-    assert found == pytest.approx(np.array([[0.1111111 + 0.3669846]]), abs=1e-6)
-
-
-def test_cross_entropy_beside_dice_makes_a_grey_background_cost() -> None:
-    """Darkening an empty half from 0.2 to 0.1 is worth over three times as much as under eq. 2 alone; 0 and 1 stay finite."""
-    mask = np.zeros((1, 4, 4, 1), "float32")
-    mask[:, :2] = 1
-    grey, dark = (np.where(mask > 0, 0.9, value).astype("float32") for value in (0.2, 0.1))
-    alone, both = (float(loss(mask, grey)[0, 0]) - float(loss(mask, dark)[0, 0]) for loss in (soft_dice, dice_cross_entropy))
-    assert both > 3 * alone > 0
-    assert np.isfinite(float(dice_cross_entropy(mask, 1 - mask)[0, 0]))
 
 
 def test_soft_dice_averages_images_and_channels_alike() -> None:

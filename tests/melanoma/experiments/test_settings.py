@@ -89,7 +89,7 @@ def test_wrong_values_are_named(wrong: dict, said: str) -> None:
         ("baselines", ("--rows", "cams", "--vat-xi", "0.1"), "--vat-xi: has no effect here: the row vat is not run"),
         ("shared", ("--reading", "described"), "expected corrected"),
         ("shared", ("--no-segmentation", "--decoder-width", "1"), "--decoder-width: has no effect here"),
-        ("shared", ("--no-segmentation", "--mask-loss", "dice-cross-entropy"), "--mask-loss: has no effect here"),
+        ("shared", ("--no-segmentation", "--no-calibrated-drawing"), "--no-calibrated-drawing: has no effect here"),
     ],
 )
 def test_an_option_acts_or_is_refused(command: str, given: tuple[str, ...], said: str) -> None:

@@ -13,8 +13,8 @@ from keras import ops
 from common.backbones import batch_normalisations
 from melanoma import models
 from melanoma.experiments.shared import DESCRIBED
-from melanoma.losses import UncertaintyWeights, dice_cross_entropy, soft_dice
-from melanoma.training.shared import build, trainer, turned
+from melanoma.losses import UncertaintyWeights
+from melanoma.training.shared import build, calibrate_drawing, turned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 
@@ -57,12 +57,22 @@ def test_only_what_is_asked_for_is_built(tiny: None) -> None:
     assert isinstance(whole, keras.Model)
 
 
-@pytest.mark.parametrize(("name", "loss"), [("dice", soft_dice), ("dice-cross-entropy", dice_cross_entropy)])
-def test_the_drawing_is_trained_by_the_loss_that_was_asked_for(tiny: None, name: str, loss: object) -> None:
-    settings = replace(DESCRIBED, backbone="mobilenetv2_035", image_size=64, class_weights=False, mask_loss=name, decoder_width=0.25)
-    inputs = SimpleNamespace(settings=settings, labels=lambda names: np.zeros((4, len(names))))
-    network, _ = build(inputs, 0, 1)
-    assert trainer(inputs, network, ()).own_losses["masks"] is loss
+def test_the_drawing_is_calibrated_on_validation_pixels_and_keeps_its_mask(tiny: None) -> None:
+    """Masks that follow the drawing's logit / 0.25: the temperature is found again, the logits are divided by it, the cut at 0.5 stays."""
+    rng = np.random.default_rng(0)
+    normalise = models.normalisation("weights", "mobilenetv2_035")
+    network = models.build_shared(models.build_encoder("mobilenetv2_035", 64), normalise, "mobilenetv2_035", 0, 1, 0.25)
+    images = rng.integers(0, 256, (10, 64, 64, 3)).astype("uint8")
+    before = network.predict(images.astype("float32"), verbose=0)["masks"]
+    logits = np.log(before) - np.log1p(-before)
+    masks = (rng.random(before.shape) < 1 / (1 + np.exp(-logits / 0.25))).astype("float32")[..., 0]
+    masks[:4] = rng.random((4, 64, 64)) < 0.5  # training and test images say something else
+    inputs = SimpleNamespace(images=images, rows=lambda part: {"validation": np.arange(4, 10)}[part], masks=lambda name: masks)
+    found = calibrate_drawing(inputs, network, ("lesion",))
+    after = network.predict(images.astype("float32"), verbose=0)["masks"]
+    assert found == {"lesion": pytest.approx(0.25, abs=0.03)}
+    assert np.log(after) - np.log1p(-after) == pytest.approx(logits / found["lesion"], abs=1e-3)
+    assert np.array_equal(after >= 0.5, before >= 0.5)
 
 
 def test_a_pretraining_of_folded_weights_stays_folded(tiny: None, tmp_path: Path) -> None:
