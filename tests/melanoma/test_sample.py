@@ -106,6 +106,7 @@ def test_one_encoder_for_everything(tiny: None, common: list[object], tmp_path: 
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["outputs"]["shared"][0] == "melanoma"
     assert len(metrics["drawn"]["shared"]) == 5
+    assert set(metrics["drawing_temperatures"]) == set(metrics["drawn"]["shared"])
     assert {"gradcam", "unet_mask", "centred blob"} <= set(metrics["localisation"])
     image = next(path for path in sorted((folder / "figures").glob("sheet_*.png")))
     assert run("predict", folder, image, "--output-dir", tmp_path / "drawn", "--output", tmp_path / "out.csv") == 0
