@@ -60,6 +60,25 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
+def fit_platt(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float] | None:
+    """Slope a > 0 and offset b that minimise the mean negative log-likelihood of sigmoid(a · logit(p) + b) (Platt 1999, section 2).
+
+    probabilities: `(n,)` in 0..1 of what the model was not trained on; labels: `(n,)` of 0 and 1. None where no rising line fits: all
+    labels are alike, or p falls where the labels rise.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    labels, kept = np.asarray(labels), np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
+    logits = np.log(kept / (1 - kept))
+    middle, spread = logits.mean(), logits.std()
+    if len(np.unique(labels)) < 2 or spread == 0:
+        return None
+    # The solver stops by the gradient's size, which the feature's scale must not decide.
+    fitted = LogisticRegression(C=np.inf).fit(((logits - middle) / spread)[:, None], labels)
+    slope = float(fitted.coef_[0, 0] / spread)
+    return (slope, float(fitted.intercept_[0] - slope * middle)) if slope > 0 else None
+
+
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(log p / T), `(n, K)` float64."""
     scaled = _logits(probabilities) / temperature

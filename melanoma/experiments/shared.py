@@ -38,8 +38,7 @@ class SharedSettings(MelanomaSettings):
     weighting: Literal["uncertainty", "sum"] = "uncertainty"
     """`uncertainty`: each loss by a learned variance (Kendall et al. 2018, eq. 7 and 10). `sum`: all alike."""
     calibrated_drawing: bool = True
-    """Divide the trained drawing's logits by a temperature that is fitted to the validation masks: the mask at 0.5 stays, its grey
-    background darkens."""
+    """Put the trained drawing's logits on a line that is fitted to the validation masks (Platt 1999): its grey background darkens."""
     decoder_width: Annotated[float, Within(1 / 16, 4)] = 1.0
     """Channels of the U-Net's decoder, share of Bio-U-Net's 256 to 16."""
     epochs: Count = 30

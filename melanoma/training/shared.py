@@ -13,7 +13,7 @@ from common import device
 from common.data.pipeline import Batches
 from common.explanation.cams import cam
 from common.explanation.gradcam import in_batches
-from common.metrics.calibration import fit_temperature
+from common.metrics.calibration import fit_platt
 from common.runs.fitting import fit
 from common.runs.folder import Run
 from melanoma import models
@@ -28,7 +28,7 @@ from melanoma.training.pretraining import ENCODER, given
 from melanoma.training.probes import set_output
 
 log = logging.getLogger(__name__)
-MOST_PIXELS = 2_000_000  # of a mask that its temperature is fitted to
+MOST_PIXELS = 2_000_000  # of a mask that its calibration is fitted to
 
 
 class Shared(keras.Model):
@@ -102,8 +102,8 @@ def fill(run: Run, inputs: Inputs) -> None:
         return s.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / s.epochs))
 
     fit(model, batches, run=run, stage="shared", epochs=s.epochs, validation=validation, schedule=rate, select="last")
-    temperatures = calibrate_drawing(inputs, network, masks) if s.calibrated_drawing else {}
-    test(run, inputs, network, encoder, indicators, masks, temperatures)
+    lines = calibrate_drawing(inputs, network, masks) if s.calibrated_drawing else {}
+    test(run, inputs, network, encoder, indicators, masks, lines)
 
 
 def build(inputs: Inputs, indicators: int, masks: int) -> tuple[keras.Model, keras.Model]:
@@ -141,26 +141,30 @@ def turned(images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Ge
     return images, targets
 
 
-def calibrate_drawing(inputs: Inputs, network: keras.Model, masks: tuple[str, ...]) -> dict[str, float]:
-    """Divide the logits of each of the `masks` by the temperature T > 0 that minimises the cross-entropy of the validation images' pixels
-    (Guo et al. 2017, section 4.2, with pixels as samples); returns {mask: T}. The network is changed; its mask at 0.5 is not.
+def calibrate_drawing(inputs: Inputs, network: keras.Model, masks: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Put each of the `masks`' logits z on the line a z + b that minimises the cross-entropy of the validation images' pixels (Platt
+    1999); returns {mask: (a, b)} of those that could be fitted. The network's last layer is changed.
 
-    Eq. 2 squares the drawing in its denominator, so that a grey background costs little and the last layer's weights stay small.
+    Eq. 2 squares the drawing in its denominator, so that a grey background costs little and the last layer's weights stay small; where
+    the rectified maps are 0 all over the background, its bias alone decides how grey it is.
     """
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, float]] = {}
     rows = inputs.rows("validation")
     if not masks or not len(rows):
         return found
     drawn = network.predict(Batches(inputs.images, rows=rows, batch_size=32), verbose=0)["masks"]
-    kernel, bias = (weight.numpy() for weight in network.get_layer("mask").weights)
+    kernel, bias = network.get_layer("mask").get_weights()
     # A regular share of the pixels is as good as all of them where there are many.
     step = max(1, drawn[..., 0].size // MOST_PIXELS)
     for index, name in enumerate(masks):
-        inside = drawn[..., index].ravel()[::step].astype("float64")
-        labels = (inputs.masks(name)[rows].ravel()[::step] >= 0.5).astype(int)
-        found[name] = fit_temperature(np.stack([1 - inside, inside], axis=1), labels)
-        kernel[..., index] /= found[name]
-        bias[index] /= found[name]
+        inside = inputs.masks(name)[rows].ravel()[::step] >= 0.5
+        line = fit_platt(drawn[..., index].ravel()[::step], inside)
+        if line is None:
+            log.warning("the drawing of %s stays as it is: nothing in the validation masks to fit it to", name)
+            continue
+        slope, offset = found[name] = line
+        kernel[..., index] *= slope
+        bias[index] = slope * bias[index] + offset
     network.get_layer("mask").set_weights([kernel, bias])
     return found
 
@@ -172,7 +176,7 @@ def test(
     encoder: keras.Model,
     indicators: tuple[str, ...],
     masks: tuple[str, ...],
-    temperatures: dict[str, float],
+    lines: dict[str, tuple[float, float]],
 ) -> None:
     """Predictions, indicators, localisation and the models of a trained network.
 
@@ -196,7 +200,7 @@ def test(
         tables,
         outputs=outputs,
         drawn=drawn,
-        drawing_temperatures=temperatures,
+        drawing_calibration=lines,
     )
 
 

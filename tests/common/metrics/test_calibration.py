@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error, fit_temperature
+from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error, fit_platt, fit_temperature
 
 
 def test_ece_equals_a_loop():
@@ -68,3 +68,17 @@ def test_temperature_against_a_search_over_a_grid() -> None:
 
 def test_a_model_that_is_always_right_keeps_a_finite_temperature() -> None:
     assert 0.05 <= fit_temperature(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])) < 0.06
+
+
+def test_platt_by_hand() -> None:
+    """Two logits, -1 and 2, with 1 of 5 and 4 of 5 positives: the line meets both log odds, a (-1) + b = -ln 4 and 2 a + b = ln 4."""
+    logits = np.repeat([-1.0, 2.0], 5)
+    labels = np.array([1, 0, 0, 0, 0, 1, 1, 1, 1, 0])
+    slope, offset = fit_platt(1 / (1 + np.exp(-logits)), labels)
+    assert slope == pytest.approx(2 * np.log(4) / 3, abs=1e-3)
+    assert offset == pytest.approx(-np.log(4) / 3, abs=1e-3)
+
+
+def test_platt_where_nothing_rises() -> None:
+    assert fit_platt(np.array([0.1, 0.9]), np.array([1, 1])) is None
+    assert fit_platt(np.array([0.1, 0.2, 0.8, 0.9]), np.array([1, 1, 0, 1])) is None

@@ -57,22 +57,45 @@ def test_only_what_is_asked_for_is_built(tiny: None) -> None:
     assert isinstance(whole, keras.Model)
 
 
-def test_the_drawing_is_calibrated_on_validation_pixels_and_keeps_its_mask(tiny: None) -> None:
-    """Masks that follow the drawing's logit / 0.25: the temperature is found again, the logits are divided by it, the cut at 0.5 stays."""
-    rng = np.random.default_rng(0)
+@pytest.fixture
+def drawing(tiny: None):
+    """An untrained network with one drawing, ten images, its logits, and how inputs with given masks look."""
+    keras.utils.set_random_seed(0)
     normalise = models.normalisation("weights", "mobilenetv2_035")
     network = models.build_shared(models.build_encoder("mobilenetv2_035", 64), normalise, "mobilenetv2_035", 0, 1, 0.25)
-    images = rng.integers(0, 256, (10, 64, 64, 3)).astype("uint8")
-    before = network.predict(images.astype("float32"), verbose=0)["masks"]
-    logits = np.log(before) - np.log1p(-before)
-    masks = (rng.random(before.shape) < 1 / (1 + np.exp(-logits / 0.25))).astype("float32")[..., 0]
+    kernel, bias = network.get_layer("mask").get_weights()
+    network.get_layer("mask").set_weights([50 * kernel, bias])  # untrained it is grey everywhere
+    images = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3)).astype("uint8")
+
+    def logits() -> np.ndarray:
+        drawn = network.predict(images.astype("float32"), verbose=0)["masks"][..., 0].astype("float64")
+        return np.log(drawn) - np.log1p(-drawn)
+
+    def inputs(masks: np.ndarray) -> SimpleNamespace:
+        return SimpleNamespace(images=images, rows=lambda part: {"validation": np.arange(4, 10)}[part], masks=lambda name: masks)
+
+    return network, logits, inputs
+
+
+def test_the_drawing_is_calibrated_on_validation_pixels(drawing) -> None:
+    """Validation masks are drawn with the odds 4 z - 1: slope and offset are found again, and the network's logits lie on that line."""
+    network, logits, inputs = drawing
+    rng, before = np.random.default_rng(1), logits()
+    masks = (rng.random(before.shape) < 1 / (1 + np.exp(-4 * before + 1))).astype("float32")
     masks[:4] = rng.random((4, 64, 64)) < 0.5  # training and test images say something else
-    inputs = SimpleNamespace(images=images, rows=lambda part: {"validation": np.arange(4, 10)}[part], masks=lambda name: masks)
-    found = calibrate_drawing(inputs, network, ("lesion",))
-    after = network.predict(images.astype("float32"), verbose=0)["masks"]
-    assert found == {"lesion": pytest.approx(0.25, abs=0.03)}
-    assert np.log(after) - np.log1p(-after) == pytest.approx(logits / found["lesion"], abs=1e-3)
-    assert np.array_equal(after >= 0.5, before >= 0.5)
+    found = calibrate_drawing(inputs(masks), network, ("lesion",))
+    slope, offset = found["lesion"]
+    assert (slope, offset) == (pytest.approx(4, rel=0.1), pytest.approx(-1, abs=0.1))
+    assert logits() == pytest.approx(slope * before + offset, abs=1e-3)
+
+
+@pytest.mark.parametrize("masks", [np.zeros((10, 64, 64), "float32"), None])
+def test_a_drawing_that_nothing_fits_stays(drawing, masks: np.ndarray | None) -> None:
+    """Empty validation masks, or masks that fall where the drawing rises."""
+    network, logits, inputs = drawing
+    before = logits()
+    assert calibrate_drawing(inputs((before < np.median(before)) * 1.0 if masks is None else masks), network, ("lesion",)) == {}
+    assert np.array_equal(logits(), before)
 
 
 def test_a_pretraining_of_folded_weights_stays_folded(tiny: None, tmp_path: Path) -> None:
