@@ -81,7 +81,7 @@ def families(runs: Sequence[FoundRun]) -> dict[str, list[FoundRun]]:
 
 def indicators_of(runs: Sequence[FoundRun]) -> list[str]:
     """What the maps of these runs are scored against."""
-    return list(dict.fromkeys(name for run in runs for entry in run.metrics()["localisation"].values() for name in entry))
+    return list(dict.fromkeys(name for run in runs for entry in run.metrics().get("localisation", {}).values() for name in entry))
 
 
 def dice(run: FoundRun, method: str, indicator: str, threshold: float = 0.0) -> pd.DataFrame:
@@ -180,7 +180,8 @@ def _dice_table(
         names = ", ".join(paper.TITLES[name] for name in stands)
         notes.append(f"Masks of {names} are not there: the lesion's stands for them, in training and in this score.")
     folder, split = target / (f"table_{number}" if isinstance(number, int) else number), repeated(runs)
-    return write_table(folder, title, rows, metrics=(DICE,), compared=DICE, repeated_splits=split, notes=notes, **more)  # type: ignore[arg-type]
+    unshown = None if number == 6 else r"localisation\..*\.t(?!00|05)\d\d"  # thresholds
+    return write_table(folder, title, rows, metrics=(DICE,), compared=DICE, repeated_splits=split, notes=notes, left_out=unshown, **more)  # type: ignore[arg-type]
 
 
 def _against(subjects: Iterable[str], rows: Sequence[TableRow]) -> list[tuple[str, str]]:
@@ -203,7 +204,10 @@ def _diagnosis_table(target: Path, name: str, title: str, rows: Sequence[TableRo
     )
     shares = sorted({round(run.metrics().get("majority_class_accuracy", 0), 4) for row in rows for run in row.runs} - {0})
     said = [f"Calling every test image by the majority class has an accuracy of {' to '.join(map(str, shares))}."] if shares else []
-    write_table(target / name, title, rows, metrics=DIAGNOSIS, compared=DIAGNOSIS[:2], repeated_splits=repeated(runs), notes=[note, *said])
+    write_table(
+        target / name, title, rows, metrics=DIAGNOSIS, compared=DIAGNOSIS[:2], repeated_splits=repeated(runs), notes=[note, *said],
+        left_out="localisation",
+    )  # fmt: skip
 
 
 def _diagnosis_rows(names: Names, number: int, printed_row: str) -> list[TableRow]:
@@ -217,7 +221,7 @@ def table_2(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     whole, indicators = trained(runs, "bio_u_net"), indicators_of(runs)
     rows: list[TableRow] = []
     for method in ("gradcam", "gradcam++", "layercam", "lime", "vat", "unet"):
-        own = [run for run in runs if run.experiment in ("cams", method) and method in run.metrics()["localisation"]]
+        own = [run for run in runs if run.experiment in ("cams", method) and method in run.metrics().get("localisation", {})]
         rows += map_rows(named(paper.ROW_TITLES[method], own), method, indicators, 2, method)
     if not rows:
         return None
@@ -302,7 +306,7 @@ def table_shared(target: Path, runs: Sequence[FoundRun]) -> Path | None:
     for cut in (0.0, 0.5):
         for name, group in names.items():
             rows += map_rows({_at(f"Grad-CAM, {name}", cut): group}, "gradcam", indicators, threshold=cut)
-            drawn = [run for run in group if "unet_mask" in run.metrics()["localisation"]]
+            drawn = [run for run in group if "unet_mask" in run.metrics().get("localisation", {})]
             rows += map_rows({_at(f"drawing, {name}", cut): drawn}, "unet_mask", indicators, threshold=cut) if drawn else []
         rows += trivial_rows(own, indicators, cut)
     _diagnosis_table(target, "shared_melanoma", "One encoder, several heads and a drawing: melanoma", _diagnosis_rows(names, 0, ""), own)

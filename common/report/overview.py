@@ -23,6 +23,7 @@ HEADER = ("study", "printed table", "measured", "ours", "seeds", "printed", "wha
 # Other views of a table that README.md shows already: another split, another metric.
 OTHER_VIEWS = ("-grouped", "-expected-cost", "-auc")
 DIGITS = 3
+MOST_BLOCKS = 3
 ORDER = ("cervical", "lmf", "melanoma", "feedback")
 HEADING = """# Every published table
 
@@ -52,7 +53,7 @@ def rows(folder: Path) -> pd.DataFrame:
 
 
 def overview(results: Path, base: str = "") -> str:
-    """Markdown: one row per printed table, or per block of one (a data set, say), with the first method of each.
+    """Markdown: one row per printed table, or per block of one (a data set, say) where these are few, with the first method of each.
 
     base: what the links begin with, with its slash.
     """
@@ -61,7 +62,10 @@ def overview(results: Path, base: str = "") -> str:
         named = title(folder)
         if named.startswith("Table") and not folder.name.endswith(OTHER_VIEWS):
             link = f"{base}{folder.relative_to(results).as_posix()}/report.md"
-            lines += [_line(folder.parent.name, named, link, block) for block in _blocks(rows(folder))]
+            blocks = list(_blocks(rows(folder)))
+            few = blocks if len(blocks) <= MOST_BLOCKS else blocks[:1]
+            more = "" if few == blocks else f" (first of {len(blocks)})"
+            lines += [_line(folder.parent.name, named, link, block, more) for block in few]
     return markdown(HEADER, lines, left=3) if lines else "No tables are published yet.\n"
 
 
@@ -97,10 +101,10 @@ def _blocks(table: pd.DataFrame) -> Iterable[pd.DataFrame]:
     return [part for part in parts if part["printed"].notna().any()]
 
 
-def _line(study: str, named: str, link: str, block: pd.DataFrame) -> tuple[object, ...]:
+def _line(study: str, named: str, link: str, block: pd.DataFrame, more: str = "") -> tuple[object, ...]:
     beside = block[block["printed"].notna()]
     first = (beside if len(beside) else block).iloc[0]
-    where = "" if pd.isna(first.get("block")) else f", {first['block']}"
+    where = "" if pd.isna(first.get("block")) else f", {first['block']}{more}"
     printed = MISSING if pd.isna(first["printed"]) else f"{first['printed']:.4g}"
     differs = MISSING if pd.isna(first.get("differs")) else first["differs"]
     ours = _number(first["ours"]) + ("" if pd.isna(first.get("deviation")) else f" ± {_number(first['deviation'])}")

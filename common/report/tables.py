@@ -84,6 +84,7 @@ def write_table(
     text: str = "",
     notes: Sequence[str] = (),
     figures: Mapping[str, Any] | None = None,
+    left_out: str | None = None,
 ) -> Path:
     """Write report.md, table.csv, runs.json, predictions.csv.xz, history.csv.xz and figures into `folder`; return report.md's path.
 
@@ -94,6 +95,7 @@ def write_table(
         repeated_splits: seeds have test images of their own, and `split_seed` may differ within a row.
         text: Markdown of the study's own, after the comparisons. notes: sentences at the end.
         figures: file stem -> matplotlib figure, at most three.
+        left_out: see `write_runs`.
 
     Raises:
         UsageError: nothing is finished. ValueError: a row mixes recipes, or there are more than three figures.
@@ -125,7 +127,7 @@ def write_table(
     found = [result.frame().assign(kind="comparison") for result in results.values()]
     frame = pd.concat([pd.DataFrame(lines).assign(kind="row"), *found], ignore_index=True)
     target.write_table("table.csv", frame[["kind", *(name for name in frame if name != "kind")]])
-    write_runs(target.path, title, [(_label(row), run) for row in rows for run in row.runs], _scored(rows, list(results)))
+    write_runs(target.path, title, [(_label(row), run) for row in rows for run in row.runs], _scored(rows, list(results)), left_out)
     for name, figure in figures.items():
         from common.report.plots import save
 

@@ -6,6 +6,7 @@ No model, no image, no folder of this machine. `common.runs.finished` reads the 
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ def write_runs(
     title: str,
     runs: Sequence[tuple[str, FoundRun]],
     scores: Mapping[tuple[str, str, Any], pd.DataFrame] | None = None,
+    left_out: str | None = None,
 ) -> None:
     """Write runs.json, predictions.csv.xz and history.csv.xz of (row, run) pairs into `folder`.
 
     scores: (row, metric, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.xz too. A run that
     stands in several rows is written once, with its first row's name.
+    left_out: regular expression for whole dotted names of metrics.json ("localisation.gradcam") that the table does not show; they are not
+    published with it.
     """
     numbers: dict[Any, int] = {}
     entries, predictions, histories = [], [], []
@@ -50,7 +54,7 @@ def write_runs(
         history = run.history()
         if len(history):
             histories.append(history.assign(run=number))
-        entries.append({**entry, "metrics": published_metrics(metrics)})
+        entries.append({**entry, "metrics": _without(published_metrics(metrics), re.compile(rf"(given\.extra\.)?({left_out or '(?!)'})"))})
     for (name, metric, key), table in (scores or {}).items():
         predictions.append(
             table[[column for column in ("image", "score", GROUP) if column in table]].assign(
@@ -71,6 +75,13 @@ def published_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         told = {key: None if key in kept and kept[key] == value else value for key, value in further.items()}
         kept["given"] = {**kept["given"], "extra": told}
     return _rounded(kept)
+
+
+def _without(value: Any, left_out: re.Pattern[str], path: str = "") -> Any:
+    """A JSON value without what stands at names that match."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _without(each, left_out, f"{path}{key}.") for key, each in value.items() if not left_out.fullmatch(f"{path}{key}")}
 
 
 def _rounded(value: Any) -> Any:

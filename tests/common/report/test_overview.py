@@ -34,6 +34,13 @@ def test_a_row_per_printed_table_and_block(tmp_path: Path) -> None:
     ]
 
 
+def test_of_many_blocks_the_first_stands_for_all(tmp_path: Path) -> None:
+    publish(tmp_path / "melanoma" / "six", "Table 6: cuts", *(f"row,{name},Bio,Dice,0.5,,1,0.4," for name in "abcd"))
+    assert overview(tmp_path).splitlines()[2:] == [
+        "| melanoma | [Table 6: cuts](melanoma/six/report.md), a (first of 4) | Bio: Dice | 0.500 | 1 | 0.4 | – |"
+    ]
+
+
 def test_other_views_and_other_results_stand_in_the_index_only(tmp_path: Path) -> None:
     publish(tmp_path / "lmf" / "two-grouped", "Table 2: losses, grouped", "row,,LMF,macro_f1,0.5,,1,,")
     publish(tmp_path / "lmf" / "sweep", "Sweep", "row,,LMF,macro_f1,0.5,,1,,")

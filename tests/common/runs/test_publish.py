@@ -39,6 +39,19 @@ def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
     assert "somewhere" not in (tmp_path / "out" / "runs.json").read_text()
 
 
+def test_metrics_that_the_table_does_not_show_are_left_out(run, tmp_path):
+    maps = {"gradcam": {"t00": {"dice": 0.5}, "t01": {"dice": 0.4}}, "blob": {"t01": {"dice": 0.3}}}
+    metrics = run.metrics() | {"maps": maps, "given": {"bootstrap_seed": 3, "cost_matrix": None, "extra": {"maps": maps}}}
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
+    write_runs(tmp_path / "out", "Table", [("a row", run)], left_out=r"maps\..*\.t(?!00)\d\d")
+    (again,) = finished_runs(tmp_path / "out", "cervical")
+    assert again.metrics()["maps"] == {"gradcam": {"t00": {"dice": 0.5}}, "blob": {}}
+    write_runs(tmp_path / "out", "Table", [("a row", run)], left_out="maps")
+    (again,) = finished_runs(tmp_path / "out", "cervical")
+    assert "maps" not in again.metrics() and "maps" not in again.metrics()["given"]["extra"]
+    assert again.metrics()["per_class"] == _six_digits(run.metrics()["per_class"])
+
+
 def test_runs_with_other_classes_share_a_file(run, tmp_path):
     table, _ = run.predictions()
     (run.path / "predictions.csv").write_text(
