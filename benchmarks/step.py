@@ -1,6 +1,6 @@
 """`python -m benchmarks.step FRAMEWORK NETWORK`: median seconds of a training step (batch 32, 112 px, 7 classes) in a process of its own.
 
-FRAMEWORK is tensorflow or jax (this suite on that backend) or torch (torchvision's network, cross-entropy, Adam with L2).
+FRAMEWORK is tensorflow or jax (this suite on that backend) or torch (the same network in plain PyTorch, cross-entropy, Adam with L2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 
 BATCH, PIXELS, CLASSES = 32, 112, 7
 WARMUP, STEPS = 2, 7
-TORCH_NAMES = {"mobilenetv2": "mobilenet_v2", "resnet50": "resnet50"}
 
 
 def batch() -> tuple[np.ndarray, np.ndarray]:
@@ -39,18 +38,23 @@ def ours(network: str) -> Callable[[], Any]:
 
 
 def torchs(network: str) -> Callable[[], Any]:
-    """The same step in plain PyTorch."""
+    """The same step of the same network in plain PyTorch, whose first loss must be ours."""
     import torch
-    import torchvision
 
-    model = getattr(torchvision.models, TORCH_NAMES[network])(num_classes=CLASSES).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4)
+    from benchmarks.torch_network import TorchNetwork
+    from lmf.models import build_classifier, with_logits
+
+    model = with_logits(build_classifier(network, CLASSES, PIXELS))
+    made = TorchNetwork(model, "logits", training=True)
+    optimizer = torch.optim.Adam(made.model.parameters(), lr=1e-4, weight_decay=5e-4)
     images, labels = batch()
-    x, y = torch.from_numpy(images.transpose(0, 3, 1, 2) / 127.5 - 1), torch.from_numpy(labels.astype("int64"))
+    x, y = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(labels.astype("int64"))
+    mine = np.asarray(model(images, training=True))
+    np.testing.assert_allclose(made.forward(made.model, x)[1].detach().numpy(), mine, rtol=1e-2, atol=1e-2 * np.abs(mine).max())
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss = torch.nn.functional.cross_entropy(made.forward(made.model, x)[1], y)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -59,8 +63,7 @@ def torchs(network: str) -> Callable[[], Any]:
 
 
 def main(framework: str, network: str) -> None:
-    if framework != "torch":
-        os.environ["KERAS_BACKEND"] = framework
+    os.environ["KERAS_BACKEND"] = "tensorflow" if framework == "torch" else framework
     step = torchs(network) if framework == "torch" else ours(network)
     times = []
     for index in range(WARMUP + STEPS):

@@ -11,16 +11,18 @@ from keras import ops
 
 
 class TorchNetwork:
-    """The layers of a flat Keras classifier that ends in softmax, in PyTorch, float32.
+    """The layers of a Keras classifier that ends in softmax, in PyTorch, float32; its scores before the softmax.
+
+    `training`: batch normalisation by the batch's own statistics, its gamma and beta parameters too; else by the stored ones, all fixed.
 
     Attributes:
         model: holds the parameters. names: path of a Keras variable -> its parameter's name and the axes that turn it back.
     """
 
-    def __init__(self, network: keras.Model, layer: str) -> None:
+    def __init__(self, network: keras.Model, layer: str, training: bool = False) -> None:
         import torch
 
-        self.torch, self.layer = torch, layer
+        self.torch, self.layer, self.training = torch, layer, training
         self.model = torch.nn.Module()
         self.names: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.nodes = {node for nodes in network._nodes_by_depth.values() for node in nodes}
@@ -59,12 +61,20 @@ class TorchNetwork:
         self.names[variable.path] = (name, back)
         return name
 
+    def _functional(self, layer: keras.Model) -> Callable:
+        inner, name = TorchNetwork(layer, layer.layers[-1].name, self.training), layer.name.replace(".", "_")
+        self.model.add_module(name, inner.model)
+        return lambda module, x: inner.forward(getattr(module, name), x)[1]
+
     def _inputlayer(self, layer: keras.Layer) -> Callable:
         return lambda module, x: x
 
     def _pixelscaling(self, layer: keras.Layer) -> Callable:
         if layer.mode == "caffe":  # BGR, ImageNet's mean taken off
             return lambda module, x: x.flip(1) - self.torch.tensor([103.939, 116.779, 123.68], dtype=x.dtype)[:, None, None]
+        if layer.mode == "torch":  # ImageNet's mean and deviation, of pixels in 0..1
+            mean, deviation = (self.torch.tensor(each)[:, None, None] for each in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+            return lambda module, x: (x / 255 - mean) / deviation
         return lambda module, x: x / 127.5 - 1
 
     def _conv2d(self, layer: keras.Layer, groups: bool = False) -> Callable:
@@ -91,6 +101,10 @@ class TorchNetwork:
     def _batchnormalization(self, layer: keras.Layer) -> Callable:
         stored = (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
         values = [self.torch.from_numpy(ops.convert_to_numpy(each).copy()) for each in stored]
+        if self.training:
+            gamma, beta = self._parameter(layer, layer.gamma), self._parameter(layer, layer.beta)
+            norm, momentum = self.torch.nn.functional.batch_norm, 1 - layer.momentum
+            return lambda module, x: norm(x, *values[:2], getattr(module, gamma), getattr(module, beta), True, momentum, layer.epsilon)
         return lambda module, x: self.torch.nn.functional.batch_norm(x, *values, training=False, eps=layer.epsilon)
 
     def _relu(self, layer: keras.Layer) -> Callable:
@@ -102,6 +116,17 @@ class TorchNetwork:
 
     def _maxpooling2d(self, layer: keras.Layer) -> Callable:
         return lambda module, x: self.torch.nn.functional.max_pool2d(x, layer.pool_size, layer.strides)
+
+    def _averagepooling2d(self, layer: keras.Layer) -> Callable:
+        return lambda module, x: self.torch.nn.functional.avg_pool2d(x, layer.pool_size, layer.strides)
+
+    def _activation(self, layer: keras.Layer) -> Callable:
+        if layer.activation not in (keras.activations.relu, keras.activations.linear):
+            raise ValueError(f"{layer.name}: {layer.activation} is not translated")
+        return lambda module, x: x.relu() if layer.activation is keras.activations.relu else x
+
+    def _concatenate(self, layer: keras.Layer) -> Callable:
+        return lambda module, *maps: self.torch.cat(maps, dim=1)  # Keras's last axis, the channels
 
     def _flatten(self, layer: keras.Layer) -> Callable:
         return lambda module, x: x.permute(0, 2, 3, 1).flatten(1)  # Keras flattens (h, w, channels)
