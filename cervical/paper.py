@@ -45,13 +45,17 @@ def printed_classes(method: str, backbone: str, document: Document = "paper") ->
     return {name: {key: fraction(value) for key, value in cells.items()} for name, cells in row["per_class"].items()}
 
 
+EPOCHS = 50  # at most, in each stage (paper IV-A)
+
+
 def document(method: str, backbone: str) -> dict[str, Any]:
     """Fields of a run's recipe with the values of the printed run; a run that has others does not stand beside the printed number."""
     same = {"dataset": "sipakmed", "split": "paper", "split_seed": 42, "limit": None, "image_size": 110, "copies": 6, "backbone": backbone}
     if method.startswith("contrastive"):
         # All printed numbers come from random weights (facts 1.6), whatever the text says.
-        return {**same, "weights": "none"}
-    return {**same, "weights": "imagenet", "views": False}
+        stages = ("training",) if method == "contrastive-control" else ("encoder", "classifier")
+        return {**same, "weights": "none", **{f"{stage}.epochs": EPOCHS for stage in stages}}
+    return {**same, "weights": "imagenet", "views": False, "training.epochs": EPOCHS}
 
 
 def of_no_document(settings: Mapping[str, Any]) -> bool:
