@@ -91,7 +91,13 @@ def document_of(recipe: Mapping[str, Any]) -> dict[str, object]:
     """
     dataset = str(recipe.get("dataset"))
     found: dict[str, object] = {name: str(recipe.get(name)) for name in ("dataset", "backbone", "loss")}
-    found |= {"split": "paper", "image_size": 224, "limit": None, **{name: value for name, value in WITHOUT.items() if name in recipe}}
+    found |= {
+        "split": "paper",
+        "image_size": 224,
+        "limit": None,
+        "epochs": 100,
+        **{name: value for name, value in WITHOUT.items() if name in recipe},
+    }
     printed, own = train_counts(dataset), list(recipe.get("class_counts", ()))
     if printed is None:
         return found

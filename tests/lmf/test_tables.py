@@ -13,7 +13,15 @@ from lmf.tables import rows_of
 def row_of(**changes):
     """The row of one run of Table 3's HAM10000 cell, classes in the order that a run has them, by name."""
     counts = {name.lower(): number for name, number in paper.train_counts("ham10000").items()}
-    settings = {"dataset": "ham10000", "backbone": "resnet50", "loss": "lmf", "split": "paper", "image_size": 224, "limit": None}
+    settings = {
+        "dataset": "ham10000",
+        "backbone": "resnet50",
+        "loss": "lmf",
+        "split": "paper",
+        "image_size": 224,
+        "limit": None,
+        "epochs": 100,
+    }
     settings |= {"classes": sorted(counts), "class_counts": [counts[name] for name in sorted(counts)], "sampler": "shuffle", "seed": 0}
     (row,) = rows_of([FoundRun(Path("run"), {"study": "lmf", "experiment": "train", "settings": settings | changes})])
     return row
@@ -29,6 +37,7 @@ def test_a_run_of_the_papers_problem_differs_in_nothing() -> None:
     [
         ({"sampler": "balanced"}, "sampler balanced, not shuffle"),
         ({"image_size": 112}, "image size 112, not 224"),
+        ({"epochs": 12}, "epochs 12, not 100"),
         ({"class_counts": [1, 2, 3]}, "class counts [1, 2, 3], not"),
     ],
 )
