@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 from keras.src.backend.common import global_state
 
+from common.device import stop_autotuning
 from common.errors import UsageError
 from common.startup import without_startup_lines
 
@@ -39,6 +40,7 @@ def read_model(path: Path) -> keras.Model:
         UsageError: missing, damaged, larger than its bounds, of unknown layers, or with weights that are not finite.
     """
     path = Path(path)
+    stop_autotuning()  # who reads a model predicts with it
     if not path.is_file():
         raise UsageError(f"{path} is missing: the run did not get that far (start it again to go on)")
     if not zipfile.is_zipfile(path):
