@@ -59,7 +59,7 @@ def configure(seed: int, precision: str = "float32", devices: int = 1) -> None:
 def stop_autotuning() -> None:
     """Let Keras iterate over batches without tf.data's tuner, whose thread sleeps for 10, 20, 40 ms and so on, doubling.
 
-    An iterator that ends waits until that thread wakes up: with one inter-op thread always, with more at times, an epoch of 45 s took 82
+    An iterator that ends often waits until that thread wakes up, above all where a run has one inter-op thread: an epoch of 45 s took 82
     (TensorFlow 2.21). Which batches come, and in which order, stays the same.
     """
     if keras.backend.backend() != "tensorflow":

@@ -1,11 +1,7 @@
 """The machine under Keras: seeds that repeat, a description that names no host and no path."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,8 +10,6 @@ import pytest
 from common import device
 from common.data.pipeline import Batches
 from common.device import stop_autotuning
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
@@ -48,28 +42,6 @@ def test_no_xla_for_tensorflow_on_a_cpu() -> None:
         assert device.jit_compile() is False
 
 
-# One inter-op thread, as a run beside another one has it: then an iterator that ends always waits for tf.data's tuner.
-EPOCH = """
-import sys, time
-import keras, numpy as np
-from common.device import stop_autotuning
-if sys.argv[1] == "untuned":
-    stop_autotuning()
-class Slow(keras.utils.PyDataset):
-    def __len__(self):
-        return 100
-    def __getitem__(self, index):
-        time.sleep(0.03)
-        return np.zeros((2, 4), "float32"), np.zeros(2, "float32")
-model = keras.Sequential([keras.layers.Dense(1)])
-model.compile("sgd", "mse")
-model.fit(Slow(), verbose=0)
-began = time.perf_counter()
-model.fit(Slow(), verbose=0)
-print(time.perf_counter() - began)
-"""
-
-
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
 def test_batches_are_not_tuned_and_come_in_order() -> None:
     from keras.src.backend.tensorflow.trainer import TFEpochIterator
@@ -87,16 +59,3 @@ def tf_strategy() -> object:
     import tensorflow as tf
 
     return tf.distribute.get_strategy()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
-def test_an_epoch_does_not_wait_for_the_tuner() -> None:
-    """An epoch of 3 s ends after 3 s; tuned, it ends with the nap, 5.1 s after it began. The shortest of three: machines are busy."""
-    environment = {**os.environ, "TF_NUM_INTEROP_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-    def seconds(how: str) -> float:
-        ended = subprocess.run([sys.executable, "-c", EPOCH, how], check=True, capture_output=True, text=True, env=environment)
-        return float(ended.stdout.split()[-1])
-
-    assert min(seconds("untuned") for _ in range(3)) < 4.5
