@@ -68,13 +68,13 @@ def write_runs(
 
 
 def published_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """metrics.json with numbers of six digits, without what follows from the predictions and without further values that stand there
-    twice: those are None, and `FoundRun.metrics` puts them back."""
+    """metrics.json without what follows from the predictions and without further values that stand there twice: those are None, and
+    `FoundRun.metrics` puts them back."""
     kept = {key: value for key, value in metrics.items() if key not in _LEFT_OUT}
     if further := (kept.get("given") or {}).get("extra"):
         told = {key: None if key in kept and kept[key] == value else value for key, value in further.items()}
         kept["given"] = {**kept["given"], "extra": told}
-    return _rounded(kept)
+    return kept
 
 
 def _without(value: Any, left_out: re.Pattern[str], path: str = "") -> Any:
@@ -82,15 +82,6 @@ def _without(value: Any, left_out: re.Pattern[str], path: str = "") -> Any:
     if not isinstance(value, Mapping):
         return value
     return {key: _without(each, left_out, f"{path}{key}.") for key, each in value.items() if not left_out.fullmatch(f"{path}{key}")}
-
-
-def _rounded(value: Any) -> Any:
-    """A JSON value, numbers with a point at six digits."""
-    if isinstance(value, Mapping):
-        return {key: _rounded(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def unpack(folder: Path) -> list[Path]:

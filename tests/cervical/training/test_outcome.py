@@ -70,6 +70,7 @@ def run_of(experiment="contrastive", **settings):
         "weights": "none",
         "synthetic": False,
     }
+    whole |= {stage: {"epochs": 50} for stage in ("encoder", "classifier", "training")}
     whole |= {"synthetic": False, "reading": "coded", "backbone": "vgg16", "classes": list(CLASSES), "loss": "npairs"}
     return FoundRun(Path("run"), {"study": "cervical", "experiment": experiment, "settings": {**whole, **settings}})
 
