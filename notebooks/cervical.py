@@ -29,7 +29,7 @@ PLACES = [Path(GIVEN)] if GIVEN else [ROOT / "results" / "cervical", ROOT / "run
 
 
 def has_runs(place: Path) -> bool:
-    return any(any(place.rglob(name)) for name in ("predictions.csv", "runs.json"))
+    return any(any(place.rglob(name)) for name in ("predictions.csv", "runs.json.xz"))
 
 
 RUNS = next((place for place in PLACES if has_runs(place)), PLACES[-1]).resolve()

@@ -12,7 +12,7 @@ from common.runs.finished import finished_runs
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 FOLDERS = sorted(path.parent for path in RESULTS.glob("*/*/report.md"))
-FILES = {"report.md", "table.csv", "runs.json", "predictions.csv.xz", "history.csv.xz"}
+FILES = {"report.md", "table.csv", "runs.json.xz", "predictions.csv.xz", "history.csv.xz"}
 PICTURES = {".png", ".jpg"}
 
 

@@ -24,7 +24,7 @@ class ReportOptions(Decided):
     """CSV or JSON, class -> kind (such as normal and abnormal), whose sensitivity and specificity are reported; None: the run's own."""
 
     def __post_init__(self) -> None:
-        if not (self.run / "runs.json").is_file():
+        if not (self.run / "runs.json.xz").is_file():
             check_run(self.run)
         super().__post_init__()
         check_path("metadata", self.metadata, "file")

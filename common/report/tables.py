@@ -86,7 +86,7 @@ def write_table(
     figures: Mapping[str, Any] | None = None,
     left_out: str | None = None,
 ) -> Path:
-    """Write report.md, table.csv, runs.json, predictions.csv.xz, history.csv.xz and figures into `folder`; return report.md's path.
+    """Write report.md, table.csv, runs.json.xz, predictions.csv.xz, history.csv.xz and figures into `folder`; return report.md's path.
 
     Args:
         metrics: columns; keys of metrics.json, dotted for nested ones ("per_class.Parabasal.f1").

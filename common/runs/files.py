@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import lzma
 import os
 import re
 import secrets
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # A config.json has some kilobytes; the metrics of a grid's table some hundred.
 MAX_JSON_BYTES = 32 * 2**20
+# The images come again in every run of a table, further apart than gzip looks back: half the size.
+_PRESET = 9 | lzma.PRESET_EXTREME
 _COPIES: list[Path] = []
 
 
@@ -147,14 +150,34 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    """Write `value` as JSON, indented or (None) on one line.
+    """Write `value` as JSON, indented or (None) on one line; packed where the name ends in .xz.
 
     Paths become their last part (no report names a folder of somebody's machine); NaN becomes null.
     """
     with atomic(path) as temporary:
         text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
         # A byte of a name that is no UTF-8 as an escape, which JSON reads back.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        data = text.encode("utf-8", errors="backslashreplace")
+        temporary.write_bytes(pack(data) if path.suffix == ".xz" else data)
+
+
+def pack(data: bytes) -> bytes:
+    """`data` as the content of an .xz file, the same bytes for the same data."""
+    return lzma.compress(data, preset=_PRESET)
+
+
+def unpacked(path: Path, most: int) -> bytes:
+    """Content of an .xz file. ValueError when it is damaged or cut short, or has more than `most` bytes (few packed ones may be gigabytes)."""
+    decoder = lzma.LZMADecompressor()
+    try:
+        data = decoder.decompress(path.read_bytes(), max_length=most + 1)
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from None
+    if len(data) > most:
+        raise ValueError(f"it holds more than {most // 2**20} MiB")
+    if not decoder.eof:
+        raise ValueError("it is cut short")
+    return data
 
 
 def read_json(path: Path) -> Any:
@@ -171,7 +194,8 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise UsageError(f"{path}: has {path.stat().st_size / 2**20:.0f} MiB; expected at most {MAX_JSON_BYTES // 2**20}")
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        data = unpacked(path, MAX_JSON_BYTES) if path.suffix == ".xz" else path.read_bytes()
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise UsageError(f"{path} is not valid JSON ({str(error)[:100]}); the file is damaged: restore it, or start the run anew") from None
     except OSError as error:

@@ -1,32 +1,33 @@
 """Finished runs of a study, found below a folder and sorted by recipe: what tables, figures and notebooks are made of.
 
 A run is a recipe and a seed. Two runs are seeds of one method if and only if study, command, recipe (config["settings"] without the seed;
-the backend is part of it) and data fingerprint are equal. Published tables (`common.report.markup`: runs.json with predictions.csv.xz and
-history.csv.xz beside it) give the same objects as run folders do.
+the backend is part of it) and data fingerprint are equal. Published tables (`common.report.markup`: runs.json.xz with predictions.csv.xz
+and history.csv.xz beside it) give the same objects as run folders do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import lzma
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from common.errors import UsageError
-from common.runs.files import flat, plain, read_json
+from common.runs.files import flat, plain, read_json, unpacked
 from common.runs.folder import is_finished
 from common.runs.outcome import GROUP, PREFIX, read_predictions
 from common.runs.reading import RunFolder
 from common.runs.schema import FIELDS, check_fields, check_predictions
 
-PUBLISHED = "runs.json"
+PUBLISHED = "runs.json.xz"
+# Unpacked: a grid's table has some megabytes.
+MAX_CSV_BYTES = 2**30
 TEXT = {"row", "metric", "image", "label", "predicted", GROUP, "stage"}
 
 
@@ -115,7 +116,7 @@ class FoundRun:
         """The predictions table (image, label, predicted, perhaps group, prob_<class>) and the classes."""
         if self.number is None:
             return read_predictions(RunFolder(self.path))
-        path, classes = self._file("predictions"), tuple(self._published["classes"])
+        path, classes = self.path / "predictions.csv.xz", tuple(self._published["classes"])
         table = self._part("predictions")
         columns = ["image", "label", "predicted", *([GROUP] if self._published["grouped"] else []), *(PREFIX + name for name in classes)]
         for name in columns:
@@ -151,13 +152,8 @@ class FoundRun:
     def _published(self) -> Mapping[str, Any]:
         return read_json(self.path / PUBLISHED)["runs"][self.number]
 
-    def _file(self, name: str) -> Path:
-        """A published CSV; tables of before xz are read too."""
-        older = self.path / f"{name}.csv.gz"
-        return older if older.is_file() else self.path / f"{name}.csv.xz"
-
     def _part(self, name: str) -> pd.DataFrame:
-        path = self._file(name)
+        path = self.path / f"{name}.csv.xz"
         if not path.is_file():
             return pd.DataFrame()
         whole = _read_part(path, path.stat().st_mtime_ns)
@@ -168,11 +164,12 @@ class FoundRun:
 def _read_part(path: Path, changed: int) -> pd.DataFrame:
     """A published CSV; names stay text, also when they look like numbers or like "NA"."""
     try:
-        columns = pd.read_csv(path, nrows=0, encoding_errors="surrogateescape").columns
+        data = unpacked(path, MAX_CSV_BYTES)
+        columns = pd.read_csv(BytesIO(data), nrows=0, encoding_errors="surrogateescape").columns
         numbers = {column: [""] for column in columns if column not in TEXT}
         text = dict.fromkeys(TEXT & set(columns), str)
-        whole = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
-    except (ValueError, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        whole = pd.read_csv(BytesIO(data), dtype=text, keep_default_na=False, na_values=numbers, encoding_errors="surrogateescape")
+    except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"{path} is not a readable CSV: {str(error)[:200]}") from None
     if "run" not in whole:
         raise UsageError(f"{path} lacks the column run")
@@ -189,7 +186,7 @@ def finished_runs(folder: Path, study: str, *, experiments: Sequence[str] | None
         UsageError: there is none.
     """
     found: list[FoundRun] = []
-    older = False
+    older = any(Path(folder).rglob("runs.json"))
     for path in sorted(Path(folder).rglob("config.json")):
         config = read_json(path)
         if config.get("study") == study and {"experiment", "settings"} <= set(config):

@@ -1,11 +1,10 @@
-"""What of finished runs may be committed: settings and metrics in runs.json, predictions and histories in one compressed CSV each.
+"""What of finished runs may be committed: settings and metrics in runs.json.xz, predictions and histories in one compressed CSV each.
 
 No model, no image, no folder of this machine. `common.runs.finished` reads the same runs from there again.
 """
 
 from __future__ import annotations
 
-import lzma
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from common.runs.files import atomic, plain, read_json, write_json
+from common.runs.files import atomic, pack, plain, read_json, write_json
 from common.runs.finished import PUBLISHED, FoundRun
 from common.runs.outcome import GROUP
 from common.runs.reading import RunFolder
 
 # Five decimals of a probability: far finer than any metric's interval, and half the file.
 DIGITS = 5
-# The images come again in every run, further apart than gzip looks back: half the size.
-PRESET = 9 | lzma.PRESET_EXTREME
 _LEFT_OUT = ("calibration",)  # of metrics.json; it follows from the predictions
 
 
@@ -32,7 +29,7 @@ def write_runs(
     scores: Mapping[tuple[str, str, Any], pd.DataFrame] | None = None,
     left_out: str | None = None,
 ) -> None:
-    """Write runs.json, predictions.csv.xz and history.csv.xz of (row, run) pairs into `folder`.
+    """Write runs.json.xz, predictions.csv.xz and history.csv.xz of (row, run) pairs into `folder`.
 
     scores: (row, metric, `run.key` or None) -> scores per image (image, score, perhaps group), kept in predictions.csv.xz too. A run that
     stands in several rows is written once, with its first row's name.
@@ -61,7 +58,7 @@ def write_runs(
                 run=numbers.get(key, -1), row=name, metric=metric
             )
         )
-    write_json(folder / PUBLISHED, {"title": title, "runs": plain(entries)}, indent=None)  # indented it is twice as large
+    write_json(folder / PUBLISHED, {"title": title, "runs": plain(entries)}, indent=None)
     first = ["run", "row", "image", "label", "predicted", GROUP, "metric", "score"]
     _write(folder / "predictions.csv.xz", predictions, first, f"%.{DIGITS}f")
     _write(folder / "history.csv.xz", histories, ["run", "stage", "epoch"], "%.6g")
@@ -102,7 +99,6 @@ def unpack(folder: Path) -> list[Path]:
 
 def _write(path: Path, tables: Sequence[pd.DataFrame], first: Sequence[str], digits: str) -> None:
     """One CSV of all tables, the same bytes for the same tables; nothing where there is none."""
-    path.with_suffix(".gz").unlink(missing_ok=True)  # as it was written before
     if not tables:
         path.unlink(missing_ok=True)
         return
@@ -110,4 +106,4 @@ def _write(path: Path, tables: Sequence[pd.DataFrame], first: Sequence[str], dig
     whole = whole.reindex(columns=[*first, *(name for name in whole if name not in first)]).dropna(axis=1, how="all")
     text = whole.to_csv(index=False, float_format=digits, lineterminator="\n")
     with atomic(path) as temporary:
-        temporary.write_bytes(lzma.compress(text.encode("utf-8", "surrogateescape"), preset=PRESET))
+        temporary.write_bytes(pack(text.encode("utf-8", "surrogateescape")))

@@ -160,7 +160,7 @@ _CLOSED = frozenset({"model_card.json"})
 
 def check(path: Path, value: Any) -> None:
     """UsageError when the content of a JSON file whose name is known is not what its name promises."""
-    fields = FIELDS.get(path.name)
+    fields = FIELDS.get(path.name.removesuffix(".xz"))
     if fields is not None:
         check_fields(path, value, fields, closed=path.name in _CLOSED)
 

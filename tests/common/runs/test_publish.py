@@ -22,7 +22,7 @@ def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
     metrics |= {"kept": {"a": 1}, "given": {"bootstrap_seed": 3, "cost_matrix": None, "extra": {**further, "elsewhere": 2}}}
     (run.path / "metrics.json").write_text(json.dumps(metrics))
     write_runs(tmp_path / "out", "Table", [("a row", run), ("again", run)])
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.json", "predictions.csv.xz", "history.csv.xz"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.json.xz", "predictions.csv.xz", "history.csv.xz"}
     (again,) = finished_runs(tmp_path / "out", "cervical")
     assert (again.digest, again.seed, again.name) == (run.digest, run.seed, run.name)
     (mine, classes), (table, others) = run.predictions(), again.predictions()
@@ -31,7 +31,7 @@ def test_a_run_is_read_again_from_what_was_published(run, tmp_path):
     pd.testing.assert_frame_equal(again.history(), run.history())
     assert again.metrics()["per_class"] == run.metrics()["per_class"]
     assert again.metrics()["given"] == run.metrics()["given"]
-    assert "somewhere" not in (tmp_path / "out" / "runs.json").read_text()
+    assert "somewhere" not in lzma.decompress((tmp_path / "out" / "runs.json.xz").read_bytes()).decode()
 
 
 def test_metrics_that_the_table_does_not_show_are_left_out(run, tmp_path):
@@ -61,8 +61,8 @@ def test_runs_with_other_classes_share_a_file(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("runs.json", lambda text: text.replace('"runs": [', '"runs": [3, ')),
-        ("runs.json", lambda text: text.replace('"metrics"', '"metric"')),
+        ("runs.json.xz", lambda text: text.replace('"runs": [', '"runs": [3, ')),
+        ("runs.json.xz", lambda text: text.replace('"metrics"', '"metric"')),
         ("predictions.csv.xz", lambda text: text.replace("predicted", "called", 1)),
         ("predictions.csv.xz", lambda text: text.replace("prob_Parabasal", "prob_Other", 1)),
         ("predictions.csv.xz", lambda text: text + "0,1,2\n" + "," * 40),
@@ -83,3 +83,23 @@ def test_a_damaged_published_table_is_named(run, tmp_path, name, damage):
     with pytest.raises(UsageError, match=name):
         for again in finished_runs(tmp_path / "out", "cervical"):
             again.metrics(), again.predictions(), again.history()
+
+
+@pytest.mark.parametrize("name", ["runs.json.xz", "predictions.csv.xz"])
+def test_a_small_file_that_holds_very_much_is_named(run, tmp_path, name, monkeypatch):
+    write_runs(tmp_path / "out", "Table", [("a row", run)])
+    monkeypatch.setattr("common.runs.files.MAX_JSON_BYTES", 2**20)
+    monkeypatch.setattr("common.runs.finished.MAX_CSV_BYTES", 2**20)
+    (tmp_path / "out" / name).write_bytes(lzma.compress(bytes(2**20 + 1)))
+    with pytest.raises(UsageError, match=f"{name}.*holds more than 1 MiB"):
+        for again in finished_runs(tmp_path / "out", "cervical"):
+            again.predictions()
+
+
+def test_a_table_of_before_is_said_to_be_one(run, tmp_path):
+    write_runs(tmp_path, "Table", [("a row", run)])
+    packed = tmp_path / "runs.json.xz"
+    (tmp_path / "runs.json").write_bytes(lzma.decompress(packed.read_bytes()))
+    packed.unlink()
+    with pytest.raises(UsageError, match="published in an older form"):
+        finished_runs(tmp_path, "cervical")
