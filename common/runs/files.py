@@ -167,7 +167,7 @@ def pack(data: bytes) -> bytes:
 
 
 def unpacked(path: Path, most: int) -> bytes:
-    """Content of an .xz file. ValueError when it is damaged or cut short, or has more than `most` bytes (few packed ones may be gigabytes)."""
+    """Content of an .xz file. ValueError when it is damaged, cut short or has more than `most` bytes (few packed ones may be gigabytes)."""
     decoder = lzma.LZMADecompressor()
     try:
         data = decoder.decompress(path.read_bytes(), max_length=most + 1)
