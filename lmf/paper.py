@@ -30,6 +30,12 @@ METRICS = {"accuracy": "accuracy", "precision": "macro_precision", "recall": "ma
 SCORE_TABLES = {"efficientnetv2s": "table_2", "resnet50": "table_3", "densenet121": "table_4"}
 # Remedies beside the loss, as `train` knows them, and their values where there is none.
 WITHOUT = {"sampler": "shuffle", "deferred_share": 1.0, "head": "linear", "adjust_tau": 0.0}
+RETRAINED = {
+    "crt": ", last layer retrained on balanced draws (cRT)",
+    "oversample": ", last layer retrained on over-sampled classes",
+    "undersample": ", last layer retrained on under-sampled classes",
+    "smote": ", last layer retrained with SMOTE",
+}
 # Class names of the data sets' own files -> as Table 5 prints them, where they differ by more than upper case.
 _PRINTED_CLASSES = {"COVID": "Covid", "Lung_Opacity": "LO", "Viral Pneumonia": "VP"}
 
@@ -102,6 +108,18 @@ def document_of(recipe: Mapping[str, Any]) -> dict[str, object]:
     if printed is None:
         return found
     return found | {"class_counts": own if sorted(own) == sorted(printed.values()) else list(printed.values())}
+
+
+def remedies(recipe: Mapping[str, Any]) -> str:
+    """What a run does about the imbalance beside its loss, as " with balanced draws, a cosine head"; "" for nothing."""
+    own = {**WITHOUT, **recipe}
+    found = [f"{own['sampler']} draws"] if own["sampler"] != "shuffle" else []
+    found += ["deferred re-weighting"] if own["deferred_share"] < 1 else []
+    found += ["a cosine head"] if own["head"] == "cosine" else []
+    again = own.get("retrain", {})
+    tau = again["tau"] if again.get("how") == "adjust" else own["adjust_tau"]
+    found += [f"logits adjusted afterwards (tau {tau:g})"] if tau else []
+    return (f" with {', '.join(found)}" if found else "") + RETRAINED.get(again.get("how", ""), "")
 
 
 def differs(recipe: Mapping[str, Any]) -> list[str]:

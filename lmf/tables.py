@@ -29,16 +29,17 @@ def rows_of(runs: Sequence[FoundRun]) -> list[TableRow]:
 
     Two recipes of one loss on one block (alpha and beta, say) stand as two methods, named by what they differ in.
     """
-    rows: dict[tuple[str, str], list[TableRow]] = {}
+    rows: dict[tuple[str, str, str], list[TableRow]] = {}
     for seeds in by_recipe(runs).values():
         recipe = seeds[0].recipe
         dataset, network, loss = name_of(recipe), str(recipe.get("backbone", recipe.get("network"))), str(recipe["loss"])
-        printed = paper.printed_scores(dataset, network, loss)
+        printed = {} if "retrain" in recipe else paper.printed_scores(dataset, network, loss)
         block = f"{title_of(dataset)} · {network}"
         document = paper.document_of(recipe) if printed else {}
-        rows.setdefault((block, loss), []).append(TableRow(paper.LOSS_TITLES[loss], block, seeds, printed, document))
+        beside = paper.remedies(recipe)
+        rows.setdefault((block, loss, beside), []).append(TableRow(paper.LOSS_TITLES[loss] + beside, block, seeds, printed, document))
     found = []
-    for (block, _), own in rows.items():
+    for (block, _, _), own in rows.items():
         found += own if len(own) == 1 else [TableRow(_told(row, own), block, row.runs, row.printed, row.document) for row in own]
     order = list(paper.LOSS_TITLES)
     return sorted(found, key=lambda row: (row.block, order.index(str(row.runs[0].recipe["loss"])), row.name))
@@ -52,9 +53,16 @@ def _told(row: TableRow, rows: Sequence[TableRow]) -> str:
     return f"{row.name} ({', '.join(f'{key} {values[place]}' for key, values in different.items())})"
 
 
-def write_tables(folder: Path, runs: Sequence[FoundRun]) -> Path:
-    """Write the outcome of `tables` (see `common.report.tables.write_table`); returns report.md."""
+def write_tables(folder: Path, runs: Sequence[FoundRun], against: str | None = None) -> Path:
+    """Write the outcome of `tables` (see `common.report.tables.write_table`); returns report.md.
+
+    against: loss that each method is compared with; None: every two methods.
+    """
     rows = rows_of(runs)
+    first = list({row.block: row for row in reversed(rows) if row.runs[0].recipe["loss"] == against}.values())
+    pairs = list(dict.fromkeys((own.name, row.name) for own in first for row in rows if row not in first))
+    # The figures sort by loss alone, so by one treatment of the last layer, that of the first run.
+    alike = [run for run in runs if run.experiment == "train" and paper.remedies(run.recipe) == paper.remedies(runs[0].recipe)]
     blocks = list(dict.fromkeys(row.block for row in rows))
     text = ["## Table 1: split\n\n" + splits(runs)]
     text += [f"## As Table 5: F1 of each class, {block}\n\n{classwise([row for row in rows if row.block == block])}" for block in blocks]
@@ -64,10 +72,11 @@ def write_tables(folder: Path, runs: Sequence[FoundRun]) -> Path:
         rows,
         metrics=METRICS,
         compared=compared(runs),
+        pairs=pairs or None,
         ranks=len(blocks) > 1,
         text="\n".join(text),
         notes=["The epoch with the best macro F1 on validation images is tested."],
-        figures={"fig1": figures.macro_f1_bars(frame_of(runs)), "fig2": class_figure(runs)},
+        figures={"fig1": figures.macro_f1_bars(frame_of(alike)), "fig2": class_figure(alike)},
     )
 
 

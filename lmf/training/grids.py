@@ -11,7 +11,7 @@ from common.data.dataset import Dataset
 from common.data.fingerprint import fingerprint
 from common.grids import Engine
 from common.runs.cells import GridCell
-from common.runs.finished import FoundRun
+from common.runs.finished import FoundRun, finished_runs
 from common.runs.folder import RUNS, run_path
 from common.runs.grid import GridOutcome, run_grid
 from lmf import data, tables
@@ -23,8 +23,9 @@ from lmf.training.train import identity, name_parts
 
 def run_tables(settings: TablesSettings) -> Path:
     """`lmf tables`; returns its report.md."""
+    further = [run for folder in settings.also for run in finished_runs(folder, "lmf", experiments=("train", "retrain"))]
     cells, outcome = run_cells(settings.cells(), settings)
-    path = tables.write_tables(_folder("tables", settings), _finished(cells))
+    path = tables.write_tables(_folder("tables", settings), [*_finished(cells), *further], settings.against)
     outcome.check()
     return path
 

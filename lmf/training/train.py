@@ -180,7 +180,8 @@ def loss_of(settings: TrainSettings, class_counts: list[int]) -> ImbalanceLoss:
 
 def report(run: Run, settings: TrainSettings, manifest: pd.DataFrame, dataset: Dataset) -> None:
     """report.md and model_card.md, with the printed numbers of the cell where this run is the paper's."""
-    title = f"{paper.LOSS_TITLES[settings.loss]} loss{remedies(settings)}, {run.settings.get('backbone', 'own network')} on {dataset.name}"
+    loss = f"{paper.LOSS_TITLES[settings.loss]} loss{paper.remedies(run.settings)}"
+    title = f"{loss}, {run.settings.get('backbone', 'own network')} on {dataset.name}"
     notes = [
         f"Selected: epoch with the best validation macro F1, out of {settings.epochs} (the paper trains 100).",
         leakage_sentence(manifest),
@@ -189,15 +190,6 @@ def report(run: Run, settings: TrainSettings, manifest: pd.DataFrame, dataset: D
         notes.append(f"Only {len(manifest)} images were used (--limit), {_SHARES[settings.balanced_limit]}.")
     write_report(run, title, printed_numbers(run.settings), notes)
     write_model_card(run, title, limits=[notes[1]])
-
-
-def remedies(settings: TrainSettings) -> str:
-    """What is done about the imbalance beside the loss, as " with balanced draws, a cosine head"; "" for nothing."""
-    found = [f"{settings.sampler} draws"] if settings.sampler != "shuffle" else []
-    found += ["deferred re-weighting"] if settings.deferred_share < 1 else []
-    found += ["a cosine head"] if settings.head == "cosine" else []
-    found += [f"logits adjusted afterwards (tau {settings.adjust_tau:g})"] if settings.adjust_tau else []
-    return f" with {', '.join(found)}" if found else ""
 
 
 def leakage_sentence(manifest: pd.DataFrame) -> str:

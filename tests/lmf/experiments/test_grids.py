@@ -32,6 +32,8 @@ def test_the_grids_options_reach_every_run() -> None:
         (tables, "--seeds", "--seeds: expected at least one value"),
         (tables, "--backbones alexnet", "--backbones alexnet: unknown"),
         (tables, "--losses cce --gamma 2", "none of the losses cce has it"),
+        (tables, "--losses cce --against lmf", "--against lmf: expected one of --losses"),
+        (tables, "--also nowhere", "--also nowhere: no such folder"),
         (tables, "--train.seed 3", "--train.seed: has no effect here"),
         (tables, "--train.reading coded", "--train.reading: has no effect here"),
         (sweep, "--grid 0.5 1 0.5", "one is given twice"),

@@ -1,14 +1,19 @@
 """`lmf tables` and `lmf sweep` run what is missing and write their outcome."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from common.errors import UsageError
 from common.runs import grid as grids
+from lmf.experiments.retrain import RetrainSettings
 from lmf.experiments.sweep import SweepSettings
 from lmf.experiments.tables import TablesSettings
 from lmf.experiments.train import TrainSettings
 from lmf.training import grids as commands
 from lmf.training import train as training
+from lmf.training.retrain import retrain
 
 
 @pytest.fixture
@@ -39,6 +44,23 @@ def test_tables_run_what_is_missing_and_compare_the_losses(tiny, tmp_path, sampl
     assert (tmp_path / "out" / "fig1.png").is_file() and (tmp_path / "out" / "fig2.png").is_file()
     commands.run_tables(settings)
     assert len(ran) == 4, "finished cells are not run again"
+
+
+def test_finished_runs_of_another_folder_stand_in_the_table_too(tiny, tmp_path, sample_cache):
+    train, ran = tiny
+    settings = TablesSettings(losses=("cce", "lmf"), train=train, cache_dir=sample_cache, run_dir=tmp_path / "out", against="lmf")
+    commands.run_tables(settings)
+    (run,) = (tmp_path / "runs" / "lmf" / "train").glob("*-cce-*")
+    for how in ("crt", "adjust"):
+        retrain(RetrainSettings(run=run, how=how, epochs=1, run_dir=tmp_path / "again" / how))
+    report = commands.run_tables(replace(settings, also=(tmp_path / "again",))).read_text()
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    names = ["CCE", "CCE with logits adjusted afterwards (tau 1)", "CCE, last layer retrained on balanced draws (cRT)"]
+    assert len(ran) == 2 and [name in report for name in names] == [True] * 3
+    pairs = table[(table["kind"] == "comparison") & (table["metric"] == "macro_f1")]
+    assert set(pairs["against"]) == {"LMF"} and sorted(pairs["method"]) == names
+    with pytest.raises(UsageError, match="no finished run of lmf"):
+        commands.run_tables(replace(settings, also=(run / "figures",)))
 
 
 def test_the_sweep_trains_each_pair_once_and_chooses_on_validation(tiny, tmp_path, sample_cache):
