@@ -45,8 +45,8 @@ def origin(inputs: Inputs) -> dict[str, Any]:
     The pre-training counts by its own recipe, so that a run that makes its own and one that is given it are the same run.
 
     Raises:
-        UsageError: `--pretrained` is another kind of run, of another network or scaling, has seen images of this data set, or does not say
-            which it has seen.
+        UsageError: `--pretrained` is another kind of run, of another network, scaling or first weights, has seen images of this data set,
+            or does not say which it has seen.
     """
     settings = inputs.settings
     if settings.order == "interleaved":
@@ -66,10 +66,10 @@ def given(inputs: Inputs, pretrained: Path) -> dict[str, Any]:
     theirs = config["settings"]
     if (config.get("study"), config.get("experiment")) != (STUDY, "pretrain"):
         raise UsageError(f"--pretrained {pretrained}: is no run of `melanoma pretrain`")
-    for name in ("backbone", "normalise"):
-        ours = getattr(inputs.settings, name)
-        if theirs.get(name) != ours:
-            raise UsageError(f"--pretrained {pretrained}: its {name} is {theirs.get(name)}, this run's {ours}")
+    ours = plain(inputs.recipe(inputs.settings))
+    for name in ("backbone", "normalise", "weights", "weights_sha256"):  # whose weights the encoder began from stands in the recipe
+        if theirs.get(name) != ours.get(name):
+            raise UsageError(f"--pretrained {pretrained}: its {name} is {theirs.get(name)}, this run's {ours.get(name)}")
     if not folder.has(SEEN):
         raise UsageError(f"--pretrained {pretrained}: does not say which images it has seen ({SEEN} is missing); pre-train again")
     images = {image_id(name) for name in inputs.manifest["image"]}

@@ -120,6 +120,10 @@ def test_a_run_knows_its_pretraining_whether_it_is_given_or_made(runs: Path, com
     other = load_inputs(settings_of(common, normalise="weights", pretrained=runs / "pretrain-seed0").cell(0, "bio_u_net"))
     with pytest.raises(UsageError, match="its normalise is image, this run's weights"):
         origin(other)
+    given = settings_of(common, pretrained=runs / "pretrain-seed0")
+    other = load_inputs(replace(given, weights="imagenet").cell(0, "bio_u_net"))
+    with pytest.raises(UsageError, match="its weights is none, this run's imagenet"):
+        origin(other)
 
 
 def test_a_run_that_is_given_its_pretraining_needs_no_dataset_b(runs: Path, common: list[object], tmp_path: Path) -> None:
