@@ -9,9 +9,8 @@ from cervical.experiments.base import CellTraining
 from cervical.experiments.tune import TuneSettings
 from cervical.sections import TITLES, block_of
 from cervical.tables import cell
-from common.runs.files import write_text
 from common.runs.folder import RUNS
-from common.runs.search import Range, Space, report, search_each
+from common.runs.search import Range, Space, report, search_each, write_search
 
 METRIC = "validation_accuracy"
 RATE = Range(1e-5, 1e-2, log=True)
@@ -29,7 +28,7 @@ SPACES: dict[str, Space] = {
 
 
 def run_tune(settings: TuneSettings) -> Path:
-    """Search every method, then write report.md into the folder; returns its path."""
+    """Search every method, then write report.md and table.csv into the folder; returns its path."""
     dataset = load(settings, settings.limit)
     folder = settings.run_dir or RUNS / "cervical" / "tune" / f"{settings.dataset}-{settings.backbones[0]}-{settings.reading}"
     lines = [f"# Tuned on validation images: {dataset.name}, {block_of(settings.backbones[0])}", ""]
@@ -54,9 +53,7 @@ def run_tune(settings: TuneSettings) -> Path:
     for method, outcome in found.items():
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in outcome.best.parameters.items())
         lines += [f"## {TITLES[method]}", "", f"The winner: `{options}`", "", report(outcome, METRIC)]
-    path = folder / "report.md"
-    write_text(path, "\n".join(lines))
-    return path
+    return write_search(folder, "\n".join(lines), found)
 
 
 def space_of(settings: CellTraining, method: str) -> Space:

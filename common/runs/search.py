@@ -179,6 +179,14 @@ def frame(trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def write_search(folder: Path, text: str, found: Mapping[Any, SearchOutcome]) -> Path:
+    """Write report.md with `text`, and table.csv with a row per trial of every search, named in its first column; returns report.md."""
+    target = RunFolder(folder)
+    whole = pd.concat([frame(outcome.trials).assign(search=name) for name, outcome in found.items()], ignore_index=True)
+    target.write_table("table.csv", whole[["search", *whole.columns.drop("search")]])
+    return target.write_text("report.md", text)
+
+
 def report(outcome: SearchOutcome, metric: str) -> str:
     """The whole search as Markdown, best first."""
     order = sorted(outcome.trials, key=lambda each: float("-inf") if each.value is None else each.value, reverse=True)

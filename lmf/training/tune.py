@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from common.report.markup import markdown, number
-from common.runs.files import write_text
 from common.runs.folder import RUNS
-from common.runs.search import Range, SearchOutcome, Space, report, search_each, short
+from common.runs.search import Range, SearchOutcome, Space, report, search_each, short, write_search
 from lmf import data, paper
 from lmf.experiments.train import TrainSettings
 from lmf.experiments.tune import TuneSettings
@@ -32,7 +31,7 @@ SPACES: dict[str, Space] = {
 
 
 def run_tune(settings: TuneSettings) -> Path:
-    """Search every loss, then write report.md into the folder; returns its path."""
+    """Search every loss, then write report.md and table.csv into the folder; returns its path."""
     folder = settings.run_dir or RUNS / "lmf" / "tune" / f"{data.name_of(settings)}-{settings.train.split}-{settings.reading}"
     first = settings.base(settings.losses[0])
     dataset = data.load(first, (first.image_size, first.resize_filter))
@@ -48,9 +47,7 @@ def run_tune(settings: TuneSettings) -> Path:
         trials=settings.trials,
         seed=settings.seeds[0],
     )
-    path = folder / "report.md"
-    write_text(path, text_of(settings, found, dataset.synthetic))
-    return path
+    return write_search(folder, text_of(settings, found, dataset.synthetic), found)
 
 
 def space_of(settings: TrainSettings) -> Space:

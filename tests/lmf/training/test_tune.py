@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+import pandas as pd
 import pytest
 
 from common.errors import UsageError
@@ -37,6 +38,8 @@ def test_a_search_goes_on_and_reports_every_trial(sample_cache, network, tmp_pat
     report = tune.run_tune(settings).read_text()
     assert "| CCE | (no parameter) | 1 |" in report and "| Focal | --gamma" in report and "Synthetic data" in report
     assert len((tmp_path / "tune" / "search-focal" / "trials.csv").read_text().splitlines()) == 3
+    table = pd.read_csv(tmp_path / "tune" / "table.csv")
+    assert table["search"].tolist() == ["cce", "focal", "focal"] and table["gamma"].notna().tolist() == [False, True, True]
     assert len(ran) == 3 and [each.gamma for each in ran[:2]] == [1.5, 1.5] and ran[2].gamma != 1.5
     assert tune.run_tune(settings).read_text() == report and len(ran) == 3
     with pytest.raises(UsageError, match="holds a search of other settings"):
