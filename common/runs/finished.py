@@ -186,7 +186,7 @@ def finished_runs(folder: Path, study: str, *, experiments: Sequence[str] | None
         UsageError: there is none.
     """
     found: list[FoundRun] = []
-    older = any(Path(folder).rglob("runs.json"))
+    older = False
     for path in sorted(Path(folder).rglob("config.json")):
         config = read_json(path)
         if config.get("study") == study and {"experiment", "settings"} <= set(config):
@@ -198,6 +198,7 @@ def finished_runs(folder: Path, study: str, *, experiments: Sequence[str] | None
         found += [FoundRun(path.parent, run["config"], number) for number, run in enumerate(runs) if run["config"].get("study") == study]
     found = [run for run in found if experiments is None or run.experiment in experiments]
     if not found:
+        older |= any(Path(folder).rglob("runs.json"))
         hint = "; what is there was published in an older form" if older else ""
         raise UsageError(f"{folder}: no finished run of {study}{f' {chr(47).join(experiments)}' if experiments else ''} below it{hint}")
     return found
