@@ -15,12 +15,14 @@ from common.data.audit_report import findings, markdown
 from common.data.cache import for_each
 from common.data.dataset import Dataset, class_names
 from common.data.folders import groups_in_several_classes
+from common.data.images import is_flat, read_image
 from common.data.masks import EMPTY, PRESENT, mask_states
 from common.data.near_copies import near_pairs, perceptual_hash
-from common.data.pixels import read_header, read_image
+from common.data.pixels import read_header
 from common.data.splits import SPLITS, leakage
 from common.errors import UsageError
 from common.report.label_errors import errors_of_run, write_errors
+from common.report.samples import some_of_each, write_pictures
 from common.runs.files import atomic
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def possible_splits(split: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFr
 
 
 def audit_command(dataset: Dataset, split: Callable[[str], pd.DataFrame], folder: Path, run: Path | None = None) -> dict[str, pd.DataFrame]:
-    """Audit `dataset` under both splits, write audit.json and audit.md into `folder`, log the findings. Returns `possible_splits`.
+    """Audit `dataset` under both splits: audit.json, audit.md and pictures.png in `folder`, findings logged. Returns `possible_splits`.
 
     Give it the data set as loaded, before unreadable files are dropped. run: a finished run of these images, whose test predictions tell
     labels that are probably wrong (`common.report.label_errors`; UsageError where it is of other images).
@@ -61,6 +63,8 @@ def audit_command(dataset: Dataset, split: Callable[[str], pd.DataFrame], folder
         said = f"of the test images of {run.name} have a label that is probably wrong: label_errors.csv, label_errors.png."
         result["findings"].append(f"{len(errors)} {said}")
     write_audit(result, folder)
+    chosen = {label: [dataset.data_dir / name for name in names] for label, names in some_of_each(dataset.manifest).items()}
+    write_pictures(Path(folder) / "pictures.png", chosen, f"Some pictures of {dataset.name}", synthetic=dataset.synthetic)
     for line in result["findings"]:
         log.info("%s", line)
     log.info("Report: %s", Path(folder) / "audit.md")
@@ -79,7 +83,7 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
 
     `splits` maps a split's name ("paper", "grouped") to the manifest with its column `split`; it may leave rows out.
     Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats,
-    wrong_suffix, modes, odd_modes, turned, identical, near_copies, sizes, masks, splits, findings (the same in sentences).
+    wrong_suffix, modes, odd_modes, turned, flat, identical, near_copies, sizes, masks, splits, findings (the same in sentences).
     """
     manifest = dataset.manifest
     images = list(manifest["image"])
@@ -115,6 +119,7 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
         "identical": identical,
         "near_copies": near,
         "turned": [name for name, fact in readable.items() if fact["turned"]],
+        "flat": [name for name, fact in readable.items() if fact["flat"]],
         "sizes": _size_facts(readable),
         "masks": _mask_facts(dataset),
         "splits": {name: _split_facts(split, identical, near) for name, split in splits.items()},
@@ -136,7 +141,8 @@ def _look_at_files(dataset: Dataset) -> dict[str, dict]:
             header = read_header(path)
             fact.update(format=_SAME_FORMAT.get(header.format, header.format), mode=header.mode)
             fact.update(width=header.width, height=header.height, turned=header.orientation != 1)
-            fact["hash"] = perceptual_hash(read_image(path))
+            image = read_image(path)
+            fact["hash"], fact["flat"] = perceptual_hash(image), is_flat(image)
         except OSError:
             fact["error"] = "missing"
         except UsageError as error:

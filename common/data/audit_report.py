@@ -33,6 +33,8 @@ def findings(result: dict) -> list[str]:
         lines.append(f"Not the official numbers: {', '.join(wrong)}.")
     if result["turned"]:
         lines.append(_count(result["turned"], "are stored turned (EXIF or TIFF orientation) and read upright"))
+    if result["flat"]:
+        lines.append(_count(result["flat"], "are nearly of one colour, so perhaps show nothing"))
     if result["wrong_suffix"]:
         lines.append(_count(result["wrong_suffix"], "have a suffix that does not name their format"))
     if result["odd_modes"]:
@@ -107,6 +109,8 @@ def markdown(result: dict) -> str:
         lines += ["**Synthetic images, drawn by this project; nothing here describes real patients.**", ""]
     lines += [f"- {line}" for line in result["findings"]] + ["", "## Classes", ""]
     lines += _class_table(result)
+    asked = "At random, each of another group: do they show what the class is named for?"
+    lines += ["![Pictures of each class](pictures.png)", "", asked, ""]
     for name, split in result["splits"].items():
         lines += [f"## Split: {name}", ""]
         leak = split["leakage"]["test"]["per_class"]

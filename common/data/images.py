@@ -20,6 +20,9 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+# Of 1,200 images each of SIPaKMeD, HAM10000, ISIC 2018 and ODIR-5K none deviates by less than 4.7 grey levels; of crops that miss their
+# cells, background mostly, 9 % deviate by less than 4.
+FLAT = 4.0
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int], filter: Filter = "bilinear") -> np.ndarray:
@@ -36,6 +39,15 @@ def resize(image: np.ndarray, size: int | tuple[int, int], filter: Filter = "bil
     if filter == "nearest":  # the same pixels as Pillow's, several times faster
         return cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(Image.fromarray(image).resize((width, height), _FILTERS[filter]))
+
+
+def is_flat(image: np.ndarray) -> bool:
+    """Whether an image (h, w, 3) uint8 is nearly of one colour: its grey levels, averaged to 32 x 32 pixels, deviate by less than `FLAT`.
+
+    The average takes out a camera's noise, which is all that an empty background has.
+    """
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    return float(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).std()) < FLAT
 
 
 def cached_images(

@@ -18,6 +18,7 @@ from common.commands.validate import ValidateOptions
 from common.data.dermoscopy import RENAMED, read_labels, read_lesions
 from common.data.fingerprint import file_hashes
 from common.data.folders import folders_dataset, group_of
+from common.data.images import is_flat
 from common.data.near_copies import hashes_of, near_pairs
 from common.data.walk import walk
 from common.errors import UsageError
@@ -31,6 +32,7 @@ from common.metrics.statistics import percentile_interval
 from common.report.markup import interval_text, markdown, number
 from common.report.pictures import pictures
 from common.report.predict import CALIBRATION, load_model, predict_images, read_calibration
+from common.report.samples import some_of_each, write_pictures
 from common.runs.outcome import GROUP, predictions_table, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, data_dir_of, read_option_table
 from common.runs.schema import STUDIES
@@ -45,7 +47,7 @@ UNLABELLED = "(no label)"
 
 
 def validate_command(options: ValidateOptions) -> Path:
-    """Write validation-<name>/{validation.md, validation.json, predictions.csv, wrong.csv} into the run folder; returns the first.
+    """Write validation.md, .json, predictions.csv, wrong.csv and pictures.png into the run's validation-<name>/; returns the first.
 
     Raises:
         UsageError: the external set or the class map is not as expected, no class is common, or nothing is left to validate on.
@@ -97,6 +99,11 @@ def validate_command(options: ValidateOptions) -> Path:
     )
     wrong = wrong.sort_values("confidence", ascending=False, kind="stable")[["image", "label", "predicted", "confidence"]]
     target.write_table("wrong.csv", wrong)
+    sides = {"own": (root, own_table), "external": (options.data_dir, external.assign(label=external["joined"]))}
+    chosen = {side: some_of_each(each.assign(group=each.get(GROUP, each["image"]))) for side, (_, each) in sides.items()}
+    drawn = {f"{label}, {side}": [sides[side][0] / name for name in chosen[side].get(label, [])] for label in names for side in sides}
+    synthetic = bool(folder.read_json("config.json").get("synthetic"))
+    write_pictures(target.path / "pictures.png", drawn, "Some pictures of both sets", synthetic=synthetic)
     path = target.write_text("validation.md", _text(folder, options, result, calibration, metrics, wrong))
     log.info(
         "%s: %d images, balanced accuracy %.3f (own test split %.3f)",
@@ -202,7 +209,7 @@ def without_seen(folder: RunFolder, root: Path, data_dir: Path, external: pd.Dat
 
 
 def compare_pictures(folder: RunFolder, root: Path, options: ValidateOptions, own: pd.Series, external: pd.Series) -> dict[str, Any]:
-    """Mean brightness and contrast of both sets, and whether the network's own features tell them apart."""
+    """Mean brightness and contrast of both sets, the share nearly of one colour, and whether the network's own features tell them apart."""
     rng = np.random.default_rng(options.seed)
 
     def pixels(place: Path, names: pd.Series) -> np.ndarray:
@@ -217,7 +224,12 @@ def compare_pictures(folder: RunFolder, root: Path, options: ValidateOptions, ow
         first = maps[0] if isinstance(maps, list | tuple) else maps
         features.append(np.asarray(first, np.float64).mean(axis=(1, 2)))
     found: dict[str, Any] = {
-        name: {"brightness": float(images.mean()), "contrast": float(images.std(axis=(1, 2, 3)).mean())} for name, images in sets.items()
+        name: {
+            "brightness": float(images.mean()),
+            "contrast": float(images.std(axis=(1, 2, 3)).mean()),
+            "flat": float(np.mean([is_flat(image) for image in images])),
+        }
+        for name, images in sets.items()
     }
     if min(len(each) for each in features) >= 4:
         found["told apart"], found["p"] = two_sample_test(features[0], features[1], options.seed)
@@ -280,9 +292,16 @@ def _text(
         markdown(("probabilities", "expected calibration error there"), [[name, number(value)] for name, value in calibration.items()])
     )
     shift = result["shift"]
-    pictures = [[name, f"{each['brightness']:.1f}", f"{each['contrast']:.1f}"] for name, each in shift.items() if isinstance(each, Mapping)]
+    pictures = [
+        [name, f"{each['brightness']:.1f}", f"{each['contrast']:.1f}", f"{100 * each['flat']:.1f} %"]
+        for name, each in shift.items()
+        if isinstance(each, Mapping)
+    ]
+    heads = ("", "mean grey level", "mean contrast (deviation within an image)", "nearly of one colour")
+    parts.append("## Do the pictures differ?\n\n" + markdown(heads, pictures))
     parts.append(
-        "## Do the pictures differ?\n\n" + markdown(("", "mean grey level", "mean contrast (deviation within an image)"), pictures)
+        "![Pictures of both sets](pictures.png)\n\nAt random, each of another group. Where the external pictures do not show what their "
+        "class is named for, the numbers above say nothing of the network."
     )
     if "told apart" in shift:
         parts.append(

@@ -14,6 +14,7 @@ from common.data.dataset import Dataset
 from common.data.folders import folders_dataset
 from common.data.splits import grouped_split, stratified_split
 from common.errors import UsageError
+from common.report.samples import some_of_each
 
 RNG = np.random.default_rng(0)
 
@@ -80,6 +81,36 @@ def test_broken_and_odd_files_are_named(result: dict) -> None:
     assert result["odd_modes"] == {"a/s1_3.jpg": "CMYK", "b/s0_1.png": "16-bit grey", "b/s1_2.png": "16-bit RGB"}
     assert result["formats"] == {"PNG": 16, "JPEG": 2}
     assert result["modes"]["RGB"] == 15
+
+
+def test_images_that_show_next_to_nothing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "other").mkdir()
+    empty = np.full((60, 80, 3), 214, np.uint8) + RNG.integers(0, 6, (60, 80, 3), dtype=np.uint8)  # a background's noise
+    faint = empty.copy()
+    faint[20:40, 30:50] -= 40  # something pale in the middle
+    Image.fromarray(empty).save(tmp_path / "cells" / "empty.png")
+    Image.fromarray(faint).save(tmp_path / "cells" / "faint.png")
+    Image.fromarray(_pixels()).save(tmp_path / "other" / "noise.png")
+    found = audit(folders_dataset(tmp_path), {})
+    assert found["flat"] == ["cells/empty.png"]
+    assert "1 images are nearly of one colour, so perhaps show nothing: cells/empty.png." in found["findings"]
+
+
+def test_some_pictures_of_each_class_are_drawn_each_of_another_group(planted: Dataset, tmp_path: Path) -> None:
+    audit_command(planted, lambda how: planted.manifest.assign(split="train"), tmp_path)
+    page = (tmp_path / "audit.md").read_text()
+    assert "![Pictures of each class](pictures.png)" in page
+    with Image.open(tmp_path / "pictures.png") as drawn:
+        assert drawn.width > drawn.height > 100
+    chosen = some_of_each(planted.manifest, 5)
+    assert list(chosen) == ["a", "b"]
+    for label, names in chosen.items():
+        groups = [name.split("/")[1][:2] for name in names]
+        assert len(names) == 5 and sorted(groups) == ["s0", "s1", "s2", "s3", "s4"] and all(name.startswith(f"{label}/") for name in names)
+    assert chosen == some_of_each(planted.manifest.sample(frac=1, random_state=1), 5)  # whatever the order
+    assert chosen != some_of_each(planted.manifest, 5, seed=1)
+    assert len(some_of_each(planted.manifest, 8)["a"]) == 8  # more pictures than groups
 
 
 def test_missing_files_are_reported_not_raised(planted: Dataset) -> None:

@@ -27,6 +27,7 @@ def result(**changes: object) -> dict:
         "wrong_suffix": {},
         "odd_modes": {f"{number}.png": "CMYK" for number in range(25)},
         "turned": [],
+        "flat": ["f.png"],
         "identical": [["p.png", "q.png"]],
         "near_copies": [["p.png", "r.png"]],
         "groups": {"images_sharing": 8, "number": 4, "largest": 5, "with_several_labels": ["s1", "s2"]},
@@ -47,6 +48,7 @@ def test_every_fact_has_its_sentence() -> None:
         "Labels: 1 images have none.",
         "Passed over: 7 .dat files.",
         "1 images cannot be read: 1 truncated (x.png).",
+        "1 images are nearly of one colour, so perhaps show nothing: f.png.",
         "25 images are neither 8-bit RGB nor 8-bit grey: 0.png, 1.png, 2.png, ….",
         "2 images are byte-identical copies, in 1 sets.",
         "1 pairs of images are nearly the same picture (first: p.png and r.png); see audit.json.",
@@ -61,9 +63,10 @@ def test_every_fact_has_its_sentence() -> None:
 
 def test_nothing_wrong_is_said_too() -> None:
     lines = findings(
-        result(official=True, unreadable={}, identical=[], near_copies=[], groups={"images_sharing": 0}, splits={}, synthetic=True)
+        result(official=True, unreadable={}, flat=[], identical=[], near_copies=[], groups={"images_sharing": 0}, splits={}, synthetic=True)
     )
     assert "Every class has the official number of images." in lines and "Every image can be decoded whole." in lines
+    assert not any("one colour" in line for line in lines)
     assert "No two images are byte-identical." in lines and "synthetic" in lines[0]
     assert any(line.startswith("No two images share a group") for line in lines)
 

@@ -85,6 +85,20 @@ def test_a_new_set_is_measured_without_what_the_run_has_seen(run: Path, external
     assert "dark/wrong.png" in path.read_text() and found["shift"]["external images"]["brightness"] > 0
 
 
+def test_the_pictures_of_both_sides_are_drawn_and_empty_ones_counted(run: Path, external: Path) -> None:
+    """A set whose crops miss their cells scores like one on which the network fails: only the pictures tell."""
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 5, (SIDE, SIDE, 1)) + 218
+        Image.fromarray(np.repeat(noise, 3, axis=2).astype(np.uint8)).save(external / "light" / f"empty{number}.png")
+    page = validate_command(ValidateOptions(run=run, data_dir=external, name="there"))
+    text = page.read_text()
+    assert "![Pictures of both sets](pictures.png)" in text and (page.parent / "pictures.png").is_file()
+    found = json.loads((page.parent / "validation.json").read_text())["shift"]
+    assert found["external images"]["flat"] == pytest.approx(3 / json.loads((page.parent / "validation.json").read_text())["n"])
+    assert found["own test images"]["flat"] == 0
+    assert "| external images |" in text and "| 25.0 % |" in text
+
+
 def test_a_class_map_joins_classes_of_both_sides(run: Path, external: Path, tmp_path: Path) -> None:
     lines = ["run,dark,low", "run,middle,low", "external,dark,low", "external,odd,low"]
     (tmp_path / "map.csv").write_text("\n".join(["set,class,joined", *lines]) + "\n")
