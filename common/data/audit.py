@@ -82,8 +82,8 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
     """Everything that can be found out without a model, as a dict that JSON can hold; every image is decoded.
 
     `splits` maps a split's name ("paper", "grouped") to the manifest with its column `split`; it may leave rows out.
-    Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats,
-    wrong_suffix, modes, odd_modes, turned, flat, identical, near_copies, sizes, masks, splits, findings (the same in sentences).
+    Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats, wrong_suffix, modes,
+    odd_modes, turned, flat, identical, near_copies, contradictions, sizes, masks, splits, findings (the same in sentences).
     """
     manifest = dataset.manifest
     images = list(manifest["image"])
@@ -118,6 +118,7 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
         "odd_modes": {name: fact["mode"] for name, fact in readable.items() if fact["mode"] not in _PLAIN_MODES},
         "identical": identical,
         "near_copies": near,
+        "contradictions": _contradictions(manifest, identical, near),
         "turned": [name for name, fact in readable.items() if fact["turned"]],
         "flat": [name for name, fact in readable.items() if fact["flat"]],
         "sizes": _size_facts(readable),
@@ -170,6 +171,13 @@ def _near_copies(readable: dict[str, dict], identical: list[list[str]]) -> list[
     same = {frozenset(pair) for group in identical for pair in combinations(group, 2)}
     pairs = near_pairs(np.array([readable[name]["hash"] for name in names], np.uint64).reshape(len(names), -1)) if names else ()
     return [[names[i], names[j]] for i, j, _ in pairs if frozenset((names[i], names[j])) not in same]
+
+
+def _contradictions(manifest: pd.DataFrame, identical: list[list[str]], near: list[list[str]]) -> list[list[str]]:
+    """Pairs of the same bytes or nearly the same picture with two labels."""
+    label = dict(zip(manifest["image"], manifest["label"], strict=True))
+    pairs = [*(list(pair) for same in identical for pair in combinations(same, 2)), *near]
+    return [[one, other] for one, other in pairs if label[one] != label[other]]
 
 
 def _group_facts(manifest: pd.DataFrame) -> dict:

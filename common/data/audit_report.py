@@ -45,6 +45,9 @@ def findings(result: dict) -> list[str]:
     if result["near_copies"]:
         pairs = result["near_copies"]
         lines.append(f"{len(pairs)} pairs of images are nearly the same picture (first: {pairs[0][0]} and {pairs[0][1]}); see audit.json.")
+    if result["contradictions"]:
+        pairs = result["contradictions"]
+        lines.append(f"{len(pairs)} pairs of the same or nearly the same picture have two labels (first: {pairs[0][0]} and {pairs[0][1]}).")
     lines += _group_sentences(result)
     for name, split in result["splits"].items():
         lines += _split_sentences(name, split)

@@ -5,12 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from cervical import data
 from cervical.experiments.base import CLASSES, CellSource
 from cervical.experiments.finetune import DESCRIBED
+from cervical.training.stages import run_settings
+from common.data.dataset import Dataset
+from common.data.near_copies import hashes_of, near_pairs
 from common.data.sample import ensure_sample
 from common.data.splits import leakage
 from common.errors import UsageError
@@ -26,8 +30,6 @@ COUNTS = {
 
 
 def synthetic_manifest():
-    import pandas as pd
-
     rows = [
         {"image": f"im_{label}/{number // 5:03d}_{number % 5:02d}.bmp", "label": label, "group": f"{label}/{number // 5:03d}"}
         for label, (count, *_) in COUNTS.items()
@@ -121,6 +123,59 @@ def test_real_files_have_the_printed_split_and_its_leak(shared_data):
     assert grouped["split"].value_counts(normalize=True).to_dict() == pytest.approx(
         {"train": 0.64, "validation": 0.16, "test": 0.2}, abs=0.01
     )
+
+
+def same_cells(number: int = 40) -> pd.DataFrame:
+    """Cells of groups that the list of doubles names, and of as many others."""
+    listed = pd.read_csv(data.SAME_CELLS)
+    pairs = [cell.rsplit("_", 1)[0] for cell in [*listed["cell"][:number], *listed["same_cell"][:number]]]
+    groups = sorted({*pairs, *(f"{label}/9{number:02d}" for label in CLASSES for number in range(30))})
+    return pd.DataFrame(
+        [{"image": f"{group}_{cell}.bmp", "label": group.split("/")[0], "group": group} for group in groups for cell in "12"]
+    )
+
+
+def test_cluster_images_that_show_the_same_cell_stay_on_one_side():
+    listed = pd.read_csv(data.SAME_CELLS)
+    assert (listed["cell"] != listed["same_cell"]).all() and listed["bits"].max() <= 60 and len(listed) == 131
+    manifest = same_cells()
+    plain = Dataset("sipakmed", Path("nowhere"), manifest)
+    apart = data.split_manifest(manifest, "grouped", 0).set_index("group")["split"].to_dict()
+    fields = data.with_fields(plain).manifest
+    whole = data.split_manifest(fields, "grouped", 0)
+    part = whole.set_index("group")["split"].to_dict()
+    pairs = [[name.rsplit("_", 1)[0] for name in row] for row in listed[["cell", "same_cell"]].to_numpy().tolist()]
+    pairs = [pair for pair in pairs if set(pair) <= set(part)]
+    assert len(pairs) >= 40 and any(apart[one] != apart[other] for one, other in pairs)
+    assert all(part[one] == part[other] for one, other in pairs)
+    assert whole["group"].equals(manifest["group"]) and leakage(whole)["test"]["shared"] == 0
+    # A chain of three: 008 shows a cell of 018 and one of 069.
+    chain = fields.set_index("group")["field"]
+    assert len({*chain[["Dyskeratotic/008", "Dyskeratotic/018", "Dyskeratotic/069"]]}) == 1
+    assert data.paper_split(fields, 0)["split"].equals(data.paper_split(manifest, 0)["split"])
+
+
+def test_a_grouped_run_says_that_it_knows_of_the_same_cells():
+    dataset = data.with_fields(Dataset("sipakmed", Path("nowhere"), same_cells()))
+    settings = replace(DESCRIBED, dataset="sipakmed", split="grouped")
+    assert run_settings(settings, dataset)["same_cells"] == "on one side"
+    assert "same_cells" not in run_settings(replace(settings, split="paper"), dataset)
+    assert "same_cells" not in run_settings(settings, Dataset("folders", Path("nowhere"), same_cells()))
+
+
+def test_the_real_grouped_split_has_no_cell_on_two_sides(shared_data):
+    found = data.find(replace(DESCRIBED, dataset="sipakmed", data_dir=shared_data("sipakmed")))
+    assert found.manifest["group"].nunique() == 966 and found.manifest["field"].nunique() == 854
+    split = data.split_manifest(found.manifest, "grouped", 42)
+    parts = split["split"].to_numpy()
+    assert split["split"].value_counts(normalize=True).to_dict() == pytest.approx(
+        {"train": 0.64, "validation": 0.16, "test": 0.2}, abs=0.01
+    )
+    hashes = hashes_of([found.data_dir / name for name in found.manifest["image"]])
+    pairs = near_pairs(hashes)
+    across = found.manifest["group"].to_numpy()
+    assert sum(across[one] != across[other] for one, other, _ in pairs) > 150
+    assert [(one, other) for one, other, _ in pairs if parts[one] != parts[other]] == []
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def result(**changes: object) -> dict:
         "flat": ["f.png"],
         "identical": [["p.png", "q.png"]],
         "near_copies": [["p.png", "r.png"]],
+        "contradictions": [["p.png", "r.png"]],
         "groups": {"images_sharing": 8, "number": 4, "largest": 5, "with_several_labels": ["s1", "s2"]},
         "masks": {"mask_lesion": {"present": 9, "unreadable": 1, "other_size": 0, "empty": 2, "problems": {"m.png": "not a mask"}}},
         "splits": {"paper": split},
@@ -52,6 +53,7 @@ def test_every_fact_has_its_sentence() -> None:
         "25 images are neither 8-bit RGB nor 8-bit grey: 0.png, 1.png, 2.png, ….",
         "2 images are byte-identical copies, in 1 sets.",
         "1 pairs of images are nearly the same picture (first: p.png and r.png); see audit.json.",
+        "1 pairs of the same or nearly the same picture have two labels (first: p.png and r.png).",
         "9 of 10 images have a lesion mask; 1 cannot be read; 2 are empty (first: not a mask).",
         "Split paper: 3 of 4 test images (75%) share their group with a training image.",
         "Split paper: test images that are byte-identical to a training image: 1.",
@@ -63,7 +65,17 @@ def test_every_fact_has_its_sentence() -> None:
 
 def test_nothing_wrong_is_said_too() -> None:
     lines = findings(
-        result(official=True, unreadable={}, flat=[], identical=[], near_copies=[], groups={"images_sharing": 0}, splits={}, synthetic=True)
+        result(
+            official=True,
+            unreadable={},
+            flat=[],
+            identical=[],
+            near_copies=[],
+            contradictions=[],
+            groups={"images_sharing": 0},
+            splits={},
+            synthetic=True,
+        )
     )
     assert "Every class has the official number of images." in lines and "Every image can be decoded whole." in lines
     assert not any("one colour" in line for line in lines)
