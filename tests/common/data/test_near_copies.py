@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from common.data.near_copies import BITS, hashes_of, near_pairs, perceptual_hash
+from common.data.near_copies import BITS, MOST_BITS, bound, hashes_of, near_pairs, perceptual_hash
 
 
 def picture(seed: int, size: int = 96) -> np.ndarray:
@@ -35,6 +35,20 @@ def test_pairs_are_those_of_a_double_loop() -> None:
     assert {tuple(row) for row in near_pairs(hashes, most_bits=110).tolist()} == expected and (3, 290, 0) in expected
     other = hashes[::7]
     assert {tuple(row) for row in near_pairs(hashes, other, most_bits=0).tolist()} >= {(7 * i, i, 0) for i in range(len(other))}
+
+
+def test_pictures_that_are_alike_by_their_kind_are_no_copies() -> None:
+    """As fundus photographs: most bits are the disc's, and two strangers differ in fewer bits than copies of other pictures do."""
+    rng = np.random.default_rng(1)
+    bits = np.tile(rng.random(BITS) < 0.5, (400, 1))
+    bits[:, :70] = rng.random((400, 70)) < 0.5
+    bits[399] = bits[5]
+    bits[399, 0] ^= True
+    alike = np.packbits(bits, axis=1).view(np.uint64)
+    assert len(near_pairs(alike, most_bits=MOST_BITS)) > 70_000
+    assert near_pairs(alike).tolist() == [[5, 399, 1]] and near_pairs(alike[:200], alike[200:]).tolist() == [[5, 199, 1]]
+    other = rng.integers(0, 2**63, (400, BITS // 64)).astype(np.uint64)
+    assert bound(other, other) == MOST_BITS and bound(alike[:3], alike[:3]) == MOST_BITS
 
 
 def test_the_hash_is_imagehashs_own() -> None:
