@@ -88,6 +88,10 @@ def standard_notes(job: Job, shared: Mapping[str, Mapping[str, Any]]) -> list[st
     ]
     if group == "cluster image":
         notes.append("A cluster image is one field of view; which of them are of one slide or patient is not known.")
+        if "field" in job.cells.manifest:
+            doubles = leakage(job.cells.manifest.assign(group=job.cells.manifest["field"]))["test"]["shared"] - test["shared"]
+            known = "SIPaKMeD shows some cells in two cluster images (cervical/sipakmed_same_cells.csv)"
+            notes.append(f"{known}: {doubles} more test images are of a field, a set of such cluster images, that training knows.")
     elif settings.dataset == "folders" and settings.group_pattern is None:
         notes.append("No --group-pattern was given: each image is its own group, so images of one slide or patient may lie on both sides.")
     if settings.limit is not None:

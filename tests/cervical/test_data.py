@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from PIL import Image
 from cervical import data
 from cervical.experiments.base import CLASSES, CellSource
 from cervical.experiments.finetune import DESCRIBED
+from cervical.training.outcome import standard_notes
 from cervical.training.stages import run_settings
 from common.data.dataset import Dataset
 from common.data.near_copies import hashes_of, near_pairs
@@ -153,6 +155,20 @@ def test_cluster_images_that_show_the_same_cell_stay_on_one_side():
     chain = fields.set_index("group")["field"]
     assert len({*chain[["Dyskeratotic/008", "Dyskeratotic/018", "Dyskeratotic/069"]]}) == 1
     assert data.paper_split(fields, 0)["split"].equals(data.paper_split(manifest, 0)["split"])
+
+
+@pytest.mark.parametrize(("split", "doubles"), [("paper", True), ("grouped", False)])
+def test_a_report_says_how_many_test_cells_have_a_double_in_training(split: str, doubles: bool):
+    dataset = data.with_fields(Dataset("sipakmed", Path("nowhere"), same_cells()))
+    manifest = data.split_manifest(dataset.manifest, split, 0)
+    settings = replace(DESCRIBED, dataset="sipakmed", split=split)
+    job = SimpleNamespace(cells=SimpleNamespace(dataset=dataset, manifest=manifest), settings=settings)
+    note = next(line for line in standard_notes(job, leakage(manifest)) if line.startswith("SIPaKMeD shows some cells"))
+    number = int(note.split(": ")[1].split()[0])
+    known = manifest[manifest["split"] == "train"]
+    test = manifest[manifest["split"] == "test"]
+    expected = (test["field"].isin(known["field"]) & ~test["group"].isin(known["group"])).sum()
+    assert number == expected and (number > 0) == doubles
 
 
 def test_a_grouped_run_says_that_it_knows_of_the_same_cells():
