@@ -35,6 +35,7 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "savefig.dpi": 150,
+    "text.parse_math": False,  # a class may be called "$x"; no figure has a formula or a logarithmic axis
 }
 
 

@@ -114,3 +114,9 @@ def test_curves_of_many_scores_and_stages_stay_on_a_page():
     slices = pd.concat([pd.DataFrame({"stage": f"slice{index}", "epoch": [1, 2], "loss": [1.0, 0.5]}) for index in range(20)])
     (axis,) = plots.training_curves(slices).axes
     assert axis.lines[0].get_xdata()[-1] == 40 and axis.get_title() == "slice0 to slice19 loss"
+
+
+def test_a_class_named_with_dollar_signs_is_drawn_as_it_is(tmp_path) -> None:
+    names = ["5$ \\x $", "plain"]
+    figure = plots.confusion_matrix([[3, 1], [0, 2]], names)
+    assert plots.save(figure, tmp_path / "a.png").is_file()
