@@ -47,7 +47,7 @@ from common.runs.grid import run_grid
 # Every method against fine-tuning, and the contrastive one against its control.
 PAIRS = (("finetune", "cost-sensitive"), ("finetune", "contrastive"), ("contrastive-control", "contrastive"))
 # Runs that differ in one of these do not stand in one table.
-SITUATION = ("dataset", "split", "split_seed", "limit", "image_size", "copies", "views", "reading")
+SITUATION = ("dataset", "split", "same_cells", "split_seed", "limit", "image_size", "copies", "views", "reading")
 
 
 def run_tables(grid: TablesSettings) -> Path:

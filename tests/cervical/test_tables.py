@@ -108,6 +108,8 @@ def test_recipes_that_share_a_name_are_told_by_what_differs(at_home):
     assert len(tables.situations([first, other])) == 1
     wide = replace(first, config={**first.config, "settings": {**first.config["settings"], "copies": 5}})
     assert ["copies 5" in title for title in tables.situations([first, wide])] == [False, True]
+    apart = replace(first, config={**first.config, "settings": {**first.config["settings"], "same_cells": "on one side"}})
+    assert ["same cells on one side" in title for title in tables.situations([first, apart])] == [False, True]
     seed = replace(first, config={**first.config, "settings": {**first.config["settings"], "seed": 9}})
     assert len(tables.rows_of([first, seed])[0].runs) == 2
 
