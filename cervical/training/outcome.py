@@ -87,7 +87,7 @@ def standard_notes(job: Job, shared: Mapping[str, Mapping[str, Any]]) -> list[st
         f"{test['shared']} of the {test['images']} test images ({test['fraction']:.0%}) share their {group} with a training image{told}"
     ]
     if group == "cluster image":
-        notes.append("A cluster image is one field of view; which of them are of one slide or patient is not known.")
+        notes.append("Which cluster images are of one slide or patient is not known.")
         if "field" in job.cells.manifest:
             doubles = leakage(job.cells.manifest.assign(group=job.cells.manifest["field"]))["test"]["shared"] - test["shared"]
             known = "SIPaKMeD shows some cells in two cluster images (cervical/sipakmed_same_cells.csv)"

@@ -48,7 +48,7 @@ class Job:
 def run_settings(settings: CellTraining, dataset: Dataset) -> dict[str, Any]:
     """The recipe and the seed: what a run is known by and config.json shows."""
     content: dict[str, Any] = {"classes": list(class_names(dataset.manifest)), "synthetic": dataset.synthetic}
-    if settings.split == "grouped" and "field" in dataset.manifest:
+    if settings.split == "grouped" and "field" in dataset.manifest and (dataset.manifest["field"] != dataset.manifest["group"]).any():
         content["same_cells"] = "on one side"  # an earlier grouped split of these settings did not know of them
     if hasattr(settings, "frozen_layers"):
         content["freeze"] = settings.frozen_layers(settings.backbone)  # "paper" and the number it stands for are the same training

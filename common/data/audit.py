@@ -17,7 +17,7 @@ from common.data.dataset import Dataset, class_names
 from common.data.folders import groups_in_several_classes
 from common.data.images import is_flat, read_image
 from common.data.masks import EMPTY, PRESENT, mask_states
-from common.data.near_copies import near_pairs, perceptual_hash
+from common.data.near_copies import bound, near_pairs, perceptual_hash
 from common.data.pixels import read_header
 from common.data.splits import SPLITS, leakage
 from common.errors import UsageError
@@ -83,14 +83,16 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
 
     `splits` maps a split's name ("paper", "grouped") to the manifest with its column `split`; it may leave rows out.
     Keys of the result: name, synthetic, images, unlabelled, left_out, classes, official, groups, unreadable, formats, wrong_suffix, modes,
-    odd_modes, turned, flat, identical, near_copies, contradictions, sizes, masks, splits, findings (the same in sentences).
+    odd_modes, turned, flat, identical, near_copies, near_bits, contradictions, sizes, masks, splits, findings (the same in sentences).
     """
     manifest = dataset.manifest
     images = list(manifest["image"])
     facts = _look_at_files(dataset)
     readable = {name: fact for name, fact in facts.items() if "error" not in fact}
     identical = _identical_files(dataset.data_dir, [name for name in images if name in facts and facts[name].get("bytes")], facts)
-    near = _near_copies(readable, identical)
+    hashes = np.array([fact["hash"] for fact in readable.values()], np.uint64).reshape(len(readable), -1)
+    near_bits = bound(hashes, hashes)
+    near = _near_copies(list(readable), hashes, near_bits, identical)
     official = dataset.official_counts
     counts, group_counts = manifest["label"].value_counts(), manifest.groupby("label")["group"].nunique()
     result = {
@@ -118,6 +120,7 @@ def audit(dataset: Dataset, splits: dict[str, pd.DataFrame]) -> dict:
         "odd_modes": {name: fact["mode"] for name, fact in readable.items() if fact["mode"] not in _PLAIN_MODES},
         "identical": identical,
         "near_copies": near,
+        "near_bits": near_bits,
         "contradictions": _contradictions(manifest, identical, near),
         "turned": [name for name, fact in readable.items() if fact["turned"]],
         "flat": [name for name, fact in readable.items() if fact["flat"]],
@@ -165,19 +168,18 @@ def _identical_files(data_dir: Path, names: Sequence[str], facts: dict[str, dict
     return sorted(sorted(same) for same in by_content.values() if len(same) > 1)
 
 
-def _near_copies(readable: dict[str, dict], identical: list[list[str]]) -> list[list[str]]:
-    """Pairs of images that differ in few bits of their perceptual hash and are not the same bytes (`common.data.near_copies`)."""
-    names = list(readable)
+def _near_copies(names: Sequence[str], hashes: np.ndarray, bits: int, identical: list[list[str]]) -> list[list[str]]:
+    """Pairs of images that differ in at most `bits` of their perceptual hash and are not the same bytes (`common.data.near_copies`)."""
     same = {frozenset(pair) for group in identical for pair in combinations(group, 2)}
-    pairs = near_pairs(np.array([readable[name]["hash"] for name in names], np.uint64).reshape(len(names), -1)) if names else ()
+    pairs = near_pairs(hashes, most_bits=bits) if len(names) else ()
     return [[names[i], names[j]] for i, j, _ in pairs if frozenset((names[i], names[j])) not in same]
 
 
 def _contradictions(manifest: pd.DataFrame, identical: list[list[str]], near: list[list[str]]) -> list[list[str]]:
-    """Pairs of the same bytes or nearly the same picture with two labels."""
+    """Pairs of the same bytes or nearly the same picture with two labels; an image without a label contradicts none."""
     label = dict(zip(manifest["image"], manifest["label"], strict=True))
     pairs = [*(list(pair) for same in identical for pair in combinations(same, 2)), *near]
-    return [[one, other] for one, other in pairs if label[one] != label[other]]
+    return [[one, other] for one, other in pairs if label[one] and label[other] and label[one] != label[other]]
 
 
 def _group_facts(manifest: pd.DataFrame) -> dict:

@@ -44,7 +44,8 @@ def findings(result: dict) -> list[str]:
     lines.append(f"{copies} images are byte-identical copies, in {sets} sets." if copies else "No two images are byte-identical.")
     if result["near_copies"]:
         pairs = result["near_copies"]
-        lines.append(f"{len(pairs)} pairs of images are nearly the same picture (first: {pairs[0][0]} and {pairs[0][1]}); see audit.json.")
+        first = f"first: {pairs[0][0]} and {pairs[0][1]}; at most {result['near_bits']} of 256 bits differ"
+        lines.append(f"{len(pairs)} pairs of images are nearly the same picture ({first}); see audit.json.")
     if result["contradictions"]:
         pairs = result["contradictions"]
         lines.append(f"{len(pairs)} pairs of the same or nearly the same picture have two labels (first: {pairs[0][0]} and {pairs[0][1]}).")
@@ -112,7 +113,7 @@ def markdown(result: dict) -> str:
         lines += ["**Synthetic images, drawn by this project; nothing here describes real patients.**", ""]
     lines += [f"- {line}" for line in result["findings"]] + ["", "## Classes", ""]
     lines += _class_table(result)
-    asked = "At random, each of another group: do they show what the class is named for?"
+    asked = "At random, each of another group as far as there are groups: do they show what the class is named for?"
     lines += ["![Pictures of each class](pictures.png)", "", asked, ""]
     for name, split in result["splits"].items():
         lines += [f"## Split: {name}", ""]

@@ -42,15 +42,17 @@ def hashes_of(paths: Sequence[Path], workers: int = 2) -> np.ndarray:
 def bound(first: np.ndarray, second: np.ndarray) -> int:
     """Bits in which near-copies differ at most: `MOST_BITS`, less where the pictures of these hashes are alike by their kind.
 
-    Six deviations below the mean of pairs drawn at random; with fewer than `ENOUGH` pairs that says nothing, and `MOST_BITS` stays.
+    Six deviations below the median of pairs drawn at random, the deviation from the median distance to it, so that copies among the pairs
+    do not matter; with fewer than `ENOUGH` pairs that says nothing, and `MOST_BITS` stays.
     """
     if len(first) * len(second) < ENOUGH:
         return MOST_BITS
     rng = np.random.default_rng(0)
     drawn = first[rng.integers(0, len(first), DRAWN)] ^ second[rng.integers(0, len(second), DRAWN)]
     bits = np.bitwise_count(drawn).sum(axis=1)
-    bits = bits[bits > 0]  # an image drawn with itself
-    return int(np.clip(bits.mean() - DEVIATIONS * bits.std(), 0, MOST_BITS)) if len(bits) else MOST_BITS
+    middle = np.median(bits)
+    deviation = 1.4826 * np.median(np.abs(bits - middle))  # of a normal distribution
+    return int(np.clip(middle - DEVIATIONS * deviation, 0, MOST_BITS))
 
 
 def near_pairs(first: np.ndarray, second: np.ndarray | None = None, most_bits: int | None = None) -> np.ndarray:

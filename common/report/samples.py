@@ -32,6 +32,8 @@ def some_of_each(manifest: pd.DataFrame, count: int = COLUMNS, seed: int = 0) ->
 
 def write_pictures(path: Path, rows: Mapping[str, Sequence[Path]], title: str, *, synthetic: bool = False) -> Path:
     """A sheet with one line of pictures a row, the first `MOST_ROWS`; a file that cannot be read leaves a gap. Returns `path`."""
+    if len(rows) > MOST_ROWS:
+        title = f"{title}: the first {MOST_ROWS} of {len(rows)} rows"
     lines = {name: _line(files) for name, files in list(rows.items())[:MOST_ROWS]}
     return save(picture_lines(lines, title, synthetic=synthetic), path)
 

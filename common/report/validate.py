@@ -102,6 +102,7 @@ def validate_command(options: ValidateOptions) -> Path:
     sides = {"own": (root, own_table), "external": (options.data_dir, external.assign(label=external["joined"]))}
     chosen = {side: some_of_each(each.assign(group=each.get(GROUP, each["image"]))) for side, (_, each) in sides.items()}
     drawn = {f"{label}, {side}": [sides[side][0] / name for name in chosen[side].get(label, [])] for label in names for side in sides}
+    drawn = {name: files for name, files in drawn.items() if files}
     synthetic = bool(folder.read_json("config.json").get("synthetic"))
     write_pictures(target.path / "pictures.png", drawn, "Some pictures of both sets", synthetic=synthetic)
     path = target.write_text("validation.md", _text(folder, options, result, calibration, metrics, wrong))
@@ -300,8 +301,8 @@ def _text(
     heads = ("", "mean grey level", "mean contrast (deviation within an image)", "nearly of one colour")
     parts.append("## Do the pictures differ?\n\n" + markdown(heads, pictures))
     parts.append(
-        "![Pictures of both sets](pictures.png)\n\nAt random, each of another group. Where the external pictures do not show what their "
-        "class is named for, the numbers above say nothing of the network."
+        "![Pictures of both sets](pictures.png)\n\nAt random, each of another group as far as there are groups. Where the external "
+        "pictures do not show what their class is named for, the numbers above say nothing of the network."
     )
     if "told apart" in shift:
         parts.append(

@@ -119,8 +119,12 @@ def test_missing_files_are_reported_not_raised(planted: Dataset) -> None:
     assert found["unreadable"]["a/gone.png"] == "missing"
 
 
-def test_identical_files_are_found_also_across_a_split(result: dict) -> None:
+def test_identical_files_are_found_also_across_a_split(planted: Dataset, result: dict) -> None:
     assert result["identical"] == [["a/s4_8.png", "a/s4_9.png", "b/s4_9.png"]]
+    unlabelled = replace(
+        planted, manifest=planted.manifest.assign(label=["" if name.startswith("a/") else "b" for name in planted.manifest["image"]])
+    )
+    assert audit(unlabelled, {})["contradictions"] == []
     assert result["contradictions"] == [["a/s4_8.png", "b/s4_9.png"], ["a/s4_9.png", "b/s4_9.png"]]
     assert result["splits"]["paper"]["test_images_identical_to_train"] == 2
 

@@ -49,6 +49,9 @@ def test_pictures_that_are_alike_by_their_kind_are_no_copies() -> None:
     assert near_pairs(alike).tolist() == [[5, 399, 1]] and near_pairs(alike[:200], alike[200:]).tolist() == [[5, 199, 1]]
     other = rng.integers(0, 2**63, (400, BITS // 64)).astype(np.uint64)
     assert bound(other, other) == MOST_BITS and bound(alike[:3], alike[:3]) == MOST_BITS
+    # Many copies of few pictures, as frames of a film are: every twentieth pair.
+    films = np.repeat(other[:20], 20, axis=0)
+    assert bound(films, films) == MOST_BITS and len(near_pairs(films)) == 20 * 190
 
 
 def test_the_hash_is_imagehashs_own() -> None:
