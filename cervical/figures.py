@@ -15,16 +15,15 @@ from cervical.experiments.base import PAPER_BACKBONES
 from cervical.experiments.size_analysis import SizeAnalysisSettings
 from cervical.paper import loss_curve, tables
 from common.backbones import BACKBONES
-from common.data.dataset import Dataset, class_names
+from common.data.dataset import Dataset
 from common.data.fingerprint import fingerprint
-from common.data.images import read_image
 from common.data.pixels import read_header
 from common.report import plots
+from common.report.samples import some_of_each, write_pictures
 from common.report.tables import markdown
 from common.runs.folder import Run
 
 BINS = 30  # of the authors' histogram
-EXAMPLES = 5
 
 
 def run_size_analysis(settings: SizeAnalysisSettings) -> Path:
@@ -43,7 +42,8 @@ def run_size_analysis(settings: SizeAnalysisSettings) -> Path:
     widths, heights = image_sizes(dataset)
     found = densest_size(widths, heights)
     plots.save(size_figure(widths, heights, dataset.synthetic), run.path / "figures" / "sizes.png")
-    plots.save(cell_sheet(dataset), run.path / "figures" / "cells.png")
+    cells = {label: [dataset.data_dir / name for name in names] for label, names in some_of_each(dataset.manifest).items()}
+    write_pictures(run.path / "figures" / "cells.png", cells, "Cells of each class", synthetic=dataset.synthetic)
     run.write_csv("sizes.csv", pd.DataFrame({"image": dataset.manifest["image"], "width": widths, "height": heights}))
     run.write_json("size_analysis.json", found)
     run.write_text("report.md", _size_report(dataset, found))
@@ -87,25 +87,6 @@ def size_figure(widths: np.ndarray, heights: np.ndarray, synthetic: bool = False
     return plots.scatter_hexbin(
         widths, heights, "width (pixels)", "height (pixels)", f"{len(widths)} images", BINS, mark, synthetic=synthetic
     )
-
-
-def cell_sheet(dataset: Dataset, examples: int = EXAMPLES) -> Figure:
-    """Thesis figures 4.1 to 4.5: cells of each class, a row a class, of different cluster images where there are enough."""
-    classes = class_names(dataset.manifest)
-    figure, axes = plots.panels(len(classes), examples, width=1.3, height=1.4)
-    for line, label in zip(axes, classes, strict=True):
-        part = dataset.manifest[dataset.manifest["label"] == label].sort_values("image")
-        apart = part.drop_duplicates("group")
-        part = apart if len(apart) >= examples else part
-        chosen = part["image"].iloc[np.linspace(0, len(part) - 1, min(examples, len(part))).round().astype(int)]
-        for axis in line:
-            axis.axis("off")
-        for axis, name in zip(line, chosen, strict=False):
-            axis.imshow(read_image(dataset.data_dir / name))
-        line[0].set_title(label, loc="left", fontsize=8)
-    if dataset.synthetic:
-        plots.label_synthetic(figure)
-    return figure
 
 
 def _size_report(dataset: Dataset, found: Mapping[str, Any]) -> str:

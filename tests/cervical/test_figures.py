@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from cervical import figures
 from cervical.data import sipakmed_dataset
@@ -75,17 +74,3 @@ def test_loss_curves_stand_beside_the_authors_where_they_have_one():
     assert {text.get_text() for text in second.get_legend().get_texts()} == ours
     assert second.lines[0].get_ydata().tolist() == [3.0, 2.5]
     assert texts(figures.loss_curves({"npairs": history}, synthetic=True)) == ours
-
-
-@pytest.mark.parametrize("slides", [1, 8])
-def test_cell_sheet_has_a_row_a_class(tmp_path, slides):
-    from PIL import Image
-
-    from common.data.folders import folders_dataset
-
-    for label in ("a", "b"):
-        (tmp_path / label).mkdir()
-        for number in range(8):
-            Image.new("RGB", (8, 9)).save(tmp_path / label / f"{number % slides}_{number}.png")
-    figure = figures.cell_sheet(folders_dataset(tmp_path, group_pattern=r"(\d+)_"), examples=3)
-    assert len(figure.axes) == 6 and all(len(axis.images) == 1 for axis in figure.axes)
