@@ -10,14 +10,15 @@ from typing import Any
 from benchmarks.pairs import skipped
 from benchmarks.step import BATCH, PIXELS
 
-NEEDS = {"tensorflow": ("tensorflow",), "jax": ("jax",), "torch": ("torch",)}
+NEEDS = {"tensorflow": ("tensorflow",), "tensorflow-bfloat16": ("tensorflow",), "torch": ("torch",), "jax": ("jax",)}
+WITHOUT_JAX = tuple(name for name in NEEDS if name != "jax")
 # The cervical study's five; on JAX the two of the LMF study's question.
 NETWORKS = {
     "mobilenetv2": tuple(NEEDS),
     "resnet50": tuple(NEEDS),
-    "densenet169": ("tensorflow", "torch"),
-    "vgg16": ("tensorflow", "torch"),
-    "vgg19": ("tensorflow", "torch"),
+    "densenet169": WITHOUT_JAX,
+    "vgg16": WITHOUT_JAX,
+    "vgg19": WITHOUT_JAX,
 }
 
 

@@ -1,6 +1,7 @@
 """`python -m benchmarks.step FRAMEWORK NETWORK`: median seconds of a training step (batch 32, 112 px, 7 classes) in a process of its own.
 
-FRAMEWORK is tensorflow or jax (this suite on that backend) or torch (the same network in plain PyTorch, cross-entropy, Adam with L2).
+FRAMEWORK is tensorflow or jax (this suite on that backend), tensorflow-bfloat16 (the same with `--precision mixed_bfloat16`) or torch
+(the same network in plain PyTorch, cross-entropy, Adam with L2).
 """
 
 from __future__ import annotations
@@ -63,8 +64,13 @@ def torchs(network: str) -> Callable[[], Any]:
 
 
 def main(framework: str, network: str) -> None:
-    os.environ["KERAS_BACKEND"] = "tensorflow" if framework == "torch" else framework
-    step = torchs(network) if framework == "torch" else ours(network)
+    backend, _, half = framework.partition("-")
+    os.environ["KERAS_BACKEND"] = "tensorflow" if backend == "torch" else backend
+    if half:
+        import keras
+
+        keras.config.set_dtype_policy(f"mixed_{half}")
+    step = torchs(network) if backend == "torch" else ours(network)
     times = []
     for index in range(WARMUP + STEPS):
         began = time.perf_counter()
