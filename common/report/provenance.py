@@ -1,4 +1,4 @@
-"""What stands under every table: network, image size, epochs, masks, seeds, backend, machine and commit of its runs."""
+"""What stands under every table: network, image size, epochs, masks, seeds, precision, backend, machine and commit of its runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from common.report.markup import MISSING, markdown
 from common.runs.finished import FoundRun, flat
 
-COLUMNS = ("network", "pixels", "epochs", "masks", "seeds", "backend", "machine", "commit")
+COLUMNS = ("network", "pixels", "epochs", "masks", "seeds", "precision", "backend", "machine", "commit")
 
 
 def facts(runs: Sequence[FoundRun]) -> dict[str, str]:
@@ -28,6 +28,7 @@ def facts(runs: Sequence[FoundRun]) -> dict[str, str]:
         "epochs": each([epochs(run.recipe) for run in runs]),
         "masks": of("mask_kind", "masks"),
         "seeds": each(sorted(run.seed for run in runs)),
+        "precision": of("precision") or "float32",
         "backend": of("backend"),
         "machine": of("machine"),
         "commit": of("git_commit"),
@@ -45,7 +46,8 @@ def epochs(recipe: Mapping[str, Any]) -> str:
 def provenance_text(rows: Sequence[tuple[str, Sequence[FoundRun]]]) -> str:
     """A table with a row per method, columns that say nothing left out, and a sentence where commits are mixed."""
     lines = [(name, facts(runs)) for name, runs in rows if runs]
-    columns = [column for column in COLUMNS if any(line[column] for _, line in lines)]
+    usual = {"precision"} if all(line["precision"] == "float32" for _, line in lines) else set()
+    columns = [column for column in COLUMNS if column not in usual and any(line[column] for _, line in lines)]
     text = markdown(("", *columns), [(name, *(line[column] or MISSING for column in columns)) for name, line in lines], left=2)
     commits = sorted({str(run.config.get("git_commit")) for _, runs in rows for run in runs if run.config.get("git_commit")})
     if len(commits) > 1:

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,16 @@ def test_six_files_hold_the_table(runs, tmp_path):
     assert (found["method"], found["against"], found["metric"], found["verdict"]) == ("lmf", "ce", "macro_f1", "better")
     for said in ("vgg16", "224", "all 4, encoder 3", "0, 1, 2", "2-core CPU", "tensorflow", "2 commits: 123456, abcdef"):
         assert said in text
+
+
+def test_a_table_says_which_precision_where_it_is_not_float32(runs, tmp_path):
+    assert "precision" not in write_table(tmp_path / "a", "t", rows_of(runs)).read_text()
+    first, second = rows_of(runs)
+    half = [replace(run, config={**run.config, "precision": "mixed_bfloat16"}) for run in second.runs]
+    text = write_table(tmp_path / "b", "t", [first, replace(second, runs=half)]).read_text()
+    lines = text[text.index("## What was run") :].splitlines()
+    assert "| precision |" in lines[2]
+    assert "| float32 |" in lines[4] and "| mixed_bfloat16 |" in lines[5]
 
 
 @pytest.mark.parametrize(
