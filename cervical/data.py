@@ -90,7 +90,7 @@ LOADERS = {"sipakmed": lambda data_dir, _: sipakmed_dataset(data_dir), "cric": l
 def with_fields(dataset: Dataset) -> Dataset:
     """SIPaKMeD with the column `field`: its groups, those joined that show the same cell (966 cluster images become 854 fields).
 
-    `group` stays the cluster image, which the documents and the leakage speak of; the grouped split keeps fields whole.
+    `group` stays the cluster image, which the documents and the leakage speak of; the grouped split and the intervals keep fields whole.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -103,6 +103,11 @@ def with_fields(dataset: Dataset) -> Dataset:
     part = connected_components(graph, directed=False)[1]
     field = {name: names[np.argmax(part == part[number])] for name, number in place.items()}
     return replace(dataset, manifest=dataset.manifest.assign(field=dataset.manifest["group"].map(field)))
+
+
+def by_field(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with the field in place of the group, where it has fields: what a split or a bootstrap must keep whole."""
+    return manifest.assign(group=manifest["field"]) if "field" in manifest else manifest
 
 
 def find(source: CellSource) -> Dataset:
@@ -165,8 +170,7 @@ def split_manifest(manifest: pd.DataFrame, how: str, seed: int) -> pd.DataFrame:
     """The split "paper" or "grouped" (whole groups on one side, and whole fields where the manifest has them)."""
     if how != "grouped":
         return paper_split(manifest, seed)
-    whole = manifest.assign(group=manifest["field"]) if "field" in manifest else manifest
-    return manifest.assign(split=grouped_split(whole, FRACTIONS, seed)["split"])
+    return manifest.assign(split=grouped_split(by_field(manifest), FRACTIONS, seed)["split"])
 
 
 @dataclass(frozen=True)

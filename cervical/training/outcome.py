@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from cervical.data import by_field
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, of_no_document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, decision_files, predict
@@ -40,7 +41,7 @@ def conclude(
     """Predict the test images; write predictions, metrics, model, figures, report and card; mark the run as finished."""
     cells, run = job.cells, job.run
     probabilities = predict(model, cells.test)
-    write_predictions(run, cells.test_rows, probabilities, cells.classes)
+    write_predictions(run, by_field(cells.test_rows), probabilities, cells.classes)
     shared = leakage(cells.manifest)
     total, trainable = count_parameters(model)
     right = predict(model, cells.validation).argmax(axis=1) == cells.validation.labels[cells.validation.rows]
@@ -89,7 +90,7 @@ def standard_notes(job: Job, shared: Mapping[str, Mapping[str, Any]]) -> list[st
     if group == "cluster image":
         notes.append("Which cluster images are of one slide or patient is not known.")
         if "field" in job.cells.manifest:
-            doubles = leakage(job.cells.manifest.assign(group=job.cells.manifest["field"]))["test"]["shared"] - test["shared"]
+            doubles = leakage(by_field(job.cells.manifest))["test"]["shared"] - test["shared"]
             known = "SIPaKMeD shows some cells in two cluster images (cervical/sipakmed_same_cells.csv)"
             notes.append(f"{known}: {doubles} more test images are of a field, a set of such cluster images, that training knows.")
     elif settings.dataset == "folders" and settings.group_pattern is None:

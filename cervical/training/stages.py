@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cervical.data import Cells, Part, load_for_training, prepare
+from cervical.data import Cells, Part, by_field, load_for_training, prepare
 from cervical.experiments.base import CellTraining, Stage, kinds_of
 from common import device
 from common.backbones import BACKBONES, RecomputeBatchnorm, batch_normalisations, recompute_batchnorm
@@ -114,7 +114,7 @@ def baselines(job: Job, network: keras.Model) -> None:
     from common.runs.baselines import write_baselines
 
     cells = job.cells
-    write_baselines(job.run, network, cells.test.images, cells.test.labels, cells.manifest, cells.classes, job.settings.seed)
+    write_baselines(job.run, network, cells.test.images, cells.test.labels, by_field(cells.manifest), cells.classes, job.settings.seed)
 
 
 def write_manifest(run: Run, cells: Cells) -> None:

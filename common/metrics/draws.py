@@ -82,7 +82,7 @@ def evaluate(
         classes: K names, in the order of the metric's confusion matrices `(…, K, K)`.
 
     Raises:
-        UsageError: the tables group an image differently.
+        UsageError: the tables group images so differently that together no groups are left.
     """
     unit_of, count, grouped = _units(name, list(cells.values()))
     counts = group_counts(count, resamples, seed)
@@ -96,17 +96,35 @@ def evaluate(
 
 
 def _units(name: str, tables: Sequence[pd.DataFrame]) -> tuple[pd.Series, int, bool]:
-    """Number of each image's unit (itself, or its group) over all tables, how many units there are, and whether they are groups."""
+    """Number of each image's unit (itself, or its group) over all tables, how many units there are, and whether they are groups.
+
+    Where tables group an image differently, what any of them puts together is one unit.
+    """
     images = pd.concat([table[["image"]] for table in tables]).drop_duplicates()["image"]
     grouped = [table[["image", GROUP]].astype(str) for table in tables if GROUP in table]
     named = pd.concat(grouped).drop_duplicates() if grouped else pd.DataFrame({"image": [], GROUP: []})
-    if named["image"].duplicated().any():
-        raise UsageError(f"{name or 'the runs'}: their test images are grouped differently")
+    differently = bool(named["image"].duplicated().any())
+    if differently:
+        named = _joined(named)
     # Resampling groups has a meaning where every image has one, some share theirs and not all share the same.
     by_group = len(named) == len(images) and 1 < named[GROUP].nunique() < len(named)
+    if differently and not by_group:
+        raise UsageError(f"{name or 'the runs'}: their test images are grouped differently, and together no groups are left")
     units = named.set_index("image")[GROUP] if by_group else pd.Series(images.to_numpy(), index=images.to_numpy())
     numbers, names = pd.factorize(units, sort=True)
     return pd.Series(numbers, index=units.index), len(names), by_group
+
+
+def _joined(named: pd.DataFrame) -> pd.DataFrame:
+    """image, group: an image once, groups that share one joined under the first of their names."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    (image, images), (group, groups) = pd.factorize(named["image"]), pd.factorize(named[GROUP], sort=True)
+    links = coo_matrix((np.ones(len(named)), (group, len(groups) + image)), shape=(len(groups) + len(images),) * 2)
+    part = connected_components(links, directed=False)[1]
+    first = pd.Series(groups).groupby(part[: len(groups)]).first()
+    return pd.DataFrame({"image": images, GROUP: first[part[len(groups) :]].to_numpy()})
 
 
 def _scores(table: pd.DataFrame, units: np.ndarray, counts: np.ndarray, classes: Sequence[str], metric: Metric) -> np.ndarray:

@@ -12,6 +12,7 @@ from cervical.data import Part, load_for_training
 from cervical.experiments import contrastive, finetune
 from cervical.experiments.base import Stage
 from cervical.training import stages
+from cervical.training.outcome import conclude
 from common.data.pipeline import Batches
 from common.errors import UsageError
 from tests.cervical.conftest import settings_of
@@ -66,6 +67,24 @@ def test_config_tells_the_precision_of_the_run(tmp_path, sample_cache):
         job.run.release()
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_intervals_keep_cluster_images_of_the_same_cell_together(tmp_path, sample_cache):
+    words = ("--cache-dir", sample_cache, "--limit", "50", "--image-size", "32", "--copies", "0", "--run-dir", tmp_path / "run")
+    job = stages.begin("finetune", settings_of("finetune", *words))
+    manifest = job.cells.manifest.assign(field=job.cells.manifest["group"])
+    first, second = manifest.index[manifest["split"] == "test"][:2]
+    manifest.loc[second, "field"] = manifest.loc[first, "field"]
+    job = replace(job, cells=replace(job.cells, manifest=manifest))
+    inputs = keras.Input((32, 32, 3))
+    means = keras.layers.GlobalAveragePooling2D()(inputs)
+    stages.baselines(job, keras.Model(inputs, means))
+    conclude(job, keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(means)), "Cells")
+    for name in ("predictions.csv", "baselines.csv"):
+        group = pd.read_csv(tmp_path / "run" / name).drop_duplicates("image").set_index("image")["group"]
+        assert group[manifest.loc[first, "image"]] == group[manifest.loc[second, "image"]] and group.nunique() == len(group) - 1
+    written = pd.read_csv(tmp_path / "run" / "manifest.csv").set_index("image")["group"]
+    assert written[manifest["image"]].tolist() == manifest["group"].tolist()
 
 
 def trained(stage: Stage, monkeypatch, epochs: int = 1, short: int = 50) -> tuple[dict, keras.Model, list[int], Batches]:

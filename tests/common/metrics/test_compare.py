@@ -156,9 +156,23 @@ def test_areas_and_calibration_are_metrics_too():
         compare(tables, "acuracy")
 
 
-def test_two_groups_of_one_image_are_an_error():
+def test_what_one_of_the_tables_puts_together_is_drawn_together():
+    tables = runs({"plain": 0.5, "ours": 0.8}, 1)
+    images = tables["", "ours", 0]["image"]
+    place = pd.Series(np.arange(len(images)), index=images)
+    finer, coarser = (
+        {cell: table.assign(group=table["image"].map((place // size * size).map("{:03d}".format))) for cell, table in tables.items()}
+        for size in (2, 8)
+    )
+    mixed = compare(finer | {("", "ours", 0): coarser["", "ours", 0]}, "accuracy")
+    assert mixed.rows == compare(coarser, "accuracy").rows
+    assert mixed.rows[0].units == -(-len(images) // 8) and mixed.rows[0].units < compare(finer, "accuracy").rows[0].units
+
+
+def test_groups_that_leave_nothing_to_draw_are_an_error():
     tables = runs({"plain": 0.5, "ours": 0.8}, 1)
     tables["", "ours", 0] = tables["", "ours", 0].assign(group="g")
+    tables["", "plain", 0] = tables["", "plain", 0].assign(group=tables["", "plain", 0]["image"].str[:-1])
     with pytest.raises(UsageError, match="grouped differently"):
         compare(tables, "accuracy")
 
