@@ -35,12 +35,12 @@ def comparisons_text(result: Comparisons, together: Iterable[Comparisons] = ()) 
     if result.rows:
         drawn = sorted({f"{row.units} {'groups' if row.grouped else 'images'}" for row in result.rows})
         judged = sum(row.p is not None for each in list(together) or [result] for row in each.rows)
-        noise = "" if result.training_variance is None else f" Training noise has the deviation {result.training_variance**0.5:.4f}."
+        noise = "" if result.training_variance is None else f", whose deviation is {result.training_variance**0.5:.4f}"
         parts.append(
             f"Differences are method minus against, averaged over common seeds. Intervals and p come from a bootstrap over test groups "
-            f"({', '.join(drawn)}) and, from two seeds on, the training noise of the whole table;{noise} p is corrected by Holm for the "
+            f"({', '.join(drawn)}) and, from two seeds on, the training noise of the whole table{noise}; p is corrected by Holm for the "
             f"{judged} comparisons with a verdict. One seed gives none: its interval is that of "
-            "the test images alone.\n".replace(";  p", "; p")
+            "the test images alone.\n"
         )
     return "\n".join(parts)
 
