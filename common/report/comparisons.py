@@ -39,7 +39,7 @@ def comparisons_text(result: Comparisons, together: Iterable[Comparisons] = ()) 
         parts.append(
             f"Differences are method minus against, averaged over common seeds. Intervals and p come from a bootstrap over test groups "
             f"({', '.join(drawn)}) and, from two seeds on, the training noise of the whole table{noise}; p is corrected by Holm for the "
-            f"{judged} comparisons with a verdict. One seed gives none: its interval is that of "
+            f"{'one comparison' if judged == 1 else f'{judged} comparisons'} with a verdict. One seed gives none: its interval is that of "
             "the test images alone.\n"
         )
     return "\n".join(parts)
