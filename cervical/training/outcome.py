@@ -41,7 +41,7 @@ def conclude(
     """Predict the test images; write predictions, metrics, model, figures, report and card; mark the run as finished."""
     cells, run = job.cells, job.run
     probabilities = predict(model, cells.test)
-    write_predictions(run, by_field(cells.test_rows), probabilities, cells.classes)
+    write_predictions(run, cells.test_rows, probabilities, cells.classes)
     shared = leakage(cells.manifest)
     total, trainable = count_parameters(model)
     right = predict(model, cells.validation).argmax(axis=1) == cells.validation.labels[cells.validation.rows]

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cervical.data import Cells, Part, by_field, load_for_training, prepare
+from cervical.data import Cells, Part, load_for_training, prepare
 from cervical.experiments.base import CellTraining, Stage, kinds_of
 from common import device
 from common.backbones import BACKBONES, RecomputeBatchnorm, batch_normalisations, recompute_batchnorm
@@ -114,13 +114,13 @@ def baselines(job: Job, network: keras.Model) -> None:
     from common.runs.baselines import write_baselines
 
     cells = job.cells
-    write_baselines(job.run, network, cells.test.images, cells.test.labels, by_field(cells.manifest), cells.classes, job.settings.seed)
+    write_baselines(job.run, network, cells.test.images, cells.test.labels, cells.manifest, cells.classes, job.settings.seed)
 
 
 def write_manifest(run: Run, cells: Cells) -> None:
-    """manifest.csv: image, label, group, masks where there are some, split."""
-    masks = [name for name in cells.manifest if str(name).startswith("mask_")]
-    run.write_csv("manifest.csv", cells.manifest[["image", "label", "group", *masks, "split"]])
+    """manifest.csv: image, label, group, field and masks where there are some, split."""
+    more = [name for name in cells.manifest if name == "field" or str(name).startswith("mask_")]
+    run.write_csv("manifest.csv", cells.manifest[["image", "label", "group", *more, "split"]])
 
 
 def batches(part: Part, settings: CellTraining, *, shuffle: bool = False, augment: Augment | None = None, smallest: int = 1) -> Batches:

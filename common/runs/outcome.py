@@ -14,6 +14,7 @@ from common.runs.schema import check_predictions
 
 PREFIX = "prob_"
 GROUP = "group"
+FIELD = "field"
 # Seven decimals: finer than float32 softmax can tell, and the file reads back to the same numbers.
 DECIMALS = 7
 BASELINES = "baselines.csv"
@@ -23,7 +24,8 @@ def write_predictions(run: Any, manifest_rows: pd.DataFrame, probabilities: np.n
     """Write predictions.csv: image, label, predicted (class names), then one `prob_<class>` column a class, in the order of `classes`.
 
     manifest_rows: the test rows with `image` and `label`, in the order of `probabilities` `(n, K)`, which are 0..1 and sum to 1. Where
-    they have a `group` that several of them share, it stands after `predicted`: intervals then resample whole groups.
+    they have a `group` that several of them share, it stands after `predicted`: intervals then resample whole groups. A `field`, of several
+    groups that show the same, takes its place.
     `predicted` is the largest of the probabilities as written, so it can be told from the file alone. Returns the table.
     Raises ValueError when the shapes do not fit or the rows are no probabilities.
     """
@@ -107,8 +109,13 @@ def _shared_groups(rows: pd.DataFrame | None) -> "pd.Series[str] | None":
     if rows is None or GROUP not in rows:
         return None
     # Without a name there is nothing to share.
-    groups = rows[GROUP].astype(str).where(rows[GROUP].astype(str) != "", rows["image"].astype(str))
+    groups = whole(rows).astype(str).where(lambda names: names != "", rows["image"].astype(str))
     return groups if groups.duplicated().any() else None
+
+
+def whole(rows: pd.DataFrame) -> "pd.Series[str]":
+    """What a bootstrap must keep whole of a manifest's rows: the field where there is one, else the group."""
+    return rows[FIELD if FIELD in rows else GROUP]
 
 
 def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:

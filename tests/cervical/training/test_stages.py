@@ -15,6 +15,8 @@ from cervical.training import stages
 from cervical.training.outcome import conclude
 from common.data.pipeline import Batches
 from common.errors import UsageError
+from common.report import calibrate
+from common.runs.reading import RunFolder
 from tests.cervical.conftest import settings_of
 
 
@@ -69,13 +71,15 @@ def test_config_tells_the_precision_of_the_run(tmp_path, sample_cache):
         keras.config.set_dtype_policy("float32")
 
 
-def test_intervals_keep_cluster_images_of_the_same_cell_together(tmp_path, sample_cache):
+def test_intervals_keep_cluster_images_of_the_same_cell_together(tmp_path, sample_cache, monkeypatch):
     words = ("--cache-dir", sample_cache, "--limit", "50", "--image-size", "32", "--copies", "0", "--run-dir", tmp_path / "run")
     job = stages.begin("finetune", settings_of("finetune", *words))
     manifest = job.cells.manifest.assign(field=job.cells.manifest["group"])
     first, second = manifest.index[manifest["split"] == "test"][:2]
     manifest.loc[second, "field"] = manifest.loc[first, "field"]
+    manifest.loc[manifest["split"] == "validation", "field"] = manifest.loc[first, "field"]
     job = replace(job, cells=replace(job.cells, manifest=manifest))
+    stages.write_manifest(job.run, job.cells)
     inputs = keras.Input((32, 32, 3))
     means = keras.layers.GlobalAveragePooling2D()(inputs)
     stages.baselines(job, keras.Model(inputs, means))
@@ -83,8 +87,15 @@ def test_intervals_keep_cluster_images_of_the_same_cell_together(tmp_path, sampl
     for name in ("predictions.csv", "baselines.csv"):
         group = pd.read_csv(tmp_path / "run" / name).drop_duplicates("image").set_index("image")["group"]
         assert group[manifest.loc[first, "image"]] == group[manifest.loc[second, "image"]] and group.nunique() == len(group) - 1
-    written = pd.read_csv(tmp_path / "run" / "manifest.csv").set_index("image")["group"]
-    assert written[manifest["image"]].tolist() == manifest["group"].tolist()
+    # Of validation images too: what `calibrate` puts beside the predictions.
+    monkeypatch.setattr(calibrate, "run_files", lambda folder, data_dir, names: names)
+    monkeypatch.setattr(
+        calibrate,
+        "predict_images",
+        lambda folder, names: pd.DataFrame(dict.fromkeys(map("prob_{}".format, job.cells.classes), [0.2] * len(names))),
+    )
+    found = calibrate.validation_outcome(RunFolder.of(tmp_path / "run"), job.cells.classes, None)
+    assert found.groups.tolist() == manifest.loc[manifest["split"] == "validation", "field"].tolist()
 
 
 def trained(stage: Stage, monkeypatch, epochs: int = 1, short: int = 50) -> tuple[dict, keras.Model, list[int], Batches]:

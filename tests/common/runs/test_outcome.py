@@ -118,6 +118,11 @@ def test_groups_are_written_where_test_images_share_them(tmp_path):
     assert (tmp_path / "predictions.csv").read_text().startswith("image,label,predicted,prob_NA,prob_b")
 
 
+def test_a_field_of_several_groups_is_what_stays_whole(tmp_path):
+    write_predictions(tmp_path, ROWS.assign(group=["1", "2", "3"], field=["1", "2", "1"]), PROBABILITIES, CLASSES)
+    assert read_predictions(tmp_path)[0]["group"].tolist() == ["1", "2", "1"]
+
+
 def older(run):
     """The run as it was before predictions.csv had groups: its metrics then, and the file's text."""
     table = pd.read_csv(run / "predictions.csv", dtype=str)
