@@ -16,7 +16,7 @@ from common.data.dataset import Dataset, class_names
 from common.data.images import Filter, cached_images
 from common.data.pipeline import Augment
 from common.data.readable import check_readable
-from common.data.splits import grouped_split, limit_per_class
+from common.data.splits import by_field, grouped_split, limit_per_class
 from common.data.walk import OUTLINES, walk
 from common.errors import UsageError
 
@@ -103,11 +103,6 @@ def with_fields(dataset: Dataset) -> Dataset:
     part = connected_components(graph, directed=False)[1]
     field = {name: names[np.argmax(part == part[number])] for name, number in place.items()}
     return replace(dataset, manifest=dataset.manifest.assign(field=dataset.manifest["group"].map(field)))
-
-
-def by_field(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The manifest with the field in place of the group, where it has fields: what a split or a bootstrap must keep whole."""
-    return manifest.assign(group=manifest["field"]) if "field" in manifest else manifest
 
 
 def find(source: CellSource) -> Dataset:

@@ -9,11 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from cervical.data import by_field
 from cervical.models import count_parameters
 from cervical.paper import TABLE_NUMBERS, document, of_no_document, printed_accuracy, printed_classes
 from cervical.training.stages import Job, decision_files, predict
-from common.data.splits import leakage
+from common.data.splits import by_field, leakage
 from common.report.decision import decision_of
 from common.report.provenance import differs
 from common.report.report import Printed, write_model_card, write_report

@@ -175,6 +175,11 @@ def _take(rows: pd.DataFrame, quota: int) -> list[str]:
     return (first + rest)[:quota]
 
 
+def by_field(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with the field in place of the group, where it has fields: what a split or a bootstrap must keep whole."""
+    return manifest.assign(group=manifest["field"]) if "field" in manifest else manifest
+
+
 def leakage(manifest: pd.DataFrame) -> dict[str, dict]:
     """How many test and validation images share their group with a training image.
 

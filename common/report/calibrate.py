@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.commands.calibrate import CalibrateOptions
+from common.data.splits import by_field
 from common.errors import UsageError
 from common.metrics.calibration import apply_temperature, calibration_bins, expected_calibration_error, fit_temperature
 from common.metrics.classification import class_indices
@@ -21,7 +22,7 @@ from common.metrics.statistics import bootstrap_interval
 from common.report.markup import MISSING, interval_text, markdown, number
 from common.report.plots import panels, save, styled
 from common.report.predict import CALIBRATION, predict_images
-from common.runs.outcome import GROUP, probabilities_of, read_predictions, whole
+from common.runs.outcome import GROUP, probabilities_of, read_predictions
 from common.runs.reading import RunFolder, run_files
 
 log = logging.getLogger(__name__)
@@ -83,9 +84,7 @@ def validation_outcome(folder: RunFolder, classes: Sequence[str], data_dir: Path
     if not len(rows):
         raise UsageError(f"{folder.path / 'manifest.csv'}: no validation images, so there is nothing to calibrate on")
     found = predict_images(folder, run_files(folder, data_dir, rows["image"]))
-    return Outcome(
-        probabilities_of(found, classes), class_indices(rows["label"], tuple(classes)), whole(rows).to_numpy() if GROUP in rows else None
-    )
+    return Outcome(probabilities_of(found, classes), class_indices(rows["label"], tuple(classes)), _groups(by_field(rows)))
 
 
 def set_rows(validation: Outcome, test: Outcome, coverages: Sequence[float]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.data.splits import by_field
 from common.errors import UsageError
 from common.metrics.classification import class_indices, classification_metrics, expected_cost, one_vs_rest
 from common.runs.reading import RunFolder
@@ -14,7 +15,6 @@ from common.runs.schema import check_predictions
 
 PREFIX = "prob_"
 GROUP = "group"
-FIELD = "field"
 # Seven decimals: finer than float32 softmax can tell, and the file reads back to the same numbers.
 DECIMALS = 7
 BASELINES = "baselines.csv"
@@ -109,13 +109,9 @@ def _shared_groups(rows: pd.DataFrame | None) -> "pd.Series[str] | None":
     if rows is None or GROUP not in rows:
         return None
     # Without a name there is nothing to share.
-    groups = whole(rows).astype(str).where(lambda names: names != "", rows["image"].astype(str))
+    names = by_field(rows)[GROUP].astype(str)
+    groups = names.where(names != "", rows["image"].astype(str))
     return groups if groups.duplicated().any() else None
-
-
-def whole(rows: pd.DataFrame) -> "pd.Series[str]":
-    """What a bootstrap must keep whole of a manifest's rows: the field where there is one, else the group."""
-    return rows[FIELD if FIELD in rows else GROUP]
 
 
 def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
